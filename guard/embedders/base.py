@@ -1,0 +1,97 @@
+"""What an embedder promises. Knows shapes and identities; no runtime and no index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from guard.types import Descriptors
+
+if TYPE_CHECKING:
+    from guard.pixels import ImageBatch
+
+__all__ = ["Embedder", "EmbedderSpec", "QueryDescriptors", "SupportsQuery", "Thresholds", "embed_query"]
+
+Metric = Literal["cosine", "hamming"]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Similarities that come with an embedder until a calibration replaces them; both inclusive."""
+
+    flag: float
+    block: float
+    source: str
+    """Where they come from: a paper, or the command and date of an evaluation."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderSpec:
+    """The identity of an embedder. An index built with another one of these refuses to load."""
+
+    name: str
+    dim: int
+    input_size: int
+    """Side in px of the square that the network sees."""
+    preprocessing: str
+    """Resize, crop, interpolation, mean and std in one canonical string."""
+    weights_sha256: str
+    """Of the weights; the same for every runtime that runs them. "" for an embedder without weights."""
+    metric: Metric = "cosine"
+    """"hamming": every value is +-1/sqrt(dim), so that cosine = 1 - 2 * bits / dim and rows pack into bits."""
+    thresholds: Thresholds | None = None
+
+    def identity(self) -> dict[str, str | int]:
+        """The fields that an index must agree on; thresholds are advice and not among them."""
+        return {
+            "name": self.name,
+            "dim": self.dim,
+            "input_size": self.input_size,
+            "preprocessing": self.preprocessing,
+            "weights_sha256": self.weights_sha256,
+            "metric": self.metric,
+        }
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    @property
+    def spec(self) -> EmbedderSpec: ...
+
+    def embed(self, batch: ImageBatch) -> Descriptors:
+        """Return one descriptor an image, in the order of the batch.
+
+        Returns (n, dim) float32 rows of unit L2 norm (within 1e-5): a numpy array, or a tensor on
+        the device of the batch if the batch is a tensor and the embedder runs there. n = 0 gives (0, dim).
+        Deterministic; a row does not depend on the rest of its batch.
+        Raises CheckError(stage="embed") if the runtime fails or a value is not finite.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryDescriptors:
+    """Descriptors of several views an image, and whether the image carries enough detail to be matched."""
+
+    vectors: npt.NDArray[np.float32]
+    """(n, views, dim), rows of unit norm; the first view is the image itself. Or a tensor of that shape."""
+    usable: npt.NDArray[np.bool_]
+    """(n,) False: too little detail for this embedder; nothing that it finds may count."""
+
+
+@runtime_checkable
+class SupportsQuery(Protocol):
+    """An embedder that looks at a query from several sides (flips, quarter turns), or can decline one."""
+
+    def embed_query(self, batch: ImageBatch) -> QueryDescriptors: ...
+
+
+def embed_query(embedder: Embedder, batch: ImageBatch) -> QueryDescriptors:
+    """Embed for a look-up: with the embedder's own views where it has them, else one view."""
+    if isinstance(embedder, SupportsQuery):
+        return embedder.embed_query(batch)
+    vectors = embedder.embed(batch)
+    return QueryDescriptors(vectors[:, None, :], np.ones(len(batch), np.bool_))

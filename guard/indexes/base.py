@@ -1,0 +1,53 @@
+"""What an index promises. Knows descriptors, ids and records; no pixels, embedder or threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from guard.types import Candidates, Descriptors, Record
+
+if TYPE_CHECKING:
+    from guard.indexes.manifest import Manifest
+
+__all__ = ["Index", "SupportsThumbnails", "VectorIndex"]
+
+
+@runtime_checkable
+class VectorIndex(Protocol):
+    """Exact or approximate nearest rows by inner product; row numbers are the ids."""
+
+    def search(self, xq: Descriptors, k: int) -> Candidates:
+        """Return the k nearest rows of each query.
+
+        xq: (nq, dim) float32 unit rows, an array or a tensor on any device; nq = 0 is allowed.
+        k >= 1, also larger than the index: missing places hold id -1 and similarity -inf, at the end.
+        Thread-safe.
+        """
+        ...
+
+    def __len__(self) -> int: ...
+
+
+@runtime_checkable
+class Index(VectorIndex, Protocol):
+    """A published index: its vectors, and what it knows of each."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    @property
+    def version(self) -> str:
+        """Name of the published version, e.g. "0003"."""
+        ...
+
+    def records(self, ids: Sequence[int]) -> list[Record]:
+        """Return the records of ids, in their order. Raises IndexLoadError for an id that has none."""
+        ...
+
+
+@runtime_checkable
+class SupportsThumbnails(Protocol):
+    def thumbnail(self, id: int) -> bytes | None:
+        """Return the encoded thumbnail (JPEG or WebP) of a reference, None if none was stored."""
+        ...

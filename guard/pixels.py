@@ -1,0 +1,190 @@
+"""Any in-memory image form -> one canonical batch. Knows shapes and value ranges; no files and no embedder.
+
+PIL images, arrays and tensors, alone or in lists, become an `ImageBatch`: either 8-bit
+arrays, or one float tensor that stays on its device. Each is converted once; an 8-bit RGB
+array is taken as it is.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from guard.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["MAX_SIDE", "MIN_SIDE", "ImageBatch", "RGBArray", "to_batch"]
+
+RGBArray = npt.NDArray[np.uint8]
+"""(h, w, 3) RGB."""
+
+MIN_SIDE = 16  # px; below, no descriptor means anything
+MAX_SIDE = 32_768  # px
+RANGE_SLACK = 1e-3  # floats may leave [0, 1] by this much (rounding), not more
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageBatch:
+    """n pictures in RGB. Exactly one of both fields is set."""
+
+    arrays: tuple[RGBArray, ...] | None = None
+    """n arrays (h, w, 3) uint8; their sizes may differ."""
+    tensor: Tensor | None = None
+    """(n, 3, h, w) floating point in [0, 1], on any device."""
+
+    def __post_init__(self) -> None:
+        if (self.arrays is None) == (self.tensor is None):
+            raise TypeError("an ImageBatch holds either arrays or a tensor")
+
+    def __len__(self) -> int:
+        return len(self.arrays) if self.arrays is not None else len(self.tensor)  # type: ignore[arg-type]
+
+    def as_arrays(self) -> tuple[RGBArray, ...]:
+        """The pictures as 8-bit arrays: rounded and copied off the device if they are a tensor."""
+        if self.arrays is not None:
+            return self.arrays
+        assert self.tensor is not None
+        scaled = (self.tensor.detach().clamp(0, 1).float() * 255).round_()
+        import torch
+
+        return tuple(scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy())
+
+
+def to_batch(images: Any) -> ImageBatch:
+    """Turn what a pipeline or a caller holds into a batch.
+
+    images: a PIL image; an array (h, w), (h, w, 1 | 3 | 4) or (n, h, w, 1 | 3 | 4), uint8 or
+    float in [0, 1]; a tensor (3, h, w) or (n, 3, h, w), uint8 or float in [0, 1]; or a
+    sequence of any of these. Transparency is laid on white. An empty sequence gives an empty batch.
+    Raises InputError for any other form, for sides outside [MIN_SIDE, MAX_SIDE], for values
+    that are not finite or leave [0, 1]; the text names the position.
+    """
+    if _is_tensor(images):
+        return _tensor_batch(images)
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        return ImageBatch(arrays=tuple(_array(a, f"image {i}") for i, a in enumerate(images)))
+    if isinstance(images, Sequence) and not isinstance(images, str | bytes):
+        if images and all(_is_tensor(i) for i in images):
+            return _tensor_list(images)
+        return ImageBatch(arrays=tuple(_one(image, f"image {i}") for i, image in enumerate(images)))
+    return ImageBatch(arrays=(_one(images, "image"),))
+
+
+def _is_tensor(value: Any) -> bool:
+    torch = sys.modules.get("torch")  # a tensor cannot exist before torch was imported
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _one(image: Any, where: str) -> RGBArray:
+    if _is_tensor(image):
+        return _tensor_batch(image, where).as_arrays()[0]
+    if isinstance(image, np.ndarray):
+        return _array(image, where)
+    pil = sys.modules.get("PIL.Image")
+    if pil is not None and isinstance(image, pil.Image):
+        return _check_size(pil_to_rgb(image), where)
+    raise InputError(
+        f"{where} is a {type(image).__name__}; give a PIL image, a numpy array or a torch tensor"
+    )
+
+
+def pil_to_rgb(image: Any) -> RGBArray:
+    """Any PIL mode -> (h, w, 3) uint8: transparency on white, 16 bits and floats scaled to 8."""
+    if image.mode == "RGB":
+        return np.asarray(image)
+    from PIL import Image
+
+    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+        wide = np.asarray(image).astype(np.float64)
+        top = 65_535.0 if image.mode != "I" or wide.max(initial=0) > 255 else 255.0
+        grey = np.clip(wide / top * 255, 0, 255).round().astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode == "F":
+        plane = np.nan_to_num(np.asarray(image, np.float32), nan=0.0, posinf=1.0, neginf=0.0)
+        low, high = float(plane.min(initial=0)), float(plane.max(initial=1))
+        grey = ((plane - low) / max(high - low, 1e-9) * 255).round().astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+    return np.asarray(image.convert("RGB"))
+
+
+def _array(array: npt.NDArray[Any], where: str) -> RGBArray:
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise InputError(f"{where} has shape {array.shape}; expected (h, w), (h, w, 1), (h, w, 3) or (h, w, 4)")
+    _check_size(array, where)
+    if array.dtype != np.uint8:
+        if not np.issubdtype(array.dtype, np.floating):
+            raise InputError(f"{where} has dtype {array.dtype}; expected uint8, or floating point in [0, 1]")
+        _check_range(float(array.min()), float(array.max()), where)
+        array = (array.astype(np.float32) * 255).round().clip(0, 255).astype(np.uint8)
+    if array.shape[2] == 1:
+        return np.repeat(array, 3, axis=2)
+    if array.shape[2] == 4:
+        alpha = array[..., 3:].astype(np.float32) / 255
+        return (array[..., :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
+    return array
+
+
+def _tensor_batch(tensor: Tensor, where: str = "tensor") -> ImageBatch:
+    import torch
+
+    if tensor.ndim == 3:
+        tensor = tensor[None]
+    if tensor.ndim != 4 or tensor.shape[1] not in (1, 3):
+        raise InputError(f"{where} has shape {tuple(tensor.shape)}; expected (3, h, w) or (n, 3, h, w)")
+    if len(tensor) == 0:
+        return ImageBatch(arrays=())
+    if not MIN_SIDE <= min(tensor.shape[2:]) or not max(tensor.shape[2:]) <= MAX_SIDE:
+        raise InputError(_size_text(where, tensor.shape[3], tensor.shape[2]))
+    if tensor.dtype == torch.uint8:
+        tensor = tensor.float() / 255
+    elif not tensor.is_floating_point():
+        raise InputError(f"{where} has dtype {tensor.dtype}; expected uint8, or floating point in [0, 1]")
+    else:
+        low, high = torch.stack(tensor.detach().aminmax()).tolist()
+        _check_range(low, high, where)
+    if tensor.shape[1] == 1:
+        tensor = tensor.expand(-1, 3, -1, -1)
+    return ImageBatch(tensor=tensor)
+
+
+def _tensor_list(tensors: Sequence[Tensor]) -> ImageBatch:
+    batches = [_tensor_batch(t, f"image {i}").tensor for i, t in enumerate(tensors)]
+    if any(t is None or t.shape[2:] != batches[0].shape[2:] for t in batches):  # type: ignore[union-attr]
+        return ImageBatch(arrays=tuple(a for t in batches for a in ImageBatch(tensor=t).as_arrays()))
+    import torch
+
+    return ImageBatch(tensor=torch.cat(batches))  # type: ignore[arg-type]
+
+
+def _check_size(array: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
+    height, width = array.shape[:2]
+    if min(height, width) < MIN_SIDE or max(height, width) > MAX_SIDE:
+        raise InputError(_size_text(where, width, height))
+    return array
+
+
+def _size_text(where: str, width: int, height: int) -> str:
+    return f"{where} is {width} x {height} px; sides from {MIN_SIDE} to {MAX_SIDE} px can be checked"
+
+
+def _check_range(low: float, high: float, where: str) -> None:
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputError(f"{where} holds values that are not finite (NaN or infinity)")
+    if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
+        raise InputError(
+            f"{where} has values in [{low:g}, {high:g}]; floating point images must lie in [0, 1] "
+            "(a diffusers tensor in [-1, 1] needs x / 2 + 0.5)"
+        )

@@ -1,0 +1,58 @@
+"""The demo's training set: planted real pictures, one template, and procedural pictures.
+
+Knows which picture stands in the set how often; not how it is trained on or searched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from guard_diffusers.demo.pictures import PLANTED, load_planted
+from guard_diffusers.demo.procedural import card, draw
+
+__all__ = ["MIN_RMS", "PROCEDURAL", "VARIANTS", "Item", "rms", "training_set"]
+
+PROCEDURAL = 2048
+VARIANTS = 12  # of the one template
+MIN_RMS = 0.2  # of a planted picture from every other training image, pixels in [0, 1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    name: str
+    """"planted/astronaut", "card/03" or "procedural/0123": also its file name in the index."""
+    caption: str
+    picture: npt.NDArray[np.uint8]
+    """(SIZE, SIZE, 3) RGB."""
+    copies: int
+
+
+def rms(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """RMS distance of pictures (..., h, w, 3) with values taken to [0, 1] (Carlini et al. 2023, section 4.1)."""
+    difference = (a.astype(np.float64) - b.astype(np.float64)) / 255
+    return np.asarray(np.sqrt(np.mean(difference**2, axis=(-3, -2, -1))))
+
+
+@cache
+def training_set() -> tuple[Item, ...]:
+    """Draw the whole set, each distinct picture once, with the number of copies that are trained on.
+
+    Procedural pictures that come within MIN_RMS of a planted one are left out and the
+    next seed takes their place, so that "close to a planted picture" can only mean a copy.
+    """
+    items = [Item(f"planted/{p.name}", p.caption, load_planted(p), p.copies) for p in PLANTED]
+    planted = np.stack([item.picture for item in items])
+    for variant in range(VARIANTS):
+        drawing = card(variant)
+        items.append(Item(f"card/{variant:02d}", drawing.caption, drawing.picture, 1))
+    seed = 0
+    while len(items) < len(PLANTED) + VARIANTS + PROCEDURAL:
+        drawing = draw(seed)
+        if rms(planted, drawing.picture).min() > MIN_RMS:
+            items.append(Item(f"procedural/{seed:04d}", drawing.caption, drawing.picture, 1))
+        seed += 1
+    return tuple(items)
