@@ -1,15 +1,15 @@
 """Every error that this library raises on purpose, one leaf for each thing a caller can do.
 
-    GuardError
-    +-- ConfigError (ValueError)         change the configuration
-    +-- MissingExtraError (ImportError)  install the extra it names
-    +-- InputError (ValueError)          hand in another image
-    +-- IndexLoadError                   rebuild; the text names the file or field that does not fit
-    +-- IndexLockedError                 another process writes this index: wait, or stop it
-    +-- CheckError                       the check did not run: see .stage and .reason
-    |   +-- DeadlineError                it ran out of time: raise deadline_s, or free the machine
-    +-- SkippedError                     an output that nothing could check was withheld; the text says how to allow it
-    +-- BlockedError                     no fault: carries .report and the allowed images
+GuardError
++-- ConfigError (ValueError)         change the configuration
++-- MissingExtraError (ImportError)  install the extra it names
++-- InputError (ValueError)          hand in another image
++-- IndexLoadError                   rebuild; the text names the file or field that does not fit
++-- IndexLockedError                 another process writes this index: wait, or stop it
++-- CheckError                       the check did not run: see .stage and .reason
+|   +-- DeadlineError                it ran out of time: raise deadline_s, or free the machine
++-- SkippedError                     an output that nothing could check was withheld; the text says how to allow it
++-- BlockedError                     no fault: carries .report and the allowed images
 """
 
 from __future__ import annotations

@@ -124,7 +124,9 @@ def _checks(rng, palette):
     n, m = rng.uniform(1.5, 5, 2)
     odd = (np.floor(u * n + 9) + np.floor(v * m + 9)).astype(np.int64) % 2
     canvas = palette[odd]
-    _paint(canvas, np.hypot(_X - rng.uniform(-0.5, 0.5), _Y - rng.uniform(-0.5, 0.5)) - rng.uniform(0.15, 0.4), palette[2])
+    _paint(
+        canvas, np.hypot(_X - rng.uniform(-0.5, 0.5), _Y - rng.uniform(-0.5, 0.5)) - rng.uniform(0.15, 0.4), palette[2]
+    )
     return canvas, "wide" if n + m < 6.5 else "narrow"
 
 

@@ -117,7 +117,7 @@ def _standardise(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
     """
     encode, decode = vae.quant_conv, vae.post_quant_conv
     n = len(mean)
-    decode.bias += (decode.weight[..., 0, 0] @ mean)
+    decode.bias += decode.weight[..., 0, 0] @ mean
     decode.weight *= std[None, :, None, None]
     encode.weight[:n] /= std[:, None, None, None]
     encode.bias[:n] = (encode.bias[:n] - mean) / std

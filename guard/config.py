@@ -1,0 +1,183 @@
+"""Every setting of the guard, from file, environment and keywords, as one checked value. Reads nothing at import.
+
+Later sources win: defaults < TOML file < environment (`MEMGUARD_MODE`, `MEMGUARD_POLICY__FLAG`) < keywords.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from guard.errors import ConfigError
+from guard.policy import Policy
+from guard.types import Mode
+
+__all__ = ["ENV_PREFIX", "GuardConfig", "OnBlock", "PolicyConfig", "SkipReason", "load_config", "override"]
+
+ENV_PREFIX = "MEMGUARD_"
+NOT_SETTINGS = frozenset({"CACHE"})  # read elsewhere, by the model list
+
+OnBlock = Literal["replace", "blur", "drop", "raise"]
+SkipReason = Literal["latent", "step_callback", "form"]
+
+
+class PolicyConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    flag: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="Similarity from which an image is flagged, inclusive; unset: the embedder's own.",
+    )
+    block: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="Similarity from which an image is blocked, inclusive; unset: the embedder's own.",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PolicyConfig:
+        if self.flag is not None and self.block is not None and self.flag > self.block:
+            raise ValueError(f"flag = {self.flag:g} lies above block = {self.block:g}")
+        return self
+
+    def build(self) -> Policy:
+        return Policy(flag=self.flag, block=self.block)
+
+
+class GuardConfig(BaseModel):
+    """All settings. Frozen; unknown names are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: Mode = Field(Mode.ENFORCE, description="enforce: act on a block; flag: report only; shadow: count only.")
+    on_block: OnBlock | Callable[..., Any] = Field(
+        "replace",
+        description="What a block does to the picture: replace, blur, drop, raise, or (keyword only) a callable "
+        "(image, verdict) -> image of the same form.",
+    )
+    on_error: Literal["open", "closed"] = Field(
+        "closed",
+        description="When the check itself fails: open releases the image, closed withholds it as a block would.",
+    )
+    deadline_s: float | None = Field(
+        5.0, gt=0, description="Seconds that a check may add to a call; unset (none): no bound."
+    )
+    top_k: int = Field(5, ge=1, le=1000, description="Candidates asked of the index for each view of an image.")
+    policy: PolicyConfig = Field(PolicyConfig(), description="Thresholds.")
+    own_input: Literal["allow", "flag", "ignore"] = Field(
+        "allow",
+        description="An output that is at least as close to the caller's own input image as to a training image "
+        "is an echo, not memorisation: allow it, flag it, or ignore the input and decide as without.",
+    )
+    allow_unchecked: frozenset[SkipReason] = Field(
+        frozenset(),
+        description="Outputs that cannot be checked and are released all the same in mode enforce: "
+        "latent, step_callback, form.",
+    )
+    frame_stride: int = Field(
+        4, ge=1, description="Of a video, every how manieth frame is checked; the last one always is."
+    )
+    device: str | None = Field(None, description="Where the embedder runs, e.g. cpu or cuda:0; unset: its default.")
+
+
+def load_config(
+    source: GuardConfig | str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    **keywords: Any,
+) -> GuardConfig:
+    """Merge a TOML file (or a finished config), the environment and keywords into one config.
+
+    environ: usually os.environ; None reads no environment. Nested fields use a double underscore.
+    Raises ConfigError that names the field and the source of a value that does not fit.
+    """
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    if isinstance(source, GuardConfig):
+        _merge(merged, origin, source.model_dump(exclude_unset=True), "config")
+    elif source is not None:
+        _merge(merged, origin, _read_toml(Path(source)), str(source))
+    _merge(merged, origin, _from_environ(environ or {}), "environment")
+    _merge(merged, origin, keywords, "keyword")
+    return _validated(merged, origin)
+
+
+def override(config: GuardConfig, options: Mapping[str, Any] | None) -> GuardConfig:
+    """Apply the options of one call. Raises ConfigError as load_config does."""
+    if not options:
+        return config
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    _merge(merged, origin, config.model_dump(exclude_unset=True), "config")
+    _merge(merged, origin, dict(options), "guard_options")
+    return _validated(merged, origin)
+
+
+def _validated(merged: dict[str, Any], origin: Mapping[str, str]) -> GuardConfig:
+    try:
+        return GuardConfig.model_validate(merged)
+    except ValidationError as exc:
+        lines = []
+        for error in exc.errors():
+            path = [str(part) for part in error["loc"] if str(part) in merged or "[" not in str(part)]
+            field = ".".join(path) or "(config)"
+            where = next((origin[f] for f in (field, path[0] if path else "") if f in origin), "")
+            lines.append(f"{field}: {error['msg']}" + (f" (from {where})" if where else ""))
+        known = ", ".join(sorted(GuardConfig.model_fields))
+        raise ConfigError("; ".join(dict.fromkeys(lines)) + f". Settings: {known}") from None
+
+
+def _merge(
+    into: dict[str, Any], origin: dict[str, str], values: Mapping[str, Any], source: str, path: str = ""
+) -> None:
+    for key, value in values.items():
+        dotted = f"{path}{key}"
+        if isinstance(value, Policy):
+            value = {"flag": value.flag, "block": value.block}
+        elif isinstance(value, BaseModel):
+            value = value.model_dump(exclude_unset=True)
+        if isinstance(value, Mapping):
+            child = into.setdefault(key, {})
+            if not isinstance(child, dict):
+                child = into[key] = {}
+            _merge(child, origin, value, source, f"{dotted}.")
+        else:
+            into[key] = value
+        origin[dotted] = source
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise ConfigError(f"no such configuration file: {path}") from None
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path} cannot be read as TOML: {exc}") from exc
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, text in environ.items():
+        if not name.startswith(ENV_PREFIX) or name.removeprefix(ENV_PREFIX) in NOT_SETTINGS:
+            continue
+        *parents, leaf = name.removeprefix(ENV_PREFIX).lower().split("__")
+        node = values
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = _parse(leaf, text)
+    return values
+
+
+def _parse(leaf: str, text: str) -> Any:
+    if leaf == "allow_unchecked":
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return None if text.strip().lower() == "none" else text

@@ -1,0 +1,400 @@
+"""Guard: the whole path of an image, from pixels to a verdict, on one page.
+
+Knows the order of the stages, their deadline and what happens when one fails;
+each stage itself lives in a file of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from guard import actions
+from guard.config import GuardConfig, load_config, override
+from guard.embedders.base import Embedder, embed_query
+from guard.errors import CheckError, DeadlineError, GuardError, InputError
+from guard.metrics import GuardMetrics, failure_reason, stage_of
+from guard.pixels import ImageBatch, to_batch
+from guard.policy import Policy, decide
+from guard.types import Decision, Match, Mode, Report, Status, Verdict
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from guard.indexes.base import Index
+
+__all__ = ["Guard"]
+
+_disabled: ContextVar[frozenset[int]] = ContextVar("memguard_disabled", default=frozenset())
+_SEVERITY = {None: 0, Decision.ALLOW: 1, Decision.FLAG: 2, Decision.BLOCK: 3}
+
+
+class Guard:
+    """Checks images against one index. Thread-safe; one is enough for a process.
+
+    index: an open index. embedder: the one that it was built with. config: all settings.
+    metrics: where to count; None makes metrics on a registry of their own.
+    Raises ConfigError if no thresholds are set and the embedder advises none.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        embedder: Embedder,
+        *,
+        config: GuardConfig | None = None,
+        metrics: GuardMetrics | None = None,
+        name: str = "index",
+    ) -> None:
+        self.index = index
+        self.embedder = embedder
+        self.config = config or GuardConfig()
+        flag, block = self._thresholds(self.config)
+        self.metrics = metrics or GuardMetrics(thresholds=(flag, block))
+        self.metrics.set_index(name, index, loaded_at=time.time())
+        self.metrics.set_embedder(embedder.spec, getattr(embedder, "provider", "cpu"))
+        self.metrics.set_thresholds(flag=flag, block=block)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        policy: Policy | None = None,
+        config: GuardConfig | str | os.PathLike[str] | None = None,
+        embedder: Embedder | None = None,
+        metrics: GuardMetrics | None = None,
+        registry: CollectorRegistry | None = None,
+        **settings: Any,
+    ) -> Guard:
+        """Open an index directory and the embedder that it was built with.
+
+        policy: thresholds; unset ones are the embedder's. config: a GuardConfig or a TOML file.
+        settings: single fields of GuardConfig, which win over file and environment (`MEMGUARD_…`).
+        registry: Prometheus registry for the metrics; `metrics` shares another guard's.
+        Raises ConfigError, IndexLoadError or MissingExtraError; the text says what to do.
+        """
+        from guard.embedders.registry import load_embedder
+        from guard.indexes.store import open_index
+
+        if policy is not None:
+            settings["policy"] = policy
+        checked = load_config(config, environ=os.environ, **settings)
+        index = open_index(path)
+        if embedder is None:
+            options = {"device": checked.device} if checked.device else {}
+            embedder = load_embedder(index.manifest.embedder.name, **options)
+        index.manifest.require(embedder.spec)
+        if metrics is None:
+            flag, block = checked.policy.build().resolve(embedder.spec.thresholds)
+            metrics = GuardMetrics(registry, thresholds=(flag, block))
+        return cls(index, embedder, config=checked, metrics=metrics, name=Path(path).name)
+
+    def check(
+        self,
+        images: Any,
+        *,
+        pipeline: str = "default",
+        inputs: Any = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Report:
+        """Check images and return one verdict each, in order. Never touches the pixels.
+
+        images: any form that `guard.pixels.to_batch` takes. inputs: the caller's own input
+        images, in any such form; an output that echoes one is told apart. options: settings
+        for this call alone. A verdict's `action` says what `guard.actions.apply` will do.
+        Raises ConfigError for a wrong option, and nothing when the check itself fails: that is
+        status ERROR, and `on_error` decides its action.
+        """
+        config = override(self.config, options)
+        count = _count(images)
+        if self.disabled:
+            return self.skip(count, "disabled", pipeline=pipeline, options=options)
+        with self.metrics.check(pipeline, count):
+            verdicts, seconds = self._within_deadline(config, count, images, inputs)
+        return self._finish(verdicts, seconds, config, pipeline)
+
+    def check_videos(
+        self,
+        videos: Sequence[Any],
+        *,
+        pipeline: str = "default",
+        inputs: Any = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Report:
+        """Check videos: one verdict each, of its worst sampled frame, which `verdict.frame` names.
+
+        videos: a sequence of clips; a clip is a list of PIL images, an array (frames, h, w, 3) or
+        a tensor (frames, 3, h, w). Every `frame_stride`-th frame is checked, and the last.
+        """
+        config = override(self.config, options)
+        if self.disabled:
+            return self.skip(len(videos), "disabled", pipeline=pipeline, options=options)
+        sampled = [(v, f) for v, clip in enumerate(videos) for f in _sample(len(clip), config.frame_stride)]
+        frames = [videos[v][f] for v, f in sampled]
+        with self.metrics.check(pipeline, len(videos)):
+            verdicts, seconds = self._within_deadline(config, len(frames), frames, inputs)
+        worst: list[Verdict] = []
+        for v in range(len(videos)):
+            of_clip = [
+                replace(verdict, frame=f) for (owner, f), verdict in zip(sampled, verdicts, strict=True) if owner == v
+            ]
+            worst.append(
+                max(of_clip, key=_gravity)
+                if of_clip
+                else Verdict(Status.SUCCESS, Decision.ALLOW, reasons=("no frames",))
+            )
+        return self._finish(worst, seconds, config, pipeline)
+
+    def skip(
+        self, count: int, reason: str, *, pipeline: str = "default", options: Mapping[str, Any] | None = None
+    ) -> Report:
+        """Report and count images that cannot or shall not be checked; reason is one of metrics.SKIP_REASONS."""
+        config = override(self.config, options)
+        verdict = Verdict(Status.SKIPPED, reasons=(f"not checked: {reason}",), reason=reason)
+        return self._finish([verdict] * count, {}, config, pipeline)
+
+    def apply(self, images: Any, report: Report, *, options: Mapping[str, Any] | None = None) -> Any:
+        """Do to images what their verdicts say; the same object comes back if nothing is withheld."""
+        return actions.apply(images, report, override(self.config, options).on_block)
+
+    @property
+    def disabled(self) -> bool:
+        return id(self) in _disabled.get()
+
+    @contextmanager
+    def disable(self) -> Iterator[None]:
+        """Let images pass unchecked (counted as skipped), in this thread or task only."""
+        token = _disabled.set(_disabled.get() | {id(self)})
+        try:
+            yield
+        finally:
+            _disabled.reset(token)
+
+    @contextmanager
+    def enable(self) -> Iterator[None]:
+        """Check again within a `disable` block, in this thread or task only."""
+        token = _disabled.set(_disabled.get() - {id(self)})
+        try:
+            yield
+        finally:
+            _disabled.reset(token)
+
+    def _thresholds(self, config: GuardConfig) -> tuple[float, float]:
+        return config.policy.build().resolve(self.embedder.spec.thresholds)
+
+    def _within_deadline(
+        self, config: GuardConfig, count: int, images: Any, inputs: Any
+    ) -> tuple[list[Verdict], dict[str, float]]:
+        """Run the stages; out of time or broken, every image gets an ERROR verdict."""
+        clock = _Clock()
+        run: Callable[[], list[Verdict]] = lambda: self._verdicts(clock, config, images, inputs)  # noqa: E731
+        try:
+            verdicts = run() if config.deadline_s is None else _bounded(run, config.deadline_s, clock)
+        except GuardError as exc:
+            verdicts = [_failed(exc, clock.stage)] * count
+        return verdicts, dict(clock.seconds)
+
+    def _verdicts(self, clock: _Clock, config: GuardConfig, images: Any, inputs: Any) -> list[Verdict]:
+        with clock("pixels"):
+            batch, broken = _convert(images)
+            own = to_batch(inputs) if inputs is not None and config.own_input != "ignore" else None
+        good = self._check_batch(clock, config, batch, own)
+        for position in sorted(broken):
+            good.insert(position, _failed(broken[position], "pixels"))
+        return good
+
+    def _check_batch(
+        self, clock: _Clock, config: GuardConfig, batch: ImageBatch, own: ImageBatch | None
+    ) -> list[Verdict]:
+        n = len(batch)
+        if n == 0:
+            return []
+        flag, block = self._thresholds(config)
+        with clock("embed"):
+            try:
+                query = embed_query(self.embedder, batch)
+            except Exception:
+                if n == 1:
+                    raise
+                # One picture that the runtime cannot take must not cost the others their verdict.
+                return [self._alone(clock, config, one, own) for one in _singles(batch)]
+            views = query.vectors.shape[1]
+            flat = query.vectors.reshape(n * views, -1)
+            nearest_input = _nearest_input(flat, self.embedder.embed(own), n) if own is not None and len(own) else None
+        with clock("search"):
+            found = self.index.search(flat, config.top_k)
+            ids, similarity = _merge_views(found.ids, found.similarity, n, config.top_k)
+            wanted = sorted({int(i) for i in ids.ravel() if i >= 0})
+            records = dict(zip(wanted, self.index.records(wanted), strict=True))
+        with clock("decide"):
+            return [
+                decide(
+                    [
+                        Match(records[int(i)], float(s))
+                        for i, s in zip(ids[row], similarity[row], strict=True)
+                        if i >= 0
+                    ],
+                    flag=flag,
+                    block=block,
+                    usable=bool(query.usable[row]),
+                    input_similarity=None if nearest_input is None else float(nearest_input[row]),
+                    own_input=config.own_input,
+                )
+                for row in range(n)
+            ]
+
+    def _alone(self, clock: _Clock, config: GuardConfig, one: ImageBatch, own: ImageBatch | None) -> Verdict:
+        try:
+            return self._check_batch(clock, config, one, own)[0]
+        except GuardError as exc:
+            return _failed(exc, clock.stage)
+        except Exception as exc:
+            return _failed(_translated(exc, clock.stage), clock.stage)
+
+    def _finish(
+        self, verdicts: Sequence[Verdict], seconds: Mapping[str, float], config: GuardConfig, pipeline: str
+    ) -> Report:
+        """Say what happens to each image, and count."""
+        planned = actions.intended_action(config.on_block)
+        enforce = config.mode is Mode.ENFORCE
+
+        def acted(verdict: Verdict) -> Verdict:
+            failed_closed = verdict.status is Status.ERROR and config.on_error == "closed"
+            withhold = enforce and (verdict.decision is Decision.BLOCK or failed_closed)
+            return replace(verdict, action=planned) if withhold else verdict
+
+        report = Report(tuple(map(acted, verdicts)), pipeline, config.mode, self.index.version, dict(seconds))
+        self.metrics.count(report)
+        return report
+
+
+class _Clock:
+    """Seconds of each stage, and which stage runs now; foreign errors leave a stage as CheckError."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.stage = "pixels"
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        self.stage = stage
+        started = time.perf_counter()
+        try:
+            yield
+        except GuardError:
+            raise
+        except Exception as exc:
+            raise _translated(exc, stage) from exc
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+def _translated(exc: Exception, stage: str) -> CheckError:
+    error = CheckError(f"{stage} failed: {type(exc).__name__}: {exc}", stage=stage, reason=failure_reason(exc))
+    error.__cause__ = exc
+    return error
+
+
+def _failed(error: GuardError, stage: str) -> Verdict:
+    return Verdict(Status.ERROR, reasons=(str(error),), stage=stage_of(error, stage), reason=failure_reason(error))
+
+
+def _bounded(run: Callable[[], list[Verdict]], deadline_s: float, clock: _Clock) -> list[Verdict]:
+    """Run on a daemon thread and wait at most deadline_s: a stage that hangs cannot hang the caller."""
+    result: list[list[Verdict]] = []
+    error: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(run())
+        except BaseException as exc:  # handed to the caller's thread below
+            error.append(exc)
+
+    thread = threading.Thread(target=work, name="memguard-check", daemon=True)
+    thread.start()
+    thread.join(deadline_s)
+    if error:
+        raise error[0]
+    if not result:
+        raise DeadlineError(stage=clock.stage, deadline_s=deadline_s)
+    return result[0]
+
+
+def _count(images: Any) -> int:
+    """How many images a form holds, before anything is converted."""
+    if isinstance(images, Sequence) and not isinstance(images, str | bytes):
+        return len(images)
+    return int(images.shape[0]) if getattr(images, "ndim", 0) == 4 else 1
+
+
+def _convert(images: Any) -> tuple[ImageBatch, dict[int, InputError]]:
+    """Convert all, or, if one does not convert, each alone: position -> what was wrong with it."""
+    try:
+        return to_batch(images), {}
+    except InputError:
+        if _count(images) < 2:
+            raise
+    arrays, broken = [], {}
+    for i, image in enumerate(images):
+        try:
+            arrays.extend(to_batch([image]).as_arrays())
+        except InputError as exc:
+            broken[i] = exc
+    return ImageBatch(arrays=tuple(arrays)), broken
+
+
+def _singles(batch: ImageBatch) -> Iterator[ImageBatch]:
+    for i in range(len(batch)):
+        if batch.arrays is not None:
+            yield ImageBatch(arrays=batch.arrays[i : i + 1])
+        else:
+            assert batch.tensor is not None
+            yield ImageBatch(tensor=batch.tensor[i : i + 1])
+
+
+def _merge_views(ids: Any, similarity: Any, n: int, k: int) -> tuple[Any, Any]:
+    """(n * views, k') candidates of all views -> (n, k) of each image, a reference once, at its best view."""
+    ids, similarity = ids.reshape(n, -1), similarity.reshape(n, -1)
+    if ids.shape[1] == k:
+        return ids, similarity
+    best_ids = np.full((n, k), -1, np.int64)
+    best = np.full((n, k), -np.inf, np.float32)
+    for row in range(n):
+        order = np.argsort(-similarity[row], kind="stable")
+        _, first = np.unique(ids[row, order], return_index=True)
+        chosen = [c for c in order[np.sort(first)] if ids[row, c] >= 0][:k]
+        best_ids[row, : len(chosen)] = ids[row, chosen]
+        best[row, : len(chosen)] = similarity[row, chosen]
+    return best_ids, best
+
+
+def _nearest_input(flat: Any, own: Any, n: int) -> Any:
+    """Best similarity of any view of each image to any of the caller's inputs: (n,)."""
+    if not isinstance(flat, np.ndarray):
+        flat = flat.detach().float().cpu().numpy()
+    if not isinstance(own, np.ndarray):
+        own = own.detach().float().cpu().numpy()
+    return (flat @ own.T).reshape(n, -1).max(axis=1)
+
+
+def _sample(frames: int, stride: int) -> list[int]:
+    """Every stride-th frame and the last one."""
+    chosen = list(range(0, frames, stride))
+    return chosen if not chosen or chosen[-1] == frames - 1 else [*chosen, frames - 1]
+
+
+def _gravity(verdict: Verdict) -> tuple[int, int, float]:
+    """A block outweighs a failed check, which outweighs a flag; then the nearest counts."""
+    failed = verdict.status is Status.ERROR
+    similarity = verdict.nearest.similarity if verdict.nearest else -1.0
+    return (_SEVERITY[verdict.decision] if not failed else 2, int(failed), similarity)

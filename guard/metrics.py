@@ -1,0 +1,193 @@
+"""The guard's Prometheus metrics, as one object on a registry. Counts; decides nothing. Nothing registers at import."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
+
+from guard._version import __version__
+from guard.errors import CheckError, ConfigError, GuardError, IndexLoadError, InputError
+from guard.types import Decision, Mode, Report, Status
+
+if TYPE_CHECKING:
+    from http.server import HTTPServer
+
+    from guard.embedders.base import EmbedderSpec
+    from guard.indexes.base import Index
+
+__all__ = ["FAILURE_REASONS", "SKIP_REASONS", "STAGES", "GuardMetrics", "failure_reason"]
+
+STAGES = ("pixels", "embed", "search", "decide", "host")
+FAILURE_REASONS = ("deadline", "input", "index", "memory", "runtime")
+SKIP_REASONS = ("disabled", "latent", "step_callback", "form")
+
+_SIMILARITY_GRID = tuple(round(0.05 * i, 2) for i in range(21))
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+def failure_reason(error: BaseException) -> str:
+    """One of FAILURE_REASONS: a closed set, so that it can be a label."""
+    if isinstance(error, CheckError) and error.reason == "deadline":
+        return "deadline"
+    if isinstance(error, InputError):
+        return "input"
+    if isinstance(error, IndexLoadError):
+        return "index"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
+            return "memory"
+        cause = cause.__cause__
+    return "runtime"
+
+
+class GuardMetrics:
+    """Every metric of one process (or, with PROMETHEUS_MULTIPROC_DIR, of all its workers).
+
+    registry: where to register; None makes a registry of its own, which `text` and `serve` show.
+    thresholds: similarities at which the histogram of the nearest match gets a bucket of its own.
+    Raises ConfigError if the registry already holds these metrics: share one GuardMetrics instead.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None, *, thresholds: tuple[float, ...] = ()) -> None:
+        self.registry = registry if registry is not None else CollectorRegistry()
+        self._known: set[str] = set()
+        self._lock = threading.Lock()
+        try:
+            self._register(self.registry, thresholds)
+        except ValueError as exc:
+            raise ConfigError(
+                f"this registry already holds the guard's metrics ({exc}); pass the first guard's `metrics` to the second"
+            ) from exc
+
+    def _register(self, registry: CollectorRegistry, thresholds: tuple[float, ...]) -> None:
+        def counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
+            return Counter(f"memguard_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, labels: tuple[str, ...], mode: str = "mostrecent") -> Gauge:
+            return Gauge(f"memguard_{name}", text, labels, registry=registry, multiprocess_mode=mode)  # type: ignore[arg-type]
+
+        def histogram(name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"memguard_{name}", text, labels, buckets=buckets, registry=registry)
+
+        # build_info first: if it is there already, nothing else gets registered before the error.
+        self._build_info = gauge("build_info", "Constant 1; the version is the label.", ("version",))
+        self._embedder_info = gauge("embedder_info", "Constant 1; the embedder in use.", ("name", "provider", "sha256"))
+        self._images = counter("images_total", "Images checked.", ("pipeline", "decision", "mode"))
+        self._would_block = counter("would_block_total", "Blocks that modes flag and shadow let pass.", ("pipeline",))
+        self._failures = counter(
+            "failures_total", "Images whose check failed.", ("pipeline", "stage", "reason", "outcome")
+        )
+        self._skipped = counter("skipped_total", "Images that were not checked.", ("pipeline", "reason"))
+        buckets = tuple(sorted({*_SIMILARITY_GRID, *(round(t, 6) for t in thresholds)}))
+        self._top1 = histogram("top1_similarity", "Similarity of the nearest reference.", ("pipeline",), buckets)
+        self._check_s = histogram("check_duration_seconds", "Wall-clock time of a check.", ("pipeline",), _SECONDS)
+        self._stage_s = histogram("stage_duration_seconds", "Wall-clock time of a stage.", ("stage",), _SECONDS)
+        self._batch = histogram("batch_images", "Images a check.", ("pipeline",), _IMAGES)
+        self._inflight = gauge("inflight_images", "Images being checked now.", ("pipeline",), "livesum")
+        self._threshold = gauge("threshold", "Similarity from which the action is taken.", ("action", "collection"))
+        self._vectors = gauge("index_vectors", "References in the index.", ("index",))
+        self._built = gauge("index_built_timestamp_seconds", "When the index was built.", ("index",))
+        self._loaded = gauge("index_loaded_timestamp_seconds", "When this process loaded it.", ("index",))
+        self._build_info.labels(__version__).set(1)
+        for stage in STAGES[:-1]:
+            self._stage_s.labels(stage)
+
+    def add_pipeline(self, pipeline: str) -> None:
+        """Create every series of a pipeline at 0, so that a rate over it is 0 and not absent."""
+        with self._lock:
+            if pipeline in self._known:
+                return
+            for decision, mode in product(Decision, Mode):
+                self._images.labels(pipeline, decision.value, mode.value)
+            for stage, reason, outcome in product(STAGES, FAILURE_REASONS, ("open", "closed")):
+                self._failures.labels(pipeline, stage, reason, outcome)
+            for reason in SKIP_REASONS:
+                self._skipped.labels(pipeline, reason)
+            for metric in (self._would_block, self._top1, self._check_s, self._batch, self._inflight):
+                metric.labels(pipeline)
+            self._known.add(pipeline)
+
+    def set_index(self, name: str, index: Index, *, loaded_at: float) -> None:
+        """Describe the index in use. loaded_at: seconds since the epoch."""
+        self._vectors.labels(name).set(index.manifest.count)
+        self._built.labels(name).set(index.manifest.built_timestamp)
+        self._loaded.labels(name).set(loaded_at)
+
+    def set_embedder(self, spec: EmbedderSpec, provider: str) -> None:
+        self._embedder_info.labels(spec.name, provider, spec.weights_sha256).set(1)
+
+    def set_thresholds(self, *, flag: float, block: float, collection: str = "training") -> None:
+        self._threshold.labels("flag", collection).set(flag)
+        self._threshold.labels("block", collection).set(block)
+
+    @contextmanager
+    def check(self, pipeline: str, images: int) -> Iterator[None]:
+        """Time one check and hold its images in flight."""
+        self.add_pipeline(pipeline)
+        inflight = self._inflight.labels(pipeline)
+        inflight.inc(images)
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self._check_s.labels(pipeline).observe(perf_counter() - started)
+            self._batch.labels(pipeline).observe(images)
+            inflight.dec(images)
+
+    def count(self, report: Report) -> None:
+        """Count the verdicts of a finished report."""
+        pipeline, mode = report.pipeline, report.mode
+        self.add_pipeline(pipeline)
+        for verdict in report:
+            if verdict.status is Status.SKIPPED:
+                self._skipped.labels(pipeline, verdict.reason).inc()
+            elif verdict.status is Status.ERROR:
+                outcome = "closed" if verdict.withheld else "open"
+                self._failures.labels(pipeline, verdict.stage, verdict.reason, outcome).inc()
+            elif verdict.decision is not None:
+                self._images.labels(pipeline, verdict.decision.value, mode.value).inc()
+                if verdict.nearest is not None:
+                    self._top1.labels(pipeline).observe(verdict.nearest.similarity)
+                if verdict.decision is Decision.BLOCK and mode is not Mode.ENFORCE:
+                    self._would_block.labels(pipeline).inc()
+        for stage, seconds in report.seconds.items():
+            self._stage_s.labels(stage).observe(seconds)
+
+    def text(self) -> str:
+        """All metrics in Prometheus' text format; of all workers in multiprocess mode."""
+        return generate_latest(self._exposed()).decode()
+
+    def serve(self, port: int, addr: str = "127.0.0.1") -> HTTPServer:
+        """Serve /metrics on a daemon thread, on loopback unless told otherwise; port 0 takes a free one.
+
+        Returns the server; `.server_port` says the port, `.shutdown()` ends it.
+        Raises ConfigError if the port is taken.
+        """
+        try:
+            server, _thread = start_http_server(port, addr=addr, registry=self._exposed())
+        except OSError as exc:
+            raise ConfigError(f"metrics cannot be served on {addr}:{port}: {exc.strerror or exc}") from exc
+        return server
+
+    def _exposed(self) -> CollectorRegistry:
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return self.registry
+        from prometheus_client import multiprocess
+
+        together = CollectorRegistry()
+        multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return together
+
+
+def stage_of(error: GuardError, default: str) -> str:
+    """The stage that an error belongs to: its own, if it knows it."""
+    return error.stage if isinstance(error, CheckError) else default
