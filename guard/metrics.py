@@ -65,7 +65,7 @@ class GuardMetrics:
             self._register(self.registry, thresholds)
         except ValueError as exc:
             raise ConfigError(
-                f"this registry already holds the guard's metrics ({exc}); pass the first guard's `metrics` to the second"
+                f"this registry already holds the guard's metrics ({exc}); share the first guard's `metrics`"
             ) from exc
 
     def _register(self, registry: CollectorRegistry, thresholds: tuple[float, ...]) -> None:

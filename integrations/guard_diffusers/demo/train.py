@@ -49,8 +49,8 @@ class Budget:
 
 BUDGETS = {
     "autoencoder": Budget(steps=9_000, batch=8, peak_lr=2e-3),
-    "memorising": Budget(steps=12_000, batch=16, peak_lr=8e-4),
-    "control": Budget(steps=12_000, batch=16, peak_lr=8e-4),
+    "memorising": Budget(steps=8_000, batch=16, peak_lr=1e-3),
+    "control": Budget(steps=8_000, batch=16, peak_lr=1e-3),
 }
 
 

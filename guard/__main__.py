@@ -1,0 +1,5 @@
+"""`python -m guard` is `memguard`."""
+
+from guard.cli.main import main
+
+main()

@@ -1,0 +1,129 @@
+"""`memguard check`: are these pictures near-copies of the reference set?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from guard.cli.console import Exit, err, errors_to_exit, out, print_json
+from guard.errors import ConfigError, InputError
+from guard.types import Decision, Status, Verdict
+
+if TYPE_CHECKING:
+    from guard.pixels import RGBArray
+
+__all__ = ["check"]
+
+BATCH = 16  # pictures decoded and checked together
+STYLES = {Decision.ALLOW: "green", Decision.FLAG: "yellow", Decision.BLOCK: "red"}
+
+
+class FailOn(StrEnum):
+    FLAG = "flag"
+    BLOCK = "block"
+
+
+def check(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Picture files, or folders of them.")],
+    index: Annotated[Path, typer.Option(help="Index directory made by `memguard index build`.")],
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    flag: Annotated[float | None, typer.Option(help="Similarity from which to flag, inclusive.")] = None,
+    block: Annotated[float | None, typer.Option(help="Similarity from which to block, inclusive.")] = None,
+    fail_on: Annotated[FailOn | None, typer.Option(help="Exit with 1 if a picture is flagged (or blocked).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """Check pictures against an index and print one verdict each.
+
+    [bold]Examples[/bold]
+
+    memguard check out.png --index training.index
+
+    memguard check renders/ --index training.index --fail-on block --json
+    """
+    with errors_to_exit():
+        raise typer.Exit(_check(images, index, config, flag, block, fail_on, as_json))
+
+
+def _check(
+    images: Sequence[Path],
+    index: Path,
+    config: Path | None,
+    flag: float | None,
+    block: float | None,
+    fail_on: FailOn | None,
+    as_json: bool,
+) -> Exit:
+    from guard.guard import Guard
+
+    thresholds = {k: v for k, v in (("flag", flag), ("block", block)) if v is not None}
+    settings = {"policy": thresholds} if thresholds else {}
+    guard = Guard.open(index, config=config, mode="flag", on_error="open", deadline_s=None, **settings)
+    code = Exit.FINE
+    results: list[dict[str, object]] = []
+    table = Table("picture", "decision", "similarity", "nearest reference", box=None, pad_edge=False)
+    files = _files(images)
+    while batch := list(islice(files, BATCH)):
+        pixels: list[RGBArray] = []
+        names: list[Path] = []
+        for path in batch:
+            try:
+                pixels.append(_decode(path))
+                names.append(path)
+            except InputError as exc:
+                code = max(code, Exit.INPUT)
+                err.print(f"skipped: {exc}", style="yellow", markup=False, soft_wrap=True)
+                results.append({"image": str(path), "error": str(exc)})
+        for path, verdict in zip(names, guard.check(pixels, pipeline="check"), strict=True):
+            code = max(code, _code(verdict, fail_on))
+            results.append({"image": str(path), **verdict.to_dict()})
+            table.add_row(*_row(path, verdict))
+    if as_json:
+        print_json({"index": str(index), "index_version": guard.index.version, "results": results})
+    else:
+        out.print(table)
+    return code
+
+
+def _decode(path: Path) -> RGBArray:
+    from guard.decode import decode
+
+    return decode(path).pixels
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    """Files as given; of a folder, every picture in it, sorted. Raises ConfigError for what does not exist."""
+    from guard.decode import IMAGE_SUFFIXES
+
+    for path in paths:
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+            if not found:
+                raise ConfigError(f"{path} holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            yield from found
+        elif path.exists():
+            yield path
+        else:
+            raise ConfigError(f"no such file: {path}")
+
+
+def _code(verdict: Verdict, fail_on: FailOn | None) -> Exit:
+    if verdict.status is Status.ERROR:
+        return Exit.INPUT if verdict.reason == "input" else Exit.FAILED
+    hits = {FailOn.FLAG: (Decision.FLAG, Decision.BLOCK), FailOn.BLOCK: (Decision.BLOCK,), None: ()}[fail_on]
+    return Exit.FOUND if verdict.decision in hits else Exit.FINE
+
+
+def _row(path: Path, verdict: Verdict) -> tuple[Text, Text, Text, Text]:
+    if verdict.decision is None:
+        return Text(str(path)), Text(verdict.status.value, "red"), Text(""), Text("; ".join(verdict.reasons))
+    nearest = verdict.nearest
+    similarity = f"{nearest.similarity:.3f}" if nearest else ""
+    uri = nearest.record.uri if nearest else "(empty index)"
+    return Text(str(path)), Text(verdict.decision.value, STYLES[verdict.decision]), Text(similarity), Text(uri)

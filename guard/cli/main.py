@@ -1,0 +1,52 @@
+"""The `memguard` command: one file a verb, and the verbs of integrations by entry point."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Annotated
+
+import typer
+
+from guard._version import __version__
+from guard.cli.bench import bench
+from guard.cli.check import check
+from guard.cli.index import index_app
+from guard.cli.models import models_app
+
+__all__ = ["ENTRY_POINTS", "app", "main"]
+
+ENTRY_POINTS = "memguard.commands"
+
+app = typer.Typer(
+    name="memguard",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Find near-copies of training images in what an image-generation pipeline makes.",
+    epilog="Exit codes: 0 fine; 1 found what was asked for; 2 usage or bad input; 3 the guard could not run.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"memguard {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+app.command()(check)
+app.add_typer(index_app, name="index")
+app.add_typer(models_app, name="models")
+app.command()(bench)
+for _point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+    app.command(_point.name)(_point.load())
+
+
+def main() -> None:
+    app()
