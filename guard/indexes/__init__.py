@@ -1,0 +1,29 @@
+"""The reference set on disk and in memory. What most callers need is here; each name is imported when first used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from guard.indexes.builder import BuildReport, add_to_index, build_index
+    from guard.indexes.manifest import Manifest
+    from guard.indexes.store import OpenIndex, open_index
+
+__all__ = ["BuildReport", "Manifest", "OpenIndex", "add_to_index", "build_index", "open_index"]
+
+_PLACES = {
+    "BuildReport": "builder",
+    "Manifest": "manifest",
+    "OpenIndex": "store",
+    "add_to_index": "builder",
+    "build_index": "builder",
+    "open_index": "store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

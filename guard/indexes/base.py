@@ -48,6 +48,6 @@ class Index(VectorIndex, Protocol):
 
 @runtime_checkable
 class SupportsThumbnails(Protocol):
-    def thumbnail(self, id: int) -> bytes | None:
+    def thumbnail(self, id: int) -> bytes | None:  # noqa: A002
         """Return the encoded thumbnail (JPEG or WebP) of a reference, None if none was stored."""
         ...

@@ -1,0 +1,278 @@
+"""Source -> new version of an index. Knows the order of the steps; files, decoding and formats live elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from guard._version import __version__
+from guard.embedders.base import Embedder
+from guard.errors import ConfigError
+from guard.indexes.faissfile import FlatLayout
+from guard.indexes.layout import KEEP, IndexFolder
+from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, EmbedderEntry, Manifest, vector_kind
+from guard.indexes.preparation import Limits, Rows, prepare
+from guard.indexes.records import THUMBNAILS
+from guard.indexes.staging import Staging, is_sealed, settings_sha256, unseal
+from guard.sources.base import Source, Survey
+from guard.types import Collection
+
+__all__ = ["BATCH", "BuildReport", "add_to_index", "build_index"]
+
+BATCH = 256  # items a step: at most so many are done twice after a kill
+THUMBNAIL_PX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build did."""
+
+    path: Path
+    version: str
+    count: int
+    """References in the index."""
+    added: int
+    """By this command, resumed runs included."""
+    skipped: dict[str, int]
+    """By reason; every one is a line of skipped.jsonl in the version."""
+    notes: dict[str, int] = field(default_factory=dict)
+    ignored: int = 0
+    """Files beside the pictures that are none."""
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    """Of this run: items read per second, skipped ones included."""
+    resumed_at: int = 0
+    """Items of the source that an earlier, interrupted run had done."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "path": str(self.path)}
+
+
+Progress = Callable[[int, int | None], None]
+"""Called with (items done, total or None if unknown) after every group of items."""
+
+
+def build_index(
+    source: Source | str | Path,
+    out: str | Path,
+    embedder: Embedder,
+    *,
+    collections: Sequence[str] = (Collection.TRAINING,),
+    thumbnails: int = THUMBNAIL_PX,
+    batch: int = BATCH,
+    workers: int | None = None,
+    limits: Limits | None = None,
+    restart: bool = False,
+    keep: int = KEEP,
+    on_progress: Progress | None = None,
+) -> BuildReport:
+    """Build the index of a source and make it the version in use.
+
+    source: a Source, or a path that guard.sources.opening.open_source understands.
+    thumbnails: longer side in px of the stored thumbnails, 0 for none. batch: items a step.
+    workers: decoding threads, None for one a core. keep: published versions to keep, this one included.
+    A killed build is resumed by the same call. Pictures that cannot be read are listed, not raised.
+    Raises ConfigError if an unfinished build with other settings is in the way (restart=True drops it),
+    IndexLockedError if another process writes the index, CheckError if the embedder fails on all of a group.
+    """
+    job = _Job(_source(source), out, embedder, collections, thumbnails, batch, workers, limits, keep, on_progress)
+    with job.folder.writer():
+        return job.run(base=None, restart=restart)
+
+
+def add_to_index(
+    source: Source | str | Path,
+    path: str | Path,
+    embedder: Embedder,
+    *,
+    collections: Sequence[str] = (Collection.TRAINING,),
+    batch: int = BATCH,
+    workers: int | None = None,
+    limits: Limits | None = None,
+    restart: bool = False,
+    keep: int = KEEP,
+    on_progress: Progress | None = None,
+) -> BuildReport:
+    """Make a version that also holds a source's pictures, after those that are there; ids stay.
+
+    Thumbnails are stored if the index has them. Resumable and otherwise as build_index; the
+    index must exist and fit the embedder (IndexLoadError).
+    """
+    folder = IndexFolder(path)
+    folder.current()
+    with folder.writer():
+        name = folder.current()
+        manifest = Manifest.read(folder.version(name) / MANIFEST)
+        manifest.require(embedder.spec, index=str(path))
+        side = THUMBNAIL_PX if THUMBNAILS in manifest.files else 0
+        job = _Job(_source(source), path, embedder, collections, side, batch, workers, limits, keep, on_progress)
+        return job.run(base=name, restart=restart)
+
+
+class _Job:
+    """One build or addition, under the writer's lock."""
+
+    def __init__(
+        self,
+        source: Source,
+        out: str | Path,
+        embedder: Embedder,
+        collections: Sequence[str],
+        thumbnails: int,
+        batch: int,
+        workers: int | None,
+        limits: Limits | None,
+        keep: int,
+        on_progress: Progress | None,
+    ) -> None:
+        if batch < 1 or (workers is not None and workers < 1) or keep < 1 or thumbnails < 0:
+            raise ConfigError("batch, workers and keep must be at least 1, and thumbnails 0 or more")
+        if not collections or not all(collections):
+            raise ConfigError("name at least one collection, e.g. 'training'")
+        limits = limits or Limits()
+        self.source, self.folder, self.embedder = source, IndexFolder(out), embedder
+        self.collections = tuple(dict.fromkeys(str(c) for c in collections))
+        self.limits = Limits(limits.max_bytes, limits.max_pixels, thumbnails)
+        self.batch, self.workers, self.keep = batch, workers or os.cpu_count() or 1, keep
+        self.on_progress = on_progress or _silent
+        self.kind = vector_kind(embedder.spec)
+        self.layout = FlatLayout(self.kind, embedder.spec.dim)
+
+    def run(self, base: str | None, *, restart: bool) -> BuildReport:
+        began = time.perf_counter()
+        survey = self.source.survey()
+        settings = self._settings(survey, base)
+        building = self.folder.path / "building"
+        ready = None if restart else self._finished_before(building, settings)
+        if ready is not None:
+            return self._report(ready, survey, base, time.perf_counter() - began, ready.count, 0)
+        staging = Staging(
+            building,
+            self.layout,
+            settings,
+            thumbnails=self.limits.thumbnail_px > 0,
+            base=self.folder.version(base) if base else None,
+            restart=restart or is_sealed(building),
+        )
+        start = staging.position
+        try:
+            self._fill(staging, survey)
+            done = staging.position - start
+            manifest = self._manifest(staging, survey, base)
+        finally:
+            staging.close()
+        staging.seal(manifest)
+        self.folder.publish(building)
+        self.folder.prune(self.keep)
+        return self._report(manifest, survey, base, time.perf_counter() - began, start, done)
+
+    def _fill(self, staging: Staging, survey: Survey) -> None:
+        """Append the rest of the source, a batch a step."""
+        step = Rows()
+        self.on_progress(staging.position, survey.total)
+        items = self.source.items(staging.position)
+        for rows in prepare(items, self.embedder, self.limits, workers=self.workers):
+            step.extend(rows)
+            self.on_progress(staging.position + step.items, survey.total)
+            if step.items >= self.batch:
+                self._commit(staging, step)
+                step = Rows()
+        if step.items:
+            self._commit(staging, step)
+
+    def _commit(self, staging: Staging, step: Rows) -> None:
+        staging.append(
+            step.vectors(self.layout.dim),
+            step.records(staging.rows, self.collections),
+            [row.thumbnail for row in step.rows],
+            step.skipped,
+            step.notes,
+            position=staging.position + step.items,
+        )
+
+    def _finished_before(self, building: Path, settings: Mapping[str, Any]) -> Manifest | None:
+        """Publish what an earlier run of this build completed and was killed before it could publish."""
+        done = settings_sha256(settings)
+        if is_sealed(building):
+            manifest = Manifest.read(building / MANIFEST)
+            if manifest.settings_sha256 == done:
+                unseal(building)
+                self.folder.publish(building)
+                self.folder.prune(self.keep)
+                return manifest
+        current = self.folder.current() if self.folder.exists else ""
+        for name in self.folder.published():
+            if name > current and is_sealed(self.folder.version(name)):  # renamed, but CURRENT was not written
+                manifest = Manifest.read(self.folder.version(name) / MANIFEST)
+                if manifest.settings_sha256 == done:
+                    self.folder.switch(name)
+                    self.folder.prune(self.keep)
+                    return manifest
+        return None
+
+    def _settings(self, survey: Survey, base: str | None) -> dict[str, Any]:
+        """Whatever decides the outcome; the sizes of batches and the number of workers do not."""
+        return {
+            "format": FORMAT_VERSION,
+            "embedder": self.embedder.spec.identity(),
+            "source": [survey.description, survey.fingerprint],
+            "collections": list(self.collections),
+            "thumbnails": self.limits.thumbnail_px,
+            "limits": [self.limits.max_bytes, self.limits.max_pixels],
+            "base": base,
+        }
+
+    def _manifest(self, staging: Staging, survey: Survey, base: str | None) -> Manifest:
+        before = Manifest.read(self.folder.version(base) / MANIFEST).sources if base else ()
+        spec = self.embedder.spec
+        skipped, notes, collections = staging.skipped(), staging.notes(), staging.collections()
+        return Manifest(
+            format_version=FORMAT_VERSION,
+            embedder=EmbedderEntry.model_validate(spec.identity()),
+            thresholds=asdict(spec.thresholds) if spec.thresholds else None,  # type: ignore[arg-type]
+            vectors=self.kind,
+            count=staging.rows,
+            built_at=datetime.now(UTC),
+            tool_version=__version__,
+            sources=(*before, survey.description),
+            collections=collections,
+            skipped=skipped,
+            notes=notes,
+            settings_sha256=staging.settings_sha256,
+            files=staging.finish(),
+        )
+
+    def _report(
+        self, manifest: Manifest, survey: Survey, base: str | None, seconds: float, start: int, done: int
+    ) -> BuildReport:
+        old = self.folder.version(base) / MANIFEST if base else None
+        before = Manifest.read(old).count if old and old.exists() else 0
+        return BuildReport(
+            path=self.folder.path,
+            version=self.folder.current(),
+            count=manifest.count,
+            added=manifest.count - before,
+            skipped=dict(manifest.skipped),
+            notes=dict(manifest.notes),
+            ignored=survey.ignored,
+            seconds=seconds,
+            images_per_second=done / seconds if seconds else 0.0,
+            resumed_at=start,
+        )
+
+
+def _silent(done: int, total: int | None) -> None:
+    """No progress was asked for."""
+
+
+def _source(source: Source | str | Path) -> Source:
+    if isinstance(source, str | Path):
+        from guard.sources.opening import open_source
+
+        return open_source(source)
+    return source

@@ -1,0 +1,106 @@
+"""The bytes of a flat faiss file: a header and rows. Knows two of faiss's layouts; does not import faiss.
+
+Rows are appended as they are made and the header is written last, so that a build needs no
+memory for the vectors and no second copy on disk. faiss reads the result as its own
+(tests/unit/indexes/test_faissfile.py compares the bytes with those that faiss writes).
+Source: faiss/impl/index_write.cpp, "IxFI" and "IBxF".
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from guard.errors import IndexLoadError
+
+if TYPE_CHECKING:
+    from guard.indexes.manifest import Manifest, VectorKind
+    from guard.types import Descriptors
+
+__all__ = ["VECTORS", "FlatLayout", "check_file", "map_rows", "pack_bits", "unpack_bits"]
+
+VECTORS = "vectors.faiss"
+_DUMMY = 1 << 20  # two unused words of faiss's header
+_FLOAT = struct.Struct("<4siqqqBiQ")  # fourcc, d, ntotal, dummy, dummy, is_trained, metric, number of floats
+_BITS = struct.Struct("<4siiqBiQ")  # fourcc, d, code_size, ntotal, is_trained, metric, number of bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FlatLayout:
+    """Where the rows of a file of `kind` and `dim` lie."""
+
+    kind: VectorKind
+    dim: int
+
+    @property
+    def header_bytes(self) -> int:
+        return (_BITS if self.kind == "bits" else _FLOAT).size
+
+    @property
+    def row_bytes(self) -> int:
+        return self.dim // 8 if self.kind == "bits" else self.dim * 4
+
+    @property
+    def dtype(self) -> npt.DTypeLike:
+        return np.uint8 if self.kind == "bits" else np.dtype("<f4")
+
+    def header(self, count: int) -> bytes:
+        if self.kind == "bits":
+            return _BITS.pack(b"IBxF", self.dim, self.row_bytes, count, 1, 1, count * self.row_bytes)
+        return _FLOAT.pack(b"IxFI", self.dim, count, _DUMMY, _DUMMY, 1, 0, count * self.dim)
+
+    def file_bytes(self, count: int) -> int:
+        return self.header_bytes + count * self.row_bytes
+
+    def encode(self, vectors: Descriptors) -> bytes:
+        """(n, dim) rows -> their bytes in the file."""
+        if self.kind == "bits":
+            return pack_bits(vectors).tobytes()
+        return np.ascontiguousarray(vectors, dtype="<f4").tobytes()
+
+
+def pack_bits(vectors: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """(n, dim) rows -> (n, dim / 8) signs, first value in the highest bit; > 0 is 1."""
+    return np.packbits(np.asarray(vectors) > 0, axis=1)
+
+
+def unpack_bits(packed: npt.NDArray[np.uint8], dim: int) -> Descriptors:
+    """(n, dim / 8) -> (n, dim) float32 rows of +-1 / sqrt(dim)."""
+    signs = np.unpackbits(packed, axis=1)[:, :dim].astype(np.float32)
+    return ((signs * 2 - 1) / np.float32(np.sqrt(dim))).astype(np.float32)
+
+
+def check_file(path: Path, manifest: Manifest) -> FlatLayout:
+    """Compare size and header with the manifest before anything is loaded. Raises IndexLoadError."""
+    layout = FlatLayout(manifest.vectors, manifest.embedder.dim)
+    expected = layout.header(manifest.count)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            found = file.read(len(expected))
+    except OSError as exc:
+        raise IndexLoadError(f"{path} cannot be read ({exc.strerror}); rebuild the index") from exc
+    if size != layout.file_bytes(manifest.count):
+        raise IndexLoadError(
+            f"{path} has {size} bytes where {manifest.count} vectors of dimension {layout.dim} need "
+            f"{layout.file_bytes(manifest.count)}; it is truncated or of another build: rebuild the index"
+        )
+    if found != expected:
+        raise IndexLoadError(
+            f"{path}: its header does not say {manifest.count} vectors of dimension {layout.dim} ({layout.kind}), "
+            "as the manifest does; it is damaged or of another build: rebuild the index"
+        )
+    return layout
+
+
+def map_rows(path: Path, layout: FlatLayout, count: int) -> npt.NDArray[Any]:
+    """The rows as they lie in the file, mapped read-only: (count, dim) float32 or (count, dim / 8) uint8."""
+    width = layout.row_bytes // np.dtype(layout.dtype).itemsize
+    if count == 0:
+        return np.empty((0, width), layout.dtype)
+    return np.memmap(path, layout.dtype, "r", offset=layout.header_bytes, shape=(count, width))

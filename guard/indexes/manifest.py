@@ -1,0 +1,125 @@
+"""What an index says of itself, as manifest.json. Knows fields, checks and the embedder's identity; no vectors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from guard.embedders.base import EmbedderSpec, Thresholds
+from guard.errors import IndexLoadError
+
+__all__ = ["FORMAT_VERSION", "MANIFEST", "FileEntry", "Manifest", "VectorKind", "vector_kind"]
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+VectorKind = Literal["float32", "bits"]
+"""float32: rows of a faiss flat index. bits: the signs of the rows, packed eight a byte (metric hamming)."""
+
+
+def vector_kind(spec: EmbedderSpec) -> VectorKind:
+    return "bits" if spec.metric == "hamming" else "float32"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileEntry(_Model):
+    """One file of a version."""
+
+    bytes: int = Field(ge=0)
+    sha256: str
+
+
+class ThresholdsEntry(_Model):
+    flag: float = Field(ge=-1, le=1)
+    block: float = Field(ge=-1, le=1)
+    source: str
+
+
+class EmbedderEntry(_Model):
+    """The fields of EmbedderSpec.identity()."""
+
+    name: str
+    dim: int = Field(gt=0)
+    input_size: int
+    preprocessing: str
+    weights_sha256: str
+    metric: Literal["cosine", "hamming"]
+
+
+class Manifest(_Model):
+    """A version of an index: what made it, from what, how much of it, and its files."""
+
+    format_version: int
+    embedder: EmbedderEntry
+    thresholds: ThresholdsEntry | None = None
+    vectors: VectorKind
+    count: int = Field(ge=0)
+    """Of references; their ids are 0 .. count - 1 in this version."""
+    built_at: AwareDatetime
+    """UTC."""
+    tool_version: str
+    sources: tuple[str, ...] = ()
+    """Where the references came from, in words: "folder photos", "2 shards of train-{000..001}.tar"."""
+    collections: dict[str, int] = Field(default_factory=dict)
+    """References in each collection."""
+    skipped: dict[str, int] = Field(default_factory=dict)
+    """Pictures of the sources that the index lacks, by reason; each one is a line of skipped.jsonl."""
+    notes: dict[str, int] = Field(default_factory=dict)
+    """What decoding did, and to how many: first_frame, rotated, cmyk, 16_bit, alpha."""
+    settings_sha256: str = ""
+    """Of the settings of the build, by which an interrupted publication is told from another build."""
+    files: dict[str, FileEntry]
+
+    @property
+    def spec(self) -> EmbedderSpec:
+        """The embedder that made the vectors."""
+        advice = Thresholds(**self.thresholds.model_dump()) if self.thresholds else None
+        return EmbedderSpec(**self.embedder.model_dump(), thresholds=advice)
+
+    @property
+    def built_timestamp(self) -> float:
+        """Seconds since the epoch."""
+        return self.built_at.timestamp()
+
+    def require(self, spec: EmbedderSpec, *, index: str = "") -> None:
+        """Raise IndexLoadError, naming the field, if this embedder's queries do not compare with the vectors."""
+        name, built = f"index {index}" if index else "the index", self.embedder.model_dump()
+        for field, used in spec.identity().items():
+            if built[field] != used:
+                raise IndexLoadError(
+                    f"{name} does not fit the embedder in use: {field} is {built[field]!r} in the index and "
+                    f"{used!r} in the embedder; open it with embedder {self.embedder.name!r}, or rebuild the index"
+                )
+
+    def to_json(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Raise IndexLoadError, naming the file and the field, if it is damaged or of another format."""
+        try:
+            fields: Any = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as exc:
+            raise IndexLoadError(f"{path} cannot be read ({exc.strerror}); rebuild the index") from exc
+        except ValueError as exc:
+            raise IndexLoadError(f"{path} is damaged (not JSON: {exc}); rebuild the index") from exc
+        if not isinstance(fields, dict):
+            raise IndexLoadError(f"{path} is damaged (not a JSON object); rebuild the index")
+        found = fields.get("format_version")
+        if found != FORMAT_VERSION:
+            raise IndexLoadError(
+                f"{path}: format_version {found!r} is unknown; this version of memorization-guard reads "
+                f"{FORMAT_VERSION}: rebuild the index, or use the version that wrote it ({fields.get('tool_version')})"
+            )
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as exc:
+            first = exc.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise IndexLoadError(f"{path} is damaged: {where}: {first['msg']}; rebuild the index") from exc

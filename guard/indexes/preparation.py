@@ -1,0 +1,213 @@
+"""Items of a source -> rows of an index, on several threads, in the source's order. Knows decoding and embedding.
+
+Pillow and PDQ release the GIL, so that plain threads fill the cores. At most a few small
+groups of items are in flight: memory does not grow with the source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from guard.decode import MAX_BYTES, MAX_PIXELS, ImageFileError, decode, read_file
+from guard.embedders.base import Embedder, EmbedderSpec
+from guard.errors import CheckError
+from guard.pixels import ImageBatch, RGBArray
+from guard.sources.base import Item, Skip
+from guard.types import Record
+
+__all__ = ["GROUP", "Limits", "Row", "Rows", "prepare"]
+
+GROUP = 16  # items that one worker takes at a time, and that an embedder sees in one batch
+UNIT_SLACK = 1e-3  # how far a row's norm may be from 1 before the embedder is called broken
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is read of one picture, and what is kept of it."""
+
+    max_bytes: int = MAX_BYTES
+    max_pixels: int = MAX_PIXELS
+    thumbnail_px: int = 0
+    """Longer side of the stored thumbnail; 0 for none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    item: Item
+    sha256: str
+    thumbnail: bytes | None = None
+    vector: npt.NDArray[np.float32] | None = None
+    """(dim,); set once it is embedded."""
+    rgb: RGBArray | None = None
+    """Until it is embedded."""
+
+
+@dataclass(slots=True, eq=False)
+class Rows:
+    """What became of some consecutive items."""
+
+    items: int = 0
+    rows: list[Row] = field(default_factory=list)
+    skipped: list[Skip] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def vectors(self, dim: int) -> npt.NDArray[np.float32]:
+        """(n, dim)."""
+        return np.array([row.vector for row in self.rows], np.float32).reshape(-1, dim)
+
+    def records(self, first: int, collections: Sequence[str]) -> list[Record]:
+        return [
+            Record(first + i, r.item.uri, r.sha256, r.item.caption, r.item.collections or tuple(collections))
+            for i, r in enumerate(self.rows)
+        ]
+
+    def extend(self, other: Rows) -> None:
+        self.items += other.items
+        self.rows += other.rows
+        self.skipped += other.skipped
+        self.notes += other.notes
+
+
+def prepare(items: Iterable[Item | Skip], embedder: Embedder, limits: Limits, *, workers: int) -> Iterator[Rows]:
+    """Yield the outcome of each group of items, in their order.
+
+    An embedder without weights (PDQ) is plain code that runs on one core, so the workers call it, a
+    picture at a time; one with weights has threads or a device of its own and is called here, a group at a time.
+    Raises CheckError(stage="embed") if the embedder fails for every picture of a group.
+    """
+    in_workers = not embedder.spec.weights_sha256
+    with ThreadPoolExecutor(workers, "memguard-decode") as pool:
+        pending: deque[Future[Rows]] = deque()
+        source = iter(items)
+        try:
+            while True:
+                group = list(islice(source, GROUP))
+                if group:
+                    pending.append(pool.submit(_read_group, group, embedder if in_workers else None, limits))
+                if not pending:
+                    return
+                if not group or len(pending) > 2 * workers:
+                    rows = pending.popleft().result()
+                    yield rows if in_workers else _embed(rows, embedder)
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _read_group(group: Sequence[Item | Skip], embedder: Embedder | None, limits: Limits) -> Rows:
+    rows = Rows(items=len(group))
+    for item in group:
+        if isinstance(item, Skip):
+            rows.skipped.append(item)
+            continue
+        try:
+            rows.rows.append(_read(item, limits, rows.notes))
+        except ImageFileError as exc:
+            rows.skipped.append(Skip(item.uri, exc.reason, str(exc)))
+            continue
+        if embedder is not None:
+            one = _embed_singly([rows.rows.pop()], embedder)  # now, so that the pixels are dropped at once
+            rows.rows += one.rows
+            rows.skipped += one.skipped
+    if embedder is not None and not rows.rows and len(rows.skipped) > 1:
+        _refuse_if_broken(rows.skipped)
+    return rows
+
+
+def _read(item: Item, limits: Limits, notes: Counter[str]) -> Row:
+    if item.vector is not None:
+        return Row(item, item.sha256, vector=item.vector)
+    data = item.data
+    if data is None:
+        assert item.path is not None
+        data = read_file(item.path, where=item.uri, max_bytes=limits.max_bytes)
+    picture = decode(data, where=item.uri, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
+    notes.update(picture.notes)
+    thumbnail = _thumbnail(picture.rgb, limits.thumbnail_px) if limits.thumbnail_px else None
+    kept = Item(item.uri, data=b"", caption=item.caption, collections=item.collections)  # not the encoded bytes
+    return Row(kept, hashlib.sha256(data).hexdigest(), thumbnail, rgb=picture.rgb)
+
+
+def _embed(rows: Rows, embedder: Embedder) -> Rows:
+    """Embed a group; a picture that the embedder cannot take is skipped, the others are not."""
+    waiting = [row for row in rows.rows if row.rgb is not None]
+    if waiting:
+        done = Rows(rows.items, skipped=rows.skipped, notes=rows.notes)
+        try:
+            done.rows = [_embedded(row, v) for row, v in zip(waiting, _run(embedder, waiting), strict=True)]
+        except CheckError:
+            if len(waiting) == 1:
+                raise
+            done.extend(_embed_singly(waiting, embedder))
+            if not done.rows:
+                raise
+        return done
+    return rows
+
+
+def _embed_singly(waiting: Sequence[Row], embedder: Embedder) -> Rows:
+    done = Rows()
+    for row in waiting:
+        if row.rgb is None:  # it came with its vector
+            done.rows.append(row)
+            continue
+        try:
+            done.rows.append(_embedded(row, _run(embedder, [row])[0]))
+        except CheckError as exc:
+            done.skipped.append(Skip(row.item.uri, "embed_failed", str(exc)))
+    return done
+
+
+def _embedded(row: Row, vector: npt.NDArray[np.float32]) -> Row:
+    return Row(row.item, row.sha256, row.thumbnail, vector)
+
+
+def _run(embedder: Embedder, rows: Sequence[Row]) -> npt.NDArray[np.float32]:
+    vectors: Any = embedder.embed(ImageBatch(arrays=tuple(row.rgb for row in rows if row.rgb is not None)))
+    if hasattr(vectors, "detach"):
+        vectors = vectors.detach().cpu().numpy()
+    check_rows(vectors, embedder.spec, len(rows))
+    return np.asarray(vectors, np.float32)
+
+
+def check_rows(vectors: Any, spec: EmbedderSpec, n: int) -> None:
+    """Raise CheckError(stage="embed") unless there are n finite rows of unit norm."""
+    if vectors.shape != (n, spec.dim):
+        raise CheckError(
+            f"embedder {spec.name} returned {vectors.shape} for {n} pictures; expected {(n, spec.dim)}",
+            stage="embed",
+            reason="shape",
+        )
+    norms = np.linalg.norm(np.asarray(vectors, np.float64), axis=1)
+    if not np.all(np.abs(norms - 1) <= UNIT_SLACK):  # NaN fails this too
+        raise CheckError(
+            f"embedder {spec.name} returned a row of norm {norms[np.argmax(~(np.abs(norms - 1) <= UNIT_SLACK))]:g}",
+            stage="embed",
+            reason="norm",
+        )
+
+
+def _refuse_if_broken(skipped: Sequence[Skip]) -> None:
+    if all(skip.reason == "embed_failed" for skip in skipped):
+        raise CheckError(skipped[0].detail, stage="embed", reason="embed_failed")
+
+
+def _thumbnail(rgb: RGBArray, side: int) -> bytes:
+    """JPEG of the picture, its longer side at most `side` px."""
+    from PIL import Image
+
+    image = Image.fromarray(rgb)
+    image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()

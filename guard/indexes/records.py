@@ -1,0 +1,187 @@
+"""What an index knows of each reference, in SQLite. Knows the tables, their readers and writers; no vectors."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from guard.errors import IndexLoadError
+from guard.types import Record
+
+__all__ = ["RECORDS", "THUMBNAILS", "ReadOnlyTable", "RecordReader", "ThumbnailReader", "create_tables", "row_of"]
+
+RECORDS = "records.sqlite"
+THUMBNAILS = "thumbnails.sqlite"
+
+_COLUMNS = "id, uri, sha256, caption, collections, cluster_size"
+TABLES = {
+    RECORDS: """CREATE TABLE IF NOT EXISTS records (
+        id INTEGER PRIMARY KEY, uri TEXT NOT NULL, sha256 TEXT NOT NULL, caption TEXT NOT NULL,
+        collections TEXT NOT NULL, cluster_size INTEGER NOT NULL)""",
+    THUMBNAILS: "CREATE TABLE IF NOT EXISTS thumbnails (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+}
+"""collections is a JSON list of names."""
+INDEXES = """
+    DROP TABLE IF EXISTS captions;
+    CREATE VIRTUAL TABLE captions USING fts5(caption, content='records', content_rowid='id');
+    INSERT INTO captions(captions) VALUES ('rebuild');
+    CREATE INDEX IF NOT EXISTS records_uri ON records(uri);
+    CREATE INDEX IF NOT EXISTS records_sha256 ON records(sha256);
+"""
+_AT_ONCE = 500  # ids in one query; SQLite's own limit on parameters is higher
+
+
+def create_tables(connection: sqlite3.Connection, name: str) -> None:
+    connection.execute(TABLES[name])
+
+
+def row_of(record: Record) -> tuple[int, str, str, str, str, int]:
+    """A record as a row of the table. Text that is no valid Unicode is stored with its bytes escaped."""
+    return (
+        record.id,
+        _clean(record.uri),
+        record.sha256,
+        _clean(record.caption),
+        json.dumps(list(record.collections)),
+        record.cluster_size,
+    )
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", " ")
+
+
+class ReadOnlyTable:
+    """A SQLite file of a published version. One connection a thread and process, opened when first used."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connections: dict[tuple[int, int], sqlite3.Connection] = {}
+        self._locks = {os.getpid(): threading.Lock()}  # a child must not inherit a lock that was held at the fork
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Raises IndexLoadError, naming the file, if it is damaged."""
+        try:
+            return self._connection().execute(sql, parameters).fetchall()
+        except sqlite3.Error as exc:
+            raise IndexLoadError(f"{self.path} is damaged or gone ({exc}); rebuild or reopen the index") from exc
+
+    def stream(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """As query, a row at a time."""
+        try:
+            yield from self._connection().execute(sql, parameters)
+        except sqlite3.Error as exc:
+            raise IndexLoadError(f"{self.path} is damaged or gone ({exc}); rebuild or reopen the index") from exc
+
+    def close(self) -> None:
+        """Close what this process opened; a connection of the parent process is left to it."""
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
+            mine = [self._connections.pop(key) for key in list(self._connections) if key[0] == os.getpid()]
+        for connection in mine:
+            connection.close()
+
+    def _connection(self) -> sqlite3.Connection:
+        key = (os.getpid(), threading.get_ident())
+        connection = self._connections.get(key)
+        if connection is None:
+            # immutable: a published file never changes, so no locks are taken and read-only mounts work.
+            uri = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
+            connection = sqlite3.connect(uri, uri=True, check_same_thread=False)  # closed by close(), whoever calls it
+            with self._locks.setdefault(key[0], threading.Lock()):
+                self._connections[key] = connection
+                self._forget_ended_threads()
+        return connection
+
+    def _forget_ended_threads(self) -> None:
+        alive = {thread.ident for thread in threading.enumerate()} | {threading.get_ident()}
+        for key in [k for k in self._connections if k[0] == os.getpid() and k[1] not in alive]:
+            self._connections.pop(key).close()
+
+
+class RecordReader:
+    """Records by id, and the ids that carry a caption, uri, sha256 or collection."""
+
+    def __init__(self, path: Path) -> None:
+        self.table = ReadOnlyTable(path)
+
+    def __len__(self) -> int:
+        """Number of records; ids run from 0 without gaps, which `index verify` checks."""
+        return int(self.table.query("SELECT COALESCE(MAX(id) + 1, 0) FROM records")[0][0])
+
+    def records(self, ids: Sequence[int]) -> list[Record]:
+        """Records in the order of ids. Raises IndexLoadError for an id without one."""
+        wanted = [int(i) for i in ids]
+        found: dict[int, Record] = {}
+        unique = list(dict.fromkeys(wanted))
+        for start in range(0, len(unique), _AT_ONCE):
+            some = unique[start : start + _AT_ONCE]
+            marks = ",".join("?" * len(some))
+            rows = self.table.query(f"SELECT {_COLUMNS} FROM records WHERE id IN ({marks})", some)  # noqa: S608
+            found.update((row[0], _record(row)) for row in rows)
+        missing = [i for i in unique if i not in found]
+        if missing:
+            raise IndexLoadError(f"{self.table.path} has no record of id {missing[0]}; verify or rebuild the index")
+        return [found[i] for i in wanted]
+
+    def all(self) -> Iterator[Record]:
+        """Every record by ascending id, without holding them."""
+        for row in self.table.stream(f"SELECT {_COLUMNS} FROM records ORDER BY id"):  # noqa: S608
+            yield _record(row)
+
+    def search_captions(self, words: str, limit: int = 50) -> list[Record]:
+        """Records whose caption holds all the words, best first (BM25). Operators of FTS5 are taken as words."""
+        terms = " ".join('"' + word.replace('"', '""') + '"' for word in words.split())
+        if not terms:
+            return []
+        columns = ", ".join(f"records.{c}" for c in _COLUMNS.split(", "))
+        sql = (
+            f"SELECT {columns} FROM captions JOIN records ON records.id = captions.rowid "  # noqa: S608
+            "WHERE captions MATCH ? ORDER BY captions.rank, records.id LIMIT ?"
+        )
+        return [_record(row) for row in self.table.query(sql, (terms, limit))]
+
+    def ids_where(
+        self,
+        *,
+        ids: Iterable[int] = (),
+        uris: Iterable[str] = (),
+        sha256s: Iterable[str] = (),
+        collections: Iterable[str] = (),
+    ) -> set[int]:
+        """Ids of the records that have any of these."""
+        found: set[int] = set()
+        for i in ids:
+            found.update(r[0] for r in self.table.query("SELECT id FROM records WHERE id = ?", (i,)))
+        for uri in uris:
+            found.update(r[0] for r in self.table.query("SELECT id FROM records WHERE uri = ?", (uri,)))
+        for sha256 in sha256s:
+            found.update(r[0] for r in self.table.query("SELECT id FROM records WHERE sha256 = ?", (sha256.lower(),)))
+        for name in collections:
+            sql = "SELECT id FROM records, json_each(records.collections) WHERE json_each.value = ?"
+            found.update(r[0] for r in self.table.query(sql, (name,)))
+        return found
+
+    def close(self) -> None:
+        self.table.close()
+
+
+class ThumbnailReader:
+    def __init__(self, path: Path) -> None:
+        self.table = ReadOnlyTable(path)
+
+    def thumbnail(self, id: int) -> bytes | None:  # noqa: A002
+        """Encoded JPEG of a reference; None if none was stored."""
+        rows = self.table.query("SELECT data FROM thumbnails WHERE id = ?", (int(id),))
+        return bytes(rows[0][0]) if rows else None
+
+    def close(self) -> None:
+        self.table.close()
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    return Record(row[0], row[1], row[2], row[3], tuple(json.loads(row[4])), row[5])

@@ -1,0 +1,233 @@
+"""A version in the making, that survives `kill -9`. Knows how rows reach the disk; no pictures and no source.
+
+One batch is one step: vectors are appended, thumbnails and records committed, and at last
+progress.sqlite says how far the build is. Whatever a killed process wrote beyond that is
+cut off when the build is resumed, so that at most one batch is done twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from guard.errors import ConfigError, IndexLoadError
+from guard.indexes.faissfile import VECTORS, FlatLayout
+from guard.indexes.layout import file_entry, sync_path, write_durably
+from guard.indexes.manifest import MANIFEST, FileEntry, Manifest
+from guard.indexes.records import INDEXES, RECORDS, THUMBNAILS, create_tables, row_of
+from guard.sources.base import Skip
+from guard.types import Descriptors, Record
+
+__all__ = ["SKIPPED", "Staging", "settings_sha256"]
+
+SKIPPED = "skipped.jsonl"
+_SETTINGS = "settings.json"
+_PROGRESS = "progress.sqlite"
+_PROGRESS_TABLES = """
+    CREATE TABLE IF NOT EXISTS progress (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER, rows INTEGER);
+    CREATE TABLE IF NOT EXISTS skipped (number INTEGER PRIMARY KEY, uri TEXT, reason TEXT, detail TEXT);
+    CREATE TABLE IF NOT EXISTS notes (note TEXT PRIMARY KEY, count INTEGER);
+    INSERT OR IGNORE INTO progress VALUES (1, 0, 0);
+"""
+
+
+def settings_sha256(settings: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+class Staging:
+    """Opened new or where it was; appended to; finished. The caller holds the writer's lock."""
+
+    def __init__(
+        self,
+        folder: Path,
+        layout: FlatLayout,
+        settings: Mapping[str, Any],
+        *,
+        thumbnails: bool,
+        base: Path | None = None,
+        restart: bool = False,
+    ) -> None:
+        """Resume what lies in folder if it has the same settings, else start it.
+
+        base: a published version whose rows come first; it is copied.
+        Raises ConfigError, naming what differs, if an unfinished build with other settings lies there
+        and restart is False.
+        """
+        self.folder, self.layout = folder, layout
+        self.settings_sha256 = settings_sha256(settings)
+        if restart:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._check_settings(settings)
+        self.resumed = (folder / _SETTINGS).exists()
+        if not self.resumed:
+            self._start(settings, thumbnails, base)
+        self._vectors = (folder / VECTORS).open("r+b")
+        self._records = _connect(folder / RECORDS)
+        self._thumbnails = _connect(folder / THUMBNAILS) if (folder / THUMBNAILS).exists() else None
+        self._progress = _connect(folder / _PROGRESS)
+        self.position, self.rows = self._progress.execute("SELECT position, rows FROM progress").fetchone()
+        self._cut()
+
+    def append(
+        self,
+        vectors: Descriptors,
+        records: Sequence[Record],
+        thumbnails: Sequence[bytes | None],
+        skipped: Iterable[Skip],
+        notes: Mapping[str, int],
+        *,
+        position: int,
+    ) -> None:
+        """One step. vectors (n, dim); records and thumbnails n each, ids from self.rows on.
+
+        position: items of the source that are done after this step.
+        """
+        self._vectors.write(self.layout.encode(vectors))
+        self._vectors.flush()
+        os.fdatasync(self._vectors.fileno())
+        if self._thumbnails is not None:
+            pairs = [(r.id, data) for r, data in zip(records, thumbnails, strict=True) if data is not None]
+            with self._thumbnails:
+                self._thumbnails.executemany("INSERT INTO thumbnails VALUES (?, ?)", pairs)
+        with self._records:
+            self._records.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", map(row_of, records))
+        with self._progress:
+            self.note(skipped, notes)
+            self._progress.execute("UPDATE progress SET position = ?, rows = rows + ?", (position, len(records)))
+        self.position, self.rows = position, self.rows + len(records)
+
+    def note(self, skipped: Iterable[Skip], notes: Mapping[str, int]) -> None:
+        """Add to the lists of what was skipped and noted; part of the caller's transaction."""
+        rows = [(_text(s.uri), s.reason, _text(s.detail)) for s in skipped]
+        self._progress.executemany("INSERT INTO skipped (uri, reason, detail) VALUES (?, ?, ?)", rows)
+        self._progress.executemany(
+            "INSERT INTO notes VALUES (?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count", notes.items()
+        )
+
+    def skipped(self) -> dict[str, int]:
+        return dict(self._progress.execute("SELECT reason, COUNT(*) FROM skipped GROUP BY reason ORDER BY reason"))
+
+    def notes(self) -> dict[str, int]:
+        return dict(self._progress.execute("SELECT note, count FROM notes ORDER BY note"))
+
+    def finish(self) -> dict[str, FileEntry]:
+        """Complete every file, and return their sizes and checksums. May be repeated after a kill."""
+        self._vectors.seek(0)
+        self._vectors.write(self.layout.header(self.rows))
+        with (self.folder / SKIPPED).open("w", encoding="utf-8") as file:
+            for uri, reason, detail in self._progress.execute(
+                "SELECT uri, reason, detail FROM skipped ORDER BY number"
+            ):
+                file.write(json.dumps({"uri": uri, "reason": reason, "detail": detail}, ensure_ascii=False) + "\n")
+        self._records.executescript(f"BEGIN; {INDEXES} COMMIT;")
+        self.close()
+        names = [VECTORS, RECORDS, SKIPPED] + [THUMBNAILS] * (self._thumbnails is not None)
+        for name in names:
+            sync_path(self.folder / name)
+        return {name: file_entry(self.folder / name) for name in names}
+
+    def collections(self) -> dict[str, int]:
+        """References in each collection."""
+        sql = "SELECT value, COUNT(*) FROM records, json_each(records.collections) GROUP BY value ORDER BY value"
+        return dict(self._records.execute(sql))
+
+    def seal(self, manifest: Manifest) -> None:
+        """Write the manifest: from here on the folder is complete and only needs to be published."""
+        write_durably(self.folder / MANIFEST, manifest.to_json().encode())
+        unseal(self.folder)
+
+    def close(self) -> None:
+        """Close the files; what was appended stays and can be resumed."""
+        self._vectors.close()
+        for connection in (self._records, self._thumbnails, self._progress):
+            if connection is not None:
+                connection.close()
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        path = self.folder / _SETTINGS
+        if not path.exists():
+            return
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            before = {}
+        differing = sorted(k for k in {*before, *settings} if before.get(k) != json.loads(json.dumps(settings.get(k))))
+        if differing:
+            raise ConfigError(
+                f"an unfinished build with other settings lies in {self.folder} (differing: {', '.join(differing)}); "
+                "run the same command as before to finish it, or start over with --restart"
+            )
+
+    def _start(self, settings: Mapping[str, Any], thumbnails: bool, base: Path | None) -> None:
+        """settings.json is written last: without it the folder holds nothing worth resuming."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        if base is None:
+            (self.folder / VECTORS).write_bytes(self.layout.header(0))
+        else:
+            for name in (VECTORS, RECORDS, THUMBNAILS):
+                if (base / name).exists() and (thumbnails or name != THUMBNAILS):
+                    shutil.copyfile(base / name, self.folder / name)
+        for name in [RECORDS] + [THUMBNAILS] * thumbnails:
+            with closing(_connect(self.folder / name)) as connection:
+                create_tables(connection, name)
+        with closing(_connect(self.folder / _PROGRESS)) as self._progress:
+            self._progress.executescript(_PROGRESS_TABLES)
+            if base is not None:
+                carried = Manifest.read(base / MANIFEST)
+                with self._progress:
+                    self.note(read_skipped(base), carried.notes)
+                    self._progress.execute("UPDATE progress SET rows = ?", (carried.count,))
+        write_durably(self.folder / _SETTINGS, json.dumps(settings, sort_keys=True).encode())
+
+    def _cut(self) -> None:
+        """Drop what a killed process wrote after its last complete step."""
+        self._vectors.truncate(self.layout.file_bytes(self.rows))
+        self._vectors.seek(0, os.SEEK_END)
+        with self._records:
+            self._records.execute("DELETE FROM records WHERE id >= ?", (self.rows,))
+        if self._thumbnails is not None:
+            with self._thumbnails:
+                self._thumbnails.execute("DELETE FROM thumbnails WHERE id >= ?", (self.rows,))
+
+
+def read_skipped(version: Path) -> list[Skip]:
+    try:
+        lines = (version / SKIPPED).read_text(encoding="utf-8").splitlines()
+        return [Skip(**json.loads(line)) for line in lines]
+    except (OSError, ValueError, TypeError) as exc:
+        raise IndexLoadError(f"{version / SKIPPED} is damaged or missing ({exc}); rebuild the index") from exc
+
+
+def is_sealed(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def unseal(folder: Path) -> None:
+    """Drop what only a resumed build needs, once the manifest is written."""
+    for name in (_PROGRESS, _SETTINGS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def count_reasons(skipped: Iterable[Skip]) -> dict[str, int]:
+    return dict(sorted(Counter(s.reason for s in skipped).items()))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA journal_mode = TRUNCATE")
+    return connection
+
+
+def _text(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

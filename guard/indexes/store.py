@@ -1,0 +1,159 @@
+"""A published index, opened for reading: checks, vectors, records, thumbnails. Knows no builder and no policy."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from guard.errors import ConfigError, IndexLoadError
+from guard.indexes.faissfile import VECTORS, check_file, map_rows, unpack_bits
+from guard.indexes.layout import IndexFolder, hold
+from guard.indexes.manifest import MANIFEST, Manifest
+from guard.indexes.records import RECORDS, THUMBNAILS, RecordReader, ThumbnailReader
+
+if TYPE_CHECKING:
+    from guard.embedders.base import Embedder
+    from guard.indexes.base import VectorIndex
+    from guard.types import Candidates, Descriptors, Record
+
+__all__ = ["Backend", "OpenIndex", "load_vectors", "open_index"]
+
+Backend = Literal["faiss", "torch"]
+
+
+def open_index(
+    path: str | Path,
+    *,
+    embedder: Embedder | None = None,
+    backend: Backend = "faiss",
+    device: str | None = None,
+    version: str | None = None,
+) -> OpenIndex:
+    """Open the version in use (or `version`) of the index at path.
+
+    embedder: what will make the queries; refused if the index was built with another one.
+    backend: "faiss", or "torch" for an exact product on `device` ("cpu", "cuda", "cuda:1", ...);
+    with "faiss" and a cuda device the faiss-gpu wheel is needed.
+    Raises IndexLoadError naming the file or field that does not fit; ConfigError for an unknown backend or device.
+    """
+    if backend not in ("faiss", "torch"):
+        raise ConfigError(f"unknown index backend {backend!r}; known: ['faiss', 'torch']")
+    folder = IndexFolder(path)
+    name = version or folder.current()
+    at = folder.version(name)
+    held = hold(at)  # before anything is read, so that a writer does not prune it meanwhile
+    try:
+        manifest = Manifest.read(at / MANIFEST)
+        if embedder is not None:
+            manifest.require(embedder.spec, index=str(path))
+        _check_sizes(at, manifest)
+        vectors = load_vectors(at, manifest, backend=backend, device=device)
+        return OpenIndex(at, manifest, vectors, held)
+    except BaseException:
+        _release(held)
+        raise
+
+
+class OpenIndex:
+    """One version of an index; see the Index protocol. Safe for threads, and after a fork.
+
+    Searching, records and thumbnails work until close() (or the end of a `with`), even if
+    newer versions are published meanwhile: a version that is open is not pruned.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, vectors: VectorIndex, held: int = -1) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.vectors = vectors
+        self.reader = RecordReader(folder / RECORDS)
+        self._thumbnails = ThumbnailReader(folder / THUMBNAILS) if THUMBNAILS in manifest.files else None
+        self._shut = weakref.finalize(self, _shut, self.reader, self._thumbnails, held)
+        if len(self.reader) != manifest.count:
+            raise IndexLoadError(
+                f"{folder / RECORDS} has {len(self.reader)} records where the manifest counts {manifest.count}; "
+                "rebuild the index"
+            )
+
+    @property
+    def version(self) -> str:
+        return self.folder.name
+
+    @property
+    def has_thumbnails(self) -> bool:
+        return self._thumbnails is not None
+
+    def __len__(self) -> int:
+        return self.manifest.count
+
+    def search(self, xq: Descriptors, k: int) -> Candidates:
+        """See VectorIndex.search."""
+        return self.vectors.search(xq, k)
+
+    def records(self, ids: Sequence[int]) -> list[Record]:
+        """See Index.records."""
+        return self.reader.records(ids)
+
+    def thumbnail(self, id: int) -> bytes | None:  # noqa: A002
+        """Encoded JPEG of a reference; None if none was stored."""
+        return self._thumbnails.thumbnail(id) if self._thumbnails else None
+
+    def close(self) -> None:
+        self._shut()
+
+    def __enter__(self) -> OpenIndex:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def load_vectors(
+    folder: Path, manifest: Manifest, *, backend: Backend = "faiss", device: str | None = None
+) -> VectorIndex:
+    """Load the vectors of a version after checking their size and header. Raises IndexLoadError."""
+    path = folder / VECTORS
+    layout = check_file(path, manifest)
+    if backend == "torch":
+        from guard.indexes.torch_index import TorchIndex
+
+        rows = map_rows(path, layout, manifest.count)
+        return TorchIndex(unpack_bits(rows, layout.dim) if layout.kind == "bits" else rows, device=device)
+    from guard.indexes.faiss_index import FaissBinaryIndex, FaissFlatIndex
+
+    if layout.kind == "float32":
+        return FaissFlatIndex.load(path, device=device)
+    if device is not None and device != "cpu":
+        raise ConfigError(f"device {device!r}: faiss searches packed bits on the CPU; use backend='torch' for a GPU")
+    return FaissBinaryIndex.load(path)
+
+
+def _check_sizes(folder: Path, manifest: Manifest) -> None:
+    for required in (VECTORS, RECORDS):
+        if required not in manifest.files:
+            raise IndexLoadError(f"{folder / MANIFEST}: files lacks {required}; rebuild the index")
+    for name, entry in manifest.files.items():
+        try:
+            size = (folder / name).stat().st_size
+        except OSError as exc:
+            raise IndexLoadError(f"{folder / name} cannot be read ({exc.strerror}); rebuild the index") from exc
+        if size != entry.bytes:
+            raise IndexLoadError(
+                f"{folder / name} has {size} bytes where the manifest says {entry.bytes}; it is truncated or of "
+                "another build: rebuild the index"
+            )
+
+
+def _shut(reader: RecordReader, thumbnails: ThumbnailReader | None, held: int) -> None:
+    reader.close()
+    if thumbnails:
+        thumbnails.close()
+    _release(held)
+
+
+def _release(held: int) -> None:
+    if held >= 0:
+        os.close(held)

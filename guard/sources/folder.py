@@ -1,0 +1,145 @@
+"""A folder of pictures, with captions beside them. Knows names, sidecar files and links; decodes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from bisect import bisect_left
+from collections.abc import Iterator
+from pathlib import Path
+
+from guard.decode import sniff
+from guard.errors import ConfigError
+from guard.sources.base import Item, Skip, Survey
+from guard.sources.captions import METADATA_NAMES, Captions, caption_of_json, caption_of_text
+
+__all__ = ["IMAGE_SUFFIXES", "FolderSource"]
+
+IMAGE_SUFFIXES = frozenset(  # the second row is read by nobody here yet
+    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .avif .jp2 .j2k .ppm .pgm .pbm .pnm .ico "  # noqa: SIM905
+    ".heic .heif .jxl .psd .tga .svg .cr2 .nef .arw .dng".split()
+)
+"""A file of such a name is a picture: read, or listed as skipped."""
+SIDECARS = frozenset(".txt .json .jsonl .csv .parquet .xml .yaml .yml .md .html .npy .npz .sqlite .py .log".split())  # noqa: SIM905
+
+
+class FolderSource:
+    """All pictures under a folder, depth first, by name.
+
+    A file is a picture if its suffix says so, or, for unknown suffixes, if its first bytes do;
+    everything else is counted as ignored. Links are followed, each real folder is walked once.
+    Captions: NAME.txt or NAME.json beside NAME.jpg, or metadata.csv / metadata.jsonl with a
+    column file_name (the form of Hugging Face's imagefolder).
+    """
+
+    def __init__(self, path: str | Path, *, caption_column: str | None = None) -> None:
+        """path: a folder, or one picture. Raises ConfigError if there is none."""
+        self.path = Path(path)
+        self.caption_column = caption_column
+        if not self.path.exists():
+            raise ConfigError(f"{path} does not exist; name a folder of pictures")
+
+    def survey(self) -> Survey:
+        digest, total, ignored = hashlib.sha256(repr(self.caption_column).encode()), 0, 0
+        for file, kind in self._walk():
+            if kind == "ignored":
+                ignored += 1
+                continue
+            stat = file.stat() if file.exists() else None
+            known = (self._uri(file), stat.st_size, stat.st_mtime_ns) if stat else (self._uri(file),)
+            digest.update(repr(known).encode("utf-8", "backslashreplace"))
+            total += kind == "picture"
+        missing = sum(1 for _ in self._missing())
+        return Survey(f"folder {self.path.name or self.path}", digest.hexdigest(), total + missing, ignored)
+
+    def items(self, start: int = 0) -> Iterator[Item | Skip]:
+        position = 0
+        captions: dict[Path, Captions] = {}
+        for file, kind in self._walk():
+            if kind == "metadata":
+                captions[file.parent] = Captions(file, self.caption_column)
+            elif kind == "picture":
+                position += 1
+                if position > start:
+                    yield Item(self._uri(file), path=file, caption=self._caption(file, captions))
+        for skip in self._missing():
+            position += 1
+            if position > start:
+                yield skip
+
+    def _walk(self) -> Iterator[tuple[Path, str]]:
+        """(file, "picture" | "metadata" | "sidecar" | "ignored") in order; a folder's metadata comes first."""
+        if self.path.is_file():
+            yield self.path, "picture"
+            return
+        yield from self._walk_folder(self.path, set())
+
+    def _walk_folder(self, folder: Path, walked: set[tuple[int, int]]) -> Iterator[tuple[Path, str]]:
+        stat = folder.stat()
+        if (stat.st_dev, stat.st_ino) in walked:
+            return
+        walked.add((stat.st_dev, stat.st_ino))
+        try:
+            names = os.listdir(folder)  # noqa: PTH208 - names only: a Path a file would cost ten times the memory
+        except PermissionError:
+            yield folder, "picture"  # becomes a skip when it is read, so that it is not silently missing
+            return
+        names.sort()
+        metadata = next((name for name in METADATA_NAMES if _holds(names, name)), None)
+        if metadata:
+            yield folder / metadata, "metadata"
+        for name in names:
+            path = folder / name
+            suffix = path.suffix.lower()
+            if suffix in IMAGE_SUFFIXES and not path.is_dir():
+                yield path, "picture"
+            elif path.is_dir():
+                yield from self._walk_folder(path, walked)
+            elif name != metadata:
+                yield path, self._kind(path, suffix, names)
+
+    def _kind(self, path: Path, suffix: str, names: list[str]) -> str:
+        if suffix in (".txt", ".json") and any(_holds(names, path.stem + s) for s in IMAGE_SUFFIXES):
+            return "sidecar"
+        if suffix in SIDECARS:
+            return "ignored"
+        try:
+            with path.open("rb") as file:
+                return "picture" if sniff(file.read(32)) else "ignored"
+        except OSError:
+            return "ignored"
+
+    def _caption(self, file: Path, captions: dict[Path, Captions]) -> str:
+        for folder in (file.parent, *file.parent.parents):  # the nearest metadata file that lists it
+            if folder in captions:
+                found = captions[folder].get(file.relative_to(folder).as_posix())
+                if found is not None:
+                    return found
+            if folder == self.path:
+                break
+        sidecar = file.with_suffix(".txt")
+        if sidecar.is_file():
+            return caption_of_text(sidecar.read_bytes())
+        sidecar = file.with_suffix(".json")
+        if sidecar.is_file():
+            return caption_of_json(sidecar.read_bytes(), self.caption_column)
+        return ""
+
+    def _missing(self) -> Iterator[Skip]:
+        """Files that a metadata file lists and that do not exist."""
+        for file, kind in self._walk():
+            if kind == "metadata":
+                for name in Captions(file, self.caption_column).names():
+                    if not (file.parent / name).exists():
+                        detail = f"{file.name} lists {name}, which does not exist"
+                        yield Skip(self._uri(file.parent / name), "missing", detail)
+
+    def _uri(self, file: Path) -> str:
+        relative = file.name if file == self.path else file.relative_to(self.path).as_posix()
+        return os.fsencode(relative).decode("utf-8", "backslashreplace")
+
+
+def _holds(names: list[str], name: str) -> bool:
+    """Membership in a sorted list."""
+    place = bisect_left(names, name)
+    return place < len(names) and names[place] == name
