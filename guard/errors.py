@@ -4,6 +4,7 @@ GuardError
 +-- ConfigError (ValueError)         change the configuration
 +-- MissingExtraError (ImportError)  install the extra it names
 +-- InputError (ValueError)          hand in another image
++-- FetchError (OSError)             a download failed: try again, or bring the file
 +-- IndexLoadError                   rebuild; the text names the file or field that does not fit
 +-- IndexLockedError                 another process writes this index: wait, or stop it
 +-- CheckError                       the check did not run: see .stage and .reason
@@ -26,6 +27,7 @@ __all__ = [
     "CheckError",
     "ConfigError",
     "DeadlineError",
+    "FetchError",
     "GuardError",
     "IndexLoadError",
     "IndexLockedError",
@@ -53,6 +55,10 @@ class MissingExtraError(GuardError, ImportError):
 
 class InputError(GuardError, ValueError):
     """An image is of a form, size or content that cannot be read."""
+
+
+class FetchError(GuardError, OSError):
+    """A model's file could not be downloaded, or is not the file that was expected."""
 
 
 class IndexLoadError(GuardError):

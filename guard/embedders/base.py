@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from guard.types import Descriptors
+from guard.errors import CheckError
 
 if TYPE_CHECKING:
     from guard.pixels import ImageBatch
+    from guard.types import Descriptors
 
-__all__ = ["Embedder", "EmbedderSpec", "QueryDescriptors", "SupportsQuery", "Thresholds", "embed_query"]
+__all__ = ["Embedder", "EmbedderSpec", "QueryDescriptors", "SupportsQuery", "Thresholds", "embed_query", "unit_rows"]
 
 Metric = Literal["cosine", "hamming"]
 
@@ -95,3 +96,18 @@ def embed_query(embedder: Embedder, batch: ImageBatch) -> QueryDescriptors:
         return embedder.embed_query(batch)
     vectors = embedder.embed(batch)
     return QueryDescriptors(vectors[:, None, :], np.ones(len(batch), np.bool_))
+
+
+def unit_rows(raw: npt.NDArray[Any]) -> Descriptors:
+    """(n, dim) of any float type -> float32 rows of unit L2 norm.
+
+    Raises CheckError(stage="embed") for a value that is not finite, or for a row of zeros.
+    """
+    rows = raw.astype(np.float32)  # not float16: it rounds a cosine at 1e-3
+    if not np.isfinite(rows).all():
+        raise CheckError("the embedder returned NaN or infinity", stage="embed", reason="not_finite")
+    norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    if not norms.all():
+        raise CheckError("the embedder returned a row of zeros", stage="embed", reason="zero_norm")
+    unit: Descriptors = (rows / norms).astype(np.float32)
+    return unit

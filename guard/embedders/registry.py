@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from guard.embedders.base import Embedder
 
 __all__ = ["DEFAULT", "EMBEDDERS", "Entry", "embedder_class", "load_embedder", "register_embedder"]
@@ -55,6 +57,43 @@ def embedder_class(name: str) -> Any:
 
 
 def load_embedder(name: str | None = None, **options: Any) -> Embedder:
-    """Build an embedder; None is the default one. Options go to the embedder's constructor."""
-    embedder: Embedder = embedder_class(name or DEFAULT)(**options)
-    return embedder
+    """Build an embedder; None is the default one.
+
+    name: a registered one ("pdq"), one from the model list ("sscd_disc_mixup"; its weights must have been
+    fetched, nothing is downloaded here), or a file: "onnx:/path/to/model.onnx", "torchscript:/path/to/model.pt".
+    options: of its constructor. `device` ("cpu", "cuda", "cuda:1") is understood by all of them.
+    Raises ConfigError for an unknown name (the known ones are listed) or option, or for weights that are not there.
+    """
+    name = name or DEFAULT
+    kind, _, path = name.partition(":")
+    try:
+        if kind in _FILES and path:
+            return _FILES[kind](path, **options)
+        if name in _entries:
+            embedder: Embedder = embedder_class(name)(**options)
+            return embedder
+        from guard.embedders.models import MODELS, load_model
+
+        if name in MODELS:
+            return load_model(name, **options)
+    except TypeError as exc:
+        if "unexpected keyword argument" not in str(exc) and "missing" not in str(exc):
+            raise
+        raise ConfigError(f"embedder {name!r}: {exc}") from exc
+    known = [*sorted(_entries), *sorted(MODELS), *(f"{prefix}:PATH" for prefix in _FILES)]
+    raise ConfigError(f"unknown embedder {name!r}; known: {', '.join(known)}")
+
+
+def _onnx(path: str, **options: Any) -> Embedder:
+    from guard.embedders.ort import OrtEmbedder
+
+    return OrtEmbedder(path, **options)
+
+
+def _torchscript(path: str, **options: Any) -> Embedder:
+    from guard.embedders.torch_loaders import from_torchscript
+
+    return from_torchscript(path, **options)
+
+
+_FILES: Mapping[str, Callable[..., Embedder]] = MappingProxyType({"onnx": _onnx, "torchscript": _torchscript})
