@@ -80,7 +80,9 @@ def build_index(
     Raises ConfigError if an unfinished build with other settings is in the way (restart=True drops it),
     IndexLockedError if another process writes the index, CheckError if the embedder fails on all of a group.
     """
-    job = _Job(_source(source), out, embedder, collections, thumbnails, batch, workers, limits, keep, on_progress)
+    job = _Job(
+        _source(source, embedder), out, embedder, collections, thumbnails, batch, workers, limits, keep, on_progress
+    )
     with job.folder.writer():
         return job.run(base=None, restart=restart)
 
@@ -110,7 +112,9 @@ def add_to_index(
         manifest = Manifest.read(folder.version(name) / MANIFEST)
         manifest.require(embedder.spec, index=str(path))
         side = THUMBNAIL_PX if THUMBNAILS in manifest.files else 0
-        job = _Job(_source(source), path, embedder, collections, side, batch, workers, limits, keep, on_progress)
+        job = _Job(
+            _source(source, embedder), path, embedder, collections, side, batch, workers, limits, keep, on_progress
+        )
         return job.run(base=name, restart=restart)
 
 
@@ -270,9 +274,9 @@ def _silent(done: int, total: int | None) -> None:
     """No progress was asked for."""
 
 
-def _source(source: Source | str | Path) -> Source:
+def _source(source: Source | str | Path, embedder: Embedder) -> Source:
     if isinstance(source, str | Path):
         from guard.sources.opening import open_source
 
-        return open_source(source)
+        return open_source(source, spec=embedder.spec)
     return source
