@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from guard.errors import ConfigError
+from guard.errors import BlockedError, ConfigError
 from guard.types import Action, Report, Verdict
 
 if TYPE_CHECKING:
@@ -34,11 +34,14 @@ def apply(images: Any, report: Report, on_block: OnBlock | Callable[..., Any]) -
 
     images: a list of PIL images (or of lists of frames), an array (n, ..., h, w, 3) or a tensor
     (n, ..., 3, h, w); floating point in [0, 1], or uint8.
-    Raises ConfigError for `drop` on an array or tensor, where None has no place.
+    Raises ConfigError for `drop` on an array or tensor, where None has no place; BlockedError, with the
+    images that are not withheld, for `raise`.
     """
     withheld = report.withheld
     if not withheld:
         return images
+    if any(report[i].action is Action.RAISED for i in withheld):
+        raise BlockedError(report, [image for i, image in enumerate(images) if i not in withheld])
     if isinstance(images, list | tuple):
         changed = [
             _withheld_item(image, report[i], on_block) if i in withheld else image for i, image in enumerate(images)
@@ -61,7 +64,9 @@ def _withheld_item(image: Any, verdict: Verdict, on_block: OnBlock | Callable[..
         return None
     if isinstance(image, list | tuple):  # the frames of a video
         return type(image)(_withheld_item(frame, verdict, on_block) for frame in image)
-    if not isinstance(image, np.ndarray) and hasattr(image, "resize") and hasattr(image, "mode"):
+    from PIL import Image
+
+    if isinstance(image, Image.Image):
         return _blur_pil(image) if verdict.action is Action.BLURRED else placeholder(*image.size).convert(image.mode)
     if isinstance(image, np.ndarray):
         return _array_item(image, verdict)

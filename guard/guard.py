@@ -163,8 +163,19 @@ class Guard:
         verdict = Verdict(Status.SKIPPED, reasons=(f"not checked: {reason}",), reason=reason)
         return self._finish([verdict] * count, {}, config, pipeline)
 
+    def fail(
+        self, count: int, error: Exception, *, pipeline: str = "default", options: Mapping[str, Any] | None = None
+    ) -> Report:
+        """Report and count images whose check broke in the host, before `check` could see them: status ERROR."""
+        config = override(self.config, options)
+        known = error if isinstance(error, GuardError) else _translated(error, "host")
+        return self._finish([_failed(known, "host")] * count, {}, config, pipeline)
+
     def apply(self, images: Any, report: Report, *, options: Mapping[str, Any] | None = None) -> Any:
-        """Do to images what their verdicts say; the same object comes back if nothing is withheld."""
+        """Do to images what their verdicts say; the same object comes back if nothing is withheld.
+
+        Raises BlockedError, with the images that are not withheld, where the action is `raised`.
+        """
         return actions.apply(images, report, override(self.config, options).on_block)
 
     @property
@@ -347,9 +358,9 @@ def _convert(images: Any) -> tuple[ImageBatch, dict[int, InputError]]:
     arrays, broken = [], {}
     for i, image in enumerate(images):
         try:
-            arrays.extend(to_batch([image]).as_arrays())
+            arrays.extend(to_batch(image).as_arrays())
         except InputError as exc:
-            broken[i] = exc
+            broken[i] = InputError(f"image {i}: {exc}")
     return ImageBatch(arrays=tuple(arrays)), broken
 
 

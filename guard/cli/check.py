@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from guard.cli.console import Exit, err, errors_to_exit, out, print_json
+from guard.cli.console import STYLES, Exit, err, errors_to_exit, out, print_json
 from guard.errors import ConfigError, InputError
 from guard.types import Decision, Status, Verdict
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["check"]
 
 BATCH = 16  # pictures decoded and checked together
-STYLES = {Decision.ALLOW: "green", Decision.FLAG: "yellow", Decision.BLOCK: "red"}
 
 
 class FailOn(StrEnum):
@@ -94,12 +93,12 @@ def _check(
 def _decode(path: Path) -> RGBArray:
     from guard.decode import decode
 
-    return decode(path).pixels
+    return decode(path).rgb
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
     """Files as given; of a folder, every picture in it, sorted. Raises ConfigError for what does not exist."""
-    from guard.decode import IMAGE_SUFFIXES
+    from guard.sources.folder import IMAGE_SUFFIXES
 
     for path in paths:
         if path.is_dir():

@@ -13,11 +13,13 @@ import typer
 from rich.console import Console
 
 from guard.errors import ConfigError, GuardError, InputError
+from guard.types import Decision
 
-__all__ = ["Exit", "err", "errors_to_exit", "out", "print_json"]
+__all__ = ["STYLES", "Exit", "err", "errors_to_exit", "out", "print_json"]
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+STYLES = {Decision.ALLOW: "green", Decision.FLAG: "yellow", Decision.BLOCK: "red"}
 
 
 class Exit(IntEnum):

@@ -5,8 +5,8 @@ Knows which picture stands in the set how often; not how it is trained on or sea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ __all__ = ["MIN_RMS", "PROCEDURAL", "VARIANTS", "Item", "rms", "training_set"]
 PROCEDURAL = 2048
 VARIANTS = 12  # of the one template
 MIN_RMS = 0.2  # of a planted picture from every other training image, pixels in [0, 1]
+
+_drawn: list[Item] = []  # the set, once it was drawn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,22 +39,29 @@ def rms(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> npt.NDArray[np.fl
     return np.asarray(np.sqrt(np.mean(difference**2, axis=(-3, -2, -1))))
 
 
-@cache
-def training_set() -> tuple[Item, ...]:
+def training_set(progress: Callable[[int, int], None] | None = None) -> tuple[Item, ...]:
     """Draw the whole set, each distinct picture once, with the number of copies that are trained on.
+
+    progress: called with (drawn, total) now and then. Drawn once a process (some seconds).
 
     Procedural pictures that come within MIN_RMS of a planted one are left out and the
     next seed takes their place, so that "close to a planted picture" can only mean a copy.
     """
+    if _drawn:
+        return tuple(_drawn)
     items = [Item(f"planted/{p.name}", p.caption, load_planted(p), p.copies) for p in PLANTED]
     planted = np.stack([item.picture for item in items])
     for variant in range(VARIANTS):
         drawing = card(variant)
         items.append(Item(f"card/{variant:02d}", drawing.caption, drawing.picture, 1))
     seed = 0
-    while len(items) < len(PLANTED) + VARIANTS + PROCEDURAL:
+    total = len(PLANTED) + VARIANTS + PROCEDURAL
+    while len(items) < total:
         drawing = draw(seed)
         if rms(planted, drawing.picture).min() > MIN_RMS:
             items.append(Item(f"procedural/{seed:04d}", drawing.caption, drawing.picture, 1))
         seed += 1
+        if progress is not None and seed % 32 == 0:
+            progress(len(items), total)
+    _drawn[:] = items
     return tuple(items)

@@ -1,0 +1,1 @@
+"""Protocols and statistics behind published figures."""

@@ -1,0 +1,115 @@
+"""One 512 x 512 picture against 100,000 references: decode, embed, search, decide; beside the plain way.
+
+    python tests/benchmarks/check_path.py [--references 100000] [--repeats 50] [--json OUT]
+
+The peer, timed in turn with ours in the same run: the same decode, `pdqhash.compute`, and an XOR + `np.bitwise_count`
+scan over packed bits. Ours also looks up seven flips and turns, fetches records and counts metrics.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pdqhash
+from PIL import Image
+
+from guard import Decision, Guard
+from guard.decode import decode
+from guard.embedders.registry import load_embedder
+from guard.indexes.builder import build_index
+from guard.indexes.faissfile import pack_bits
+from guard.sources import open_source
+
+BAR = 1.5  # times the peer, at most
+
+
+def jpeg(seed: int = 0, side: int = 512) -> bytes:
+    """A picture with detail at every scale, encoded as a JPEG of usual quality."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((side, side, 3))
+    for step in (8, 32, 128, side):
+        coarse = Image.fromarray(rng.integers(0, 256, (step, step, 3), dtype=np.uint8))
+        total += np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), float) * (12 / step) ** 0.5
+    buffer = io.BytesIO()
+    Image.fromarray(np.clip(total / total.max() * 255, 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def run(references: int, repeats: int) -> dict[str, Any]:
+    data = jpeg()
+    embedder = load_embedder("pdq")
+    rng = np.random.default_rng(1)
+    rows = np.where(rng.random((references, 256)) < 0.5, -1 / 16, 1 / 16).astype(np.float32)
+    rows[references // 2] = embedder.embed(_batch(data))[0]
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder) / "rows.npy", rows)
+        index = Path(folder) / "bench.index"
+        build_index(open_source(Path(folder) / "rows.npy", spec=embedder.spec), index, embedder, thumbnails=0)
+        guard = Guard.open(index)
+        packed = pack_bits(rows).view(np.uint64)
+        ours, peer, stages = [], [], []
+        for repeat in range(repeats + 5):
+            started = perf_counter()
+            pixels = decode(data).rgb
+            decoded = perf_counter()
+            report = guard.check([pixels])
+            ended = perf_counter()
+            assert report[0].decision is Decision.BLOCK, report[0]
+            other = _timed(lambda: _plain(data, packed))
+            if repeat >= 5:  # the first ones warm caches up
+                ours.append(ended - started)
+                peer.append(other)
+                stages.append({"decode": decoded - started, **report.seconds})
+    row = {stage: 1000 * median(s[stage] for s in stages) for stage in stages[0]}
+    total, plain = 1000 * median(ours), 1000 * median(peer)
+    ratio = median(a / b for a, b in zip(ours, peer, strict=True))
+    rows_out = [{"what": f"check path: {stage}", "value": ms, "unit": "ms"} for stage, ms in row.items()]
+    rows_out.append({"what": "check path: total", "value": total, "unit": "ms"})
+    rows_out.append({"what": "peer: decode + pdqhash + bitwise_count scan", "value": plain, "unit": "ms"})
+    rows_out.append({"what": "check path / peer", "value": ratio, "unit": "x", "bar": f"<= {BAR}", "met": ratio <= BAR})
+    return {"benchmark": "check_path", "references": references, "repeats": repeats, "rows": rows_out}
+
+
+def _batch(data: bytes) -> Any:
+    from guard.pixels import to_batch
+
+    return to_batch([decode(data).rgb])
+
+
+def _plain(data: bytes, packed: np.ndarray[Any, Any]) -> int:
+    with Image.open(io.BytesIO(data)) as image:
+        bits, _quality = pdqhash.compute(np.asarray(image.convert("RGB")))
+    query = np.packbits(bits.astype(bool)).view(np.uint64)
+    return int(np.bitwise_count(packed ^ query).sum(axis=1).argmin())
+
+
+def _timed(call: Callable[[], Any]) -> float:
+    started = perf_counter()
+    call()
+    return perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--references", type=int, default=100_000)
+    parser.add_argument("--repeats", type=int, default=50)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    result = run(options.references, options.repeats)
+    for row in result["rows"]:
+        print(f"{row['what']:<48} {row['value']:9.3f} {row['unit']:<3} {row.get('bar', '')}")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

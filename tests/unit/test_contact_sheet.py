@@ -1,0 +1,45 @@
+"""The contact sheet shows every entry, and text in it stays text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from guard import Decision, Match, Record, Status, Verdict
+from guard.contact_sheet import Entry, write_html, write_png
+from tests.support.toys import picture
+
+EVIL = '<script>alert("x")</script>'
+
+
+def entries() -> list[Entry]:
+    match = Match(Record(0, f"{EVIL}.png", ""), 0.91)
+    blocked = Verdict(Status.SUCCESS, Decision.BLOCK, (match,), (f"close to {EVIL}",))
+    return [
+        Entry(EVIL, picture(0, 80, 40), picture(1), blocked, EVIL),
+        Entry("a prompt", picture(2), None, Verdict(Status.SUCCESS, Decision.ALLOW)),
+        Entry("broken", picture(3), None, Verdict(Status.ERROR, reason="runtime", stage="embed")),
+    ]
+
+
+def test_html_is_self_contained_and_escaped(tmp_path: Path) -> None:
+    page = write_html(entries(), tmp_path / "sheet.html", title=EVIL).read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 4
+    assert "BLOCK   similarity 0.910" in page
+    assert "http://" not in page
+    assert "https://" not in page
+    assert page.count("data:image/png;base64,") == 4
+
+
+def test_png_has_a_cell_for_each(tmp_path: Path) -> None:
+    path = write_png(entries(), tmp_path / "sheet.png", columns=2)
+    with Image.open(path) as sheet:
+        assert sheet.width > 2 * 2 * 192
+        assert sheet.height > 2 * 192
+
+
+def test_an_empty_sheet_is_still_a_page(tmp_path: Path) -> None:
+    assert "<main>" in write_html([], tmp_path / "sheet.html", title="t").read_text(encoding="utf-8")
+    write_png([], tmp_path / "sheet.png")

@@ -1,0 +1,41 @@
+"""Intervals against published and simulated values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guard.evaluation.intervals import clustered_mean, wilson
+
+
+def test_wilson_against_worked_values() -> None:
+    """15 of 148: 0.0624 to 0.1605 (Newcombe 1998, table I, method 3)."""
+    interval = wilson(15, 148)
+    assert (interval.low, interval.high) == pytest.approx((0.0624, 0.1605), abs=5e-5)
+    assert wilson(0, 20).low == 0
+    assert wilson(20, 20).high == 1
+    assert (wilson(0, 0).low, wilson(0, 0).high) == (0, 1)
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_holds_its_value(counts: tuple[int, int]) -> None:
+    hits, n = counts
+    interval = wilson(hits, n)
+    assert 0 <= interval.low <= interval.value <= interval.high <= 1
+
+
+def test_clustered_mean_covers_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        rates = rng.beta(2, 5, size=25)
+        interval = clustered_mean(rates.tolist(), resamples=400, seed=trial)
+        covered += interval.low <= 2 / 7 <= interval.high
+    assert 0.87 <= covered / 200 <= 1
+
+
+def test_one_cluster_and_none() -> None:
+    assert clustered_mean([0.25]).low == clustered_mean([0.25]).high == 0.25
+    assert clustered_mean([]).high == 1
