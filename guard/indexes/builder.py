@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ from guard.embedders.base import Embedder
 from guard.errors import ConfigError
 from guard.indexes.faissfile import FlatLayout
 from guard.indexes.layout import KEEP, IndexFolder
-from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, EmbedderEntry, Manifest, vector_kind
+from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, Manifest, vector_kind
 from guard.indexes.preparation import Limits, Rows, prepare
 from guard.indexes.records import THUMBNAILS
-from guard.indexes.staging import Staging, is_sealed, settings_sha256, unseal
+from guard.indexes.staging import Staging, complete, is_sealed, settings_sha256, unseal
 from guard.sources.base import Source, Survey
 from guard.types import Collection
 
@@ -39,8 +38,9 @@ class BuildReport:
     added: int
     """By this command, resumed runs included."""
     skipped: dict[str, int]
-    """By reason; every one is a line of skipped.jsonl in the version."""
+    """By reason, of this source; every one is a line of skipped.jsonl in the version."""
     notes: dict[str, int] = field(default_factory=dict)
+    """What decoding did, and to how many: first_frame, rotated, cmyk, 16_bit, alpha."""
     ignored: int = 0
     """Files beside the pictures that are none."""
     seconds: float = 0.0
@@ -48,6 +48,8 @@ class BuildReport:
     """Of this run: items read per second, skipped ones included."""
     resumed_at: int = 0
     """Items of the source that an earlier, interrupted run had done."""
+    unchanged: bool = False
+    """True: this very build was complete already; nothing was written."""
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "path": str(self.path)}
@@ -76,9 +78,10 @@ def build_index(
     source: a Source, or a path that guard.sources.opening.open_source understands.
     thumbnails: longer side in px of the stored thumbnails, 0 for none. batch: items a step.
     workers: decoding threads, None for one a core. keep: published versions to keep, this one included.
-    A killed build is resumed by the same call. Pictures that cannot be read are listed, not raised.
-    Raises ConfigError if an unfinished build with other settings is in the way (restart=True drops it),
-    IndexLockedError if another process writes the index, CheckError if the embedder fails on all of a group.
+    A killed build is resumed by the same call; a build that is complete, of a source that has not
+    changed, is left as it is. restart=True drops what is there. Pictures that cannot be read are listed, not raised.
+    Raises ConfigError if an unfinished build with other settings is in the way, IndexLockedError if
+    another process writes the index, CheckError if the embedder fails on all of a group.
     """
     job = _Job(
         _source(source, embedder), out, embedder, collections, thumbnails, batch, workers, limits, keep, on_progress
@@ -152,9 +155,11 @@ class _Job:
         survey = self.source.survey()
         settings = self._settings(survey, base)
         building = self.folder.path / "building"
-        ready = None if restart else self._finished_before(building, settings)
-        if ready is not None:
-            return self._report(ready, survey, base, time.perf_counter() - began, ready.count, 0)
+        before = Manifest.read(self.folder.version(base) / MANIFEST) if base else None
+        if not restart:
+            ready = self._finished_before(building, settings)
+            if ready is not None:
+                return self._report(ready, before, survey, began, resumed_at=survey.total or 0, unchanged=True)
         staging = Staging(
             building,
             self.layout,
@@ -167,13 +172,13 @@ class _Job:
         try:
             self._fill(staging, survey)
             done = staging.position - start
-            manifest = self._manifest(staging, survey, base)
+            manifest = self._manifest(staging, survey, before)
         finally:
             staging.close()
         staging.seal(manifest)
         self.folder.publish(building)
         self.folder.prune(self.keep)
-        return self._report(manifest, survey, base, time.perf_counter() - began, start, done)
+        return self._report(manifest, before, survey, began, resumed_at=start, done=done)
 
     def _fill(self, staging: Staging, survey: Survey) -> None:
         """Append the rest of the source, a batch a step."""
@@ -191,7 +196,7 @@ class _Job:
 
     def _commit(self, staging: Staging, step: Rows) -> None:
         staging.append(
-            step.vectors(self.layout.dim),
+            self.layout.encode(step.vectors(self.layout.dim)),
             step.records(staging.rows, self.collections),
             [row.thumbnail for row in step.rows],
             step.skipped,
@@ -200,7 +205,7 @@ class _Job:
         )
 
     def _finished_before(self, building: Path, settings: Mapping[str, Any]) -> Manifest | None:
-        """Publish what an earlier run of this build completed and was killed before it could publish."""
+        """The manifest of this very build if it is complete; published now if a kill came before that."""
         done = settings_sha256(settings)
         if is_sealed(building):
             manifest = Manifest.read(building / MANIFEST)
@@ -211,11 +216,12 @@ class _Job:
                 return manifest
         current = self.folder.current() if self.folder.exists else ""
         for name in self.folder.published():
-            if name > current and is_sealed(self.folder.version(name)):  # renamed, but CURRENT was not written
+            if name >= current and is_sealed(self.folder.version(name)):  # newer: renamed, but CURRENT was not written
                 manifest = Manifest.read(self.folder.version(name) / MANIFEST)
                 if manifest.settings_sha256 == done:
-                    self.folder.switch(name)
-                    self.folder.prune(self.keep)
+                    if name != current:
+                        self.folder.switch(name)
+                        self.folder.prune(self.keep)
                     return manifest
         return None
 
@@ -223,6 +229,7 @@ class _Job:
         """Whatever decides the outcome; the sizes of batches and the number of workers do not."""
         return {
             "format": FORMAT_VERSION,
+            "tool": __version__,
             "embedder": self.embedder.spec.identity(),
             "source": [survey.description, survey.fingerprint],
             "collections": list(self.collections),
@@ -231,43 +238,39 @@ class _Job:
             "base": base,
         }
 
-    def _manifest(self, staging: Staging, survey: Survey, base: str | None) -> Manifest:
-        before = Manifest.read(self.folder.version(base) / MANIFEST).sources if base else ()
-        spec = self.embedder.spec
-        skipped, notes, collections = staging.skipped(), staging.notes(), staging.collections()
-        return Manifest(
-            format_version=FORMAT_VERSION,
-            embedder=EmbedderEntry.model_validate(spec.identity()),
-            thresholds=asdict(spec.thresholds) if spec.thresholds else None,  # type: ignore[arg-type]
-            vectors=self.kind,
-            count=staging.rows,
-            built_at=datetime.now(UTC),
-            tool_version=__version__,
-            sources=(*before, survey.description),
-            collections=collections,
-            skipped=skipped,
-            notes=notes,
-            settings_sha256=staging.settings_sha256,
-            files=staging.finish(),
-        )
+    def _manifest(self, staging: Staging, survey: Survey, before: Manifest | None) -> Manifest:
+        sources = (*(before.sources if before else ()), survey.description)
+        return complete(staging, self.embedder.spec, sources)
 
     def _report(
-        self, manifest: Manifest, survey: Survey, base: str | None, seconds: float, start: int, done: int
+        self,
+        manifest: Manifest,
+        before: Manifest | None,
+        survey: Survey,
+        began: float,
+        *,
+        resumed_at: int,
+        done: int = 0,
+        unchanged: bool = False,
     ) -> BuildReport:
-        old = self.folder.version(base) / MANIFEST if base else None
-        before = Manifest.read(old).count if old and old.exists() else 0
+        seconds = time.perf_counter() - began
         return BuildReport(
             path=self.folder.path,
             version=self.folder.current(),
             count=manifest.count,
-            added=manifest.count - before,
-            skipped=dict(manifest.skipped),
-            notes=dict(manifest.notes),
+            added=manifest.count - (before.count if before else 0),
+            skipped=_more(manifest.skipped, before.skipped if before else {}),
+            notes=_more(manifest.notes, before.notes if before else {}),
             ignored=survey.ignored,
             seconds=seconds,
-            images_per_second=done / seconds if seconds else 0.0,
-            resumed_at=start,
+            images_per_second=done / seconds,
+            resumed_at=resumed_at,
+            unchanged=unchanged,
         )
+
+
+def _more(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    return {name: n - before.get(name, 0) for name, n in now.items() if n > before.get(name, 0)}
 
 
 def _silent(done: int, total: int | None) -> None:

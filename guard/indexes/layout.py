@@ -19,7 +19,7 @@ from pathlib import Path
 from guard.errors import ConfigError, IndexLoadError, IndexLockedError
 from guard.indexes.manifest import MANIFEST, FileEntry
 
-__all__ = ["IndexFolder", "file_entry", "hold", "sync_path", "write_durably"]
+__all__ = ["IndexFolder", "file_entry", "hold", "release", "sync_path", "write_durably"]
 
 KEEP = 2  # published versions, the current one included
 
@@ -66,7 +66,7 @@ class IndexFolder:
         import fcntl
 
         if self.path.is_dir() and not self.exists:
-            foreign = {p.name for p in self.path.iterdir()} - {"LOCK", "building", "versions", "CURRENT.new"}
+            foreign = {p.name for p in self.path.iterdir()} - {"LOCK", "building", "versions", "CURRENT.new", "editing"}
             if foreign:
                 raise ConfigError(f"{self.path} holds other files ({sorted(foreign)[0]}, ...); name a new folder")
         elif self.path.exists() and not self.path.is_dir():
@@ -126,6 +126,12 @@ def hold(version: Path) -> int:
     with suppress(OSError):  # a file system without locks: then keep=2 alone protects readers
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     return descriptor
+
+
+def release(descriptor: int) -> None:
+    """Undo hold."""
+    if descriptor >= 0:
+        os.close(descriptor)
 
 
 def _held(version: Path) -> bool:

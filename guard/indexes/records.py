@@ -162,7 +162,7 @@ class RecordReader:
         for sha256 in sha256s:
             found.update(r[0] for r in self.table.query("SELECT id FROM records WHERE sha256 = ?", (sha256.lower(),)))
         for name in collections:
-            sql = "SELECT id FROM records, json_each(records.collections) WHERE json_each.value = ?"
+            sql = "SELECT records.id FROM records, json_each(records.collections) WHERE json_each.value = ?"
             found.update(r[0] for r in self.table.query(sql, (name,)))
         return found
 

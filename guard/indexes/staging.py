@@ -11,22 +11,25 @@ import json
 import os
 import shutil
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from guard._version import __version__
+from guard.embedders.base import EmbedderSpec
 from guard.errors import ConfigError, IndexLoadError
 from guard.indexes.faissfile import VECTORS, FlatLayout
 from guard.indexes.layout import file_entry, sync_path, write_durably
-from guard.indexes.manifest import MANIFEST, FileEntry, Manifest
+from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, EmbedderEntry, FileEntry, Manifest, ThresholdsEntry
 from guard.indexes.records import INDEXES, RECORDS, THUMBNAILS, create_tables, row_of
 from guard.sources.base import Skip
-from guard.types import Descriptors, Record
+from guard.types import Record
 
-__all__ = ["SKIPPED", "Staging", "settings_sha256"]
+__all__ = ["SKIPPED", "Staging", "complete", "is_sealed", "read_skipped", "settings_sha256", "unseal"]
 
 SKIPPED = "skipped.jsonl"
 _SETTINGS = "settings.json"
@@ -79,7 +82,7 @@ class Staging:
 
     def append(
         self,
-        vectors: Descriptors,
+        rows: bytes,
         records: Sequence[Record],
         thumbnails: Sequence[bytes | None],
         skipped: Iterable[Skip],
@@ -87,11 +90,11 @@ class Staging:
         *,
         position: int,
     ) -> None:
-        """One step. vectors (n, dim); records and thumbnails n each, ids from self.rows on.
+        """One step. rows: n vectors as layout.encode makes them; records and thumbnails n each, ids from self.rows on.
 
         position: items of the source that are done after this step.
         """
-        self._vectors.write(self.layout.encode(vectors))
+        self._vectors.write(rows)
         self._vectors.flush()
         os.fdatasync(self._vectors.fileno())
         if self._thumbnails is not None:
@@ -200,6 +203,26 @@ class Staging:
                 self._thumbnails.execute("DELETE FROM thumbnails WHERE id >= ?", (self.rows,))
 
 
+def complete(staging: Staging, spec: EmbedderSpec, sources: Sequence[str]) -> Manifest:
+    """Finish the files of a staged version and describe them; the staging is closed after this."""
+    skipped, notes, collections = staging.skipped(), staging.notes(), staging.collections()
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        embedder=EmbedderEntry.model_validate(spec.identity()),
+        thresholds=ThresholdsEntry.model_validate(asdict(spec.thresholds)) if spec.thresholds else None,
+        vectors=staging.layout.kind,
+        count=staging.rows,
+        built_at=datetime.now(UTC),
+        tool_version=__version__,
+        sources=tuple(sources),
+        collections=collections,
+        skipped=skipped,
+        notes=notes,
+        settings_sha256=staging.settings_sha256,
+        files=staging.finish(),
+    )
+
+
 def read_skipped(version: Path) -> list[Skip]:
     try:
         lines = (version / SKIPPED).read_text(encoding="utf-8").splitlines()
@@ -216,10 +239,6 @@ def unseal(folder: Path) -> None:
     """Drop what only a resumed build needs, once the manifest is written."""
     for name in (_PROGRESS, _SETTINGS):
         (folder / name).unlink(missing_ok=True)
-
-
-def count_reasons(skipped: Iterable[Skip]) -> dict[str, int]:
-    return dict(sorted(Counter(s.reason for s in skipped).items()))
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from guard.errors import ConfigError, IndexLoadError
 from guard.indexes.faissfile import VECTORS, check_file, map_rows, unpack_bits
-from guard.indexes.layout import IndexFolder, hold
+from guard.indexes.layout import IndexFolder, hold, release
 from guard.indexes.manifest import MANIFEST, Manifest
 from guard.indexes.records import RECORDS, THUMBNAILS, RecordReader, ThumbnailReader
 
@@ -54,7 +53,7 @@ def open_index(
         vectors = load_vectors(at, manifest, backend=backend, device=device)
         return OpenIndex(at, manifest, vectors, held)
     except BaseException:
-        _release(held)
+        release(held)
         raise
 
 
@@ -151,9 +150,4 @@ def _shut(reader: RecordReader, thumbnails: ThumbnailReader | None, held: int) -
     reader.close()
     if thumbnails:
         thumbnails.close()
-    _release(held)
-
-
-def _release(held: int) -> None:
-    if held >= 0:
-        os.close(held)
+    release(held)

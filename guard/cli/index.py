@@ -1,0 +1,276 @@
+"""`memguard index build | add | info`: make an index, and say what it holds. Knows options and tables; no format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from guard.cli.console import Exit, err, errors_to_exit, out, print_json
+from guard.cli.index_edit import merge, remove, verify
+
+if TYPE_CHECKING:
+    from guard.indexes.builder import BuildReport, Progress
+    from guard.indexes.manifest import Manifest
+
+__all__ = ["index_app"]
+
+index_app = typer.Typer(
+    name="index",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Build, extend, inspect and repair the index of a reference set.",
+)
+
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Folder of pictures; NAME.tar, a folder of tars or 'shard-{000..012}.tar'; "
+        "NAME.parquet or a folder of them; NAME.npy (precomputed embeddings, with NAME.parquet, .jsonl or .csv).",
+    ),
+]
+EmbedderOption = Annotated[str | None, typer.Option(help="Name of the embedder (default: pdq).")]
+CaptionOption = Annotated[
+    str | None, typer.Option(help="Column or JSON field of the captions (default: found by name).")
+]
+ImageOption = Annotated[str | None, typer.Option(help="Column of the pictures, for parquet (default: found by name).")]
+MetadataOption = Annotated[Path | None, typer.Option(help="Table of one .npy file, if it is not beside it.")]
+CollectionOption = Annotated[
+    list[str] | None, typer.Option("--collection", help="Collection of the references; repeat it for several.")
+]
+BatchOption = Annotated[int, typer.Option(min=1, help="Pictures a step; at most so many are done twice after a kill.")]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Decoding threads (default: one a core).")]
+PixelsOption = Annotated[int | None, typer.Option(min=1, help="Largest picture that is decoded, in pixels.")]
+RestartOption = Annotated[bool, typer.Option("--restart", help="Drop an unfinished build and start over.")]
+KeepOption = Annotated[int, typer.Option(min=1, help="Versions to keep, the new one included.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+@index_app.command()
+def build(
+    source: SourceArgument,
+    out_folder: Annotated[Path, typer.Option("--out", metavar="X.index", help="Folder of the index.")],
+    embedder: EmbedderOption = None,
+    caption_column: CaptionOption = None,
+    image_column: ImageOption = None,
+    metadata: MetadataOption = None,
+    collection: CollectionOption = None,
+    thumbnails: Annotated[int, typer.Option(min=0, help="Longer side of stored thumbnails in px; 0 for none.")] = 256,
+    batch: BatchOption = 256,
+    workers: WorkersOption = None,
+    max_pixels: PixelsOption = None,
+    restart: RestartOption = False,
+    keep: KeepOption = 2,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the index of a source and make it the version in use.
+
+    A build that was killed is resumed by the same command. Pictures that cannot be read are
+    listed in skipped.jsonl with the reason, and the exit code is 2 after the others are done.
+
+    [bold]Examples[/bold]
+
+    memguard index build photos/ --out training.index
+
+    memguard index build 'laion-{00000..00031}.tar' --out training.index --collection training
+
+    memguard index build train.parquet --out training.index --caption-column prompt --thumbnails 0
+    """
+    from guard.indexes.builder import build_index
+    from guard.sources import open_source
+
+    with errors_to_exit():
+        model = _embedder(embedder)
+        reader = open_source(
+            source, spec=model.spec, caption_column=caption_column, image_column=image_column, metadata=metadata
+        )
+        with _progress("indexing", quiet=as_json) as on_progress:
+            report = build_index(
+                reader,
+                out_folder,
+                model,
+                collections=tuple(collection or ["training"]),
+                thumbnails=thumbnails,
+                batch=batch,
+                workers=workers,
+                limits=_limits(max_pixels),
+                restart=restart,
+                keep=keep,
+                on_progress=on_progress,
+            )
+        raise typer.Exit(_show(report, as_json))
+
+
+@index_app.command()
+def add(
+    source: SourceArgument,
+    index: Annotated[Path, typer.Option("--index", "--out", metavar="X.index", help="Index to extend.")],
+    caption_column: CaptionOption = None,
+    image_column: ImageOption = None,
+    metadata: MetadataOption = None,
+    collection: CollectionOption = None,
+    batch: BatchOption = 256,
+    workers: WorkersOption = None,
+    max_pixels: PixelsOption = None,
+    restart: RestartOption = False,
+    keep: KeepOption = 2,
+    as_json: JsonOption = False,
+) -> None:
+    """Add a source's pictures to an index, with the embedder that it was built with.
+
+    [bold]Examples[/bold]
+
+    memguard index add more-photos/ --index training.index
+
+    memguard index add artist/ --index training.index --collection protected --collection training
+    """
+    from guard.indexes.builder import add_to_index
+    from guard.sources import open_source
+
+    with errors_to_exit():
+        model = _embedder(_manifest(index)[1].embedder.name)
+        reader = open_source(
+            source, spec=model.spec, caption_column=caption_column, image_column=image_column, metadata=metadata
+        )
+        with _progress("adding", quiet=as_json) as on_progress:
+            report = add_to_index(
+                reader,
+                index,
+                model,
+                collections=tuple(collection or ["training"]),
+                batch=batch,
+                workers=workers,
+                limits=_limits(max_pixels),
+                restart=restart,
+                keep=keep,
+                on_progress=on_progress,
+            )
+        raise typer.Exit(_show(report, as_json))
+
+
+@index_app.command()
+def info(
+    index: Annotated[Path, typer.Argument(metavar="X.index", help="Folder of the index.")], as_json: JsonOption = False
+) -> None:
+    """Say what an index holds: how much, from where, by which embedder, and what it lacks.
+
+    [bold]Example[/bold]
+
+    memguard index info training.index
+    """
+    with errors_to_exit():
+        name, manifest = _manifest(index)
+        if as_json:
+            print_json({"path": str(index), "version": name, **manifest.model_dump(mode="json")})
+            return
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_row("index", f"{index}, version {name}")
+        table.add_row("references", f"{manifest.count}")
+        table.add_row("embedder", f"{manifest.embedder.name} ({manifest.embedder.dim} values, {manifest.vectors})")
+        table.add_row("built", f"{manifest.built_at:%Y-%m-%d %H:%M:%S} UTC by version {manifest.tool_version}")
+        table.add_row("sources", "\n".join(manifest.sources))
+        table.add_row("collections", _counts(manifest.collections))
+        table.add_row("skipped", _counts(manifest.skipped))
+        table.add_row("notes", _counts(manifest.notes))
+        if manifest.thresholds:
+            advice = manifest.thresholds
+            table.add_row("thresholds", f"flag {advice.flag:.4f}, block {advice.block:.4f} ({advice.source})")
+        table.add_row("files", _counts({n: f"{f.bytes} bytes" for n, f in manifest.files.items()}))
+        out.print(table)
+
+
+index_app.command()(verify)
+index_app.command()(merge)
+index_app.command()(remove)
+
+
+def _embedder(name: str | None) -> Any:
+    from guard.embedders.registry import load_embedder
+
+    return load_embedder(name)
+
+
+def _limits(max_pixels: int | None) -> Any:
+    from guard.indexes.preparation import Limits
+
+    return Limits(max_pixels=max_pixels) if max_pixels else Limits()
+
+
+def _manifest(index: Path) -> tuple[str, Manifest]:
+    from guard.indexes.layout import IndexFolder
+    from guard.indexes.manifest import MANIFEST, Manifest
+
+    folder = IndexFolder(index)
+    name = folder.current()
+    return name, Manifest.read(folder.version(name) / MANIFEST)
+
+
+def _show(report: BuildReport, as_json: bool) -> Exit:
+    code = Exit.INPUT if report.skipped else Exit.FINE
+    if as_json:
+        print_json(report.to_dict())
+        return code
+    if report.unchanged:
+        out.print(
+            f"{report.path} is complete, and its source has not changed (--restart builds it anew)", soft_wrap=True
+        )
+    else:
+        resumed = f", resumed at item {report.resumed_at}" if report.resumed_at else ""
+        rate = f"{report.seconds:.1f} s, {report.images_per_second:.0f} images/s{resumed}"
+        out.print(f"{report.added} references added in {rate}", soft_wrap=True)
+    out.print(f"{report.path}, version {report.version}: {report.count} references", soft_wrap=True)
+    if report.notes:
+        out.print(f"handled: {_counts(report.notes, ', ')}", soft_wrap=True)
+    if report.ignored:
+        out.print(f"{report.ignored} files beside the pictures were ignored", soft_wrap=True)
+    if report.skipped:
+        table = Table("skipped because", "pictures", box=None, pad_edge=False)
+        for reason, count in report.skipped.items():
+            table.add_row(reason, str(count))
+        out.print(table)
+        listed = report.path / "versions" / report.version / "skipped.jsonl"
+        out.print(f"each one with its reason: {listed}", soft_wrap=True)
+    return code
+
+
+def _counts(counts: dict[str, Any], between: str = "\n") -> str:
+    return between.join(f"{name}: {count}" for name, count in counts.items()) or "none"
+
+
+@contextmanager
+def _progress(what: str, *, quiet: bool) -> Iterator[Progress | None]:
+    """A bar on standard error with rate and time left; nothing if quiet."""
+    if quiet:
+        yield None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=None, rate="")
+
+        def on_progress(done: int, total: int | None) -> None:
+            speed = bar.tasks[task].speed
+            bar.update(task, completed=done, total=total, rate=f"{speed:.0f} images/s" if speed else "")
+
+        yield on_progress

@@ -1,0 +1,129 @@
+"""Versions made of other versions: two indexes in one, or an index without some references. Knows no picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+
+from guard.errors import ConfigError
+from guard.indexes.faissfile import VECTORS, FlatLayout, check_file, map_rows
+from guard.indexes.layout import KEEP, IndexFolder, hold, release
+from guard.indexes.manifest import MANIFEST, Manifest
+from guard.indexes.records import RECORDS, THUMBNAILS, RecordReader, ThumbnailReader
+from guard.indexes.staging import Staging, complete, read_skipped
+from guard.types import Record
+
+__all__ = ["merge_indexes", "remove_from_index"]
+
+_ROWS = 1024  # copied at a time
+
+
+def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, keep: int = KEEP) -> Manifest:
+    """Write an index with the references of both, those of `first` with their ids, those of `second` after them.
+
+    Nothing is deduplicated. Thumbnails are kept where there are any.
+    Raises ConfigError if the two were built with different embedders, naming the field, or out is one of them.
+    """
+    folder = IndexFolder(out)
+    if folder.path.resolve() in (Path(first).resolve(), Path(second).resolve()):
+        raise ConfigError(f"{out} is one of the two indexes to merge; name a new folder with --out")
+    with ExitStack() as stack:
+        parts = [stack.enter_context(_Part(IndexFolder(path))) for path in (first, second)]
+        one, other = (part.manifest for part in parts)
+        for field, value in one.spec.identity().items():
+            if other.spec.identity()[field] != value:
+                raise ConfigError(
+                    f"{first} and {second} cannot be merged: embedder field {field} is {value!r} in the first and "
+                    f"{other.spec.identity()[field]!r} in the second; rebuild one of them with the other's embedder"
+                )
+        stack.enter_context(folder.writer())
+        return _rewrite(folder, parts, frozenset(), keep)
+
+
+def remove_from_index(
+    path: str | Path,
+    *,
+    ids: Iterable[int] = (),
+    uris: Iterable[str] = (),
+    sha256s: Iterable[str] = (),
+    collections: Iterable[str] = (),
+    keep: int = KEEP,
+) -> tuple[Manifest, int]:
+    """Write a version without the references that have any of these; returns its manifest and how many are gone.
+
+    The others move up: ids are those of the new version. Older versions still hold what was
+    removed until they are pruned; keep=1 does that at once.
+    Raises ConfigError if nothing matches.
+    """
+    folder = IndexFolder(path)
+    folder.current()
+    with folder.writer():
+        with _Part(folder) as part:
+            gone = part.reader.ids_where(ids=ids, uris=uris, sha256s=sha256s, collections=collections)
+            if not gone:
+                raise ConfigError(f"no reference of {path} matches; nothing was removed")
+            manifest = _rewrite(folder, [part], frozenset(gone), keep)
+        folder.prune(keep)  # once more, now that this process has let go of the old version
+    return manifest, len(gone)
+
+
+class _Part:
+    """The version in use of an index, open for copying."""
+
+    def __init__(self, folder: IndexFolder) -> None:
+        self.at = folder.version(folder.current())
+        self.held = hold(self.at)
+        self.manifest = Manifest.read(self.at / MANIFEST)
+        self.layout = check_file(self.at / VECTORS, self.manifest)
+        self.reader = RecordReader(self.at / RECORDS)
+        self.thumbnails = ThumbnailReader(self.at / THUMBNAILS) if THUMBNAILS in self.manifest.files else None
+
+    def __enter__(self) -> _Part:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.reader.close()
+        if self.thumbnails:
+            self.thumbnails.close()
+        release(self.held)
+
+    def blocks(self, without: frozenset[int]) -> Iterator[tuple[bytes, list[Record], list[bytes | None]]]:
+        """(encoded rows, records, thumbnails) of the references that stay, some at a time."""
+        vectors = map_rows(self.at / VECTORS, self.layout, self.manifest.count)
+        records = (record for record in self.reader.all() if record.id not in without)
+        while some := list(islice(records, _ROWS)):
+            rows = np.ascontiguousarray(vectors[[record.id for record in some]])
+            yield rows.tobytes(), some, [self.thumbnails.thumbnail(r.id) if self.thumbnails else None for r in some]
+
+
+def _rewrite(folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int], keep: int) -> Manifest:
+    spec = parts[0].manifest.spec
+    layout = FlatLayout(parts[0].layout.kind, spec.dim)
+    editing = folder.path / "editing"
+    staging = Staging(
+        editing,
+        layout,
+        {"edit": uuid4().hex},  # never resumed: copying is quick
+        thumbnails=any(part.thumbnails for part in parts),
+        restart=True,
+    )
+    try:
+        for part in parts:
+            notes = part.manifest.notes
+            staging.append(b"", [], [], read_skipped(part.at), notes, position=0)
+            for rows, records, thumbnails in part.blocks(without):
+                renumbered = [replace(r, id=staging.rows + i) for i, r in enumerate(records)]
+                staging.append(rows, renumbered, thumbnails, (), {}, position=0)
+        manifest = complete(staging, spec, [s for part in parts for s in part.manifest.sources])
+    finally:
+        staging.close()
+    staging.seal(manifest)
+    folder.publish(editing)
+    folder.prune(keep)
+    return manifest

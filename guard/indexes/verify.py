@@ -1,0 +1,139 @@
+"""Is a published index what its manifest says? Knows every file of a version; changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from guard.errors import IndexLoadError
+from guard.indexes.faissfile import VECTORS, check_file, map_rows, unpack_bits
+from guard.indexes.layout import IndexFolder, file_entry, hold, release
+from guard.indexes.manifest import MANIFEST, Manifest
+from guard.indexes.records import RECORDS, THUMBNAILS, ReadOnlyTable, RecordReader
+from guard.indexes.staging import read_skipped
+from guard.indexes.store import load_vectors
+
+__all__ = ["Finding", "verify_index"]
+
+SAMPLE = 64  # rows that must find themselves
+_ROWS = 4096
+_NORM_SLACK = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check of a version."""
+
+    check: str
+    """files, vectors, records, thumbnails, skipped or search."""
+    problem: str
+    """What is wrong, naming the file; "" if nothing is."""
+
+
+def verify_index(path: str | Path) -> list[Finding]:
+    """Check the version in use, each check on its own so that one damage does not hide another.
+
+    Checksums of all files, header and norms of the vectors, SQLite's own integrity check,
+    counts against the manifest, and that a sample of rows finds itself.
+    Raises IndexLoadError only if there is no version, or its manifest cannot be read.
+    """
+    folder = IndexFolder(path)
+    at = folder.version(folder.current())
+    held = hold(at)
+    try:
+        manifest = Manifest.read(at / MANIFEST)
+        checks: list[tuple[str, Callable[[Path, Manifest], Iterator[str]]]] = [
+            ("files", _files),
+            ("vectors", _vectors),
+            ("records", _records),
+            ("skipped", _skipped),
+            ("search", _search),
+        ]
+        if THUMBNAILS in manifest.files:
+            checks.insert(3, ("thumbnails", _thumbnails))
+        findings: list[Finding] = []
+        for name, check in checks:
+            try:
+                problems = list(check(at, manifest))
+            except IndexLoadError as exc:
+                problems = [str(exc)]
+            findings += [Finding(name, problem) for problem in problems or [""]]
+        return findings
+    finally:
+        release(held)
+
+
+def _files(at: Path, manifest: Manifest) -> Iterator[str]:
+    for name, entry in manifest.files.items():
+        if not (at / name).is_file():
+            yield f"{at / name} is missing"
+        elif file_entry(at / name) != entry:
+            yield f"{at / name} is not the file that was written: its size or sha256 differs from the manifest"
+
+
+def _vectors(at: Path, manifest: Manifest) -> Iterator[str]:
+    layout = check_file(at / VECTORS, manifest)
+    if layout.kind == "bits":
+        return  # any bits are a valid row
+    rows = map_rows(at / VECTORS, layout, manifest.count)
+    for start in range(0, manifest.count, _ROWS):
+        norms = np.linalg.norm(rows[start : start + _ROWS].astype(np.float64), axis=1)
+        wrong = np.flatnonzero(~(np.abs(norms - 1) <= _NORM_SLACK))  # NaN is wrong too
+        if len(wrong):
+            yield f"{at / VECTORS}: row {start + wrong[0]} has norm {norms[wrong[0]]:g}, not 1"
+            return
+
+
+def _records(at: Path, manifest: Manifest) -> Iterator[str]:
+    reader = RecordReader(at / RECORDS)
+    try:
+        yield from _integrity(reader.table)
+        count, last = reader.table.query("SELECT COUNT(*), COALESCE(MAX(id), -1) FROM records")[0]
+        if count != manifest.count or last != manifest.count - 1:
+            yield f"{at / RECORDS} has {count} records up to id {last}; the manifest counts {manifest.count}"
+        found = dict(
+            reader.table.query("SELECT value, COUNT(*) FROM records, json_each(records.collections) GROUP BY value")
+        )
+        if found != manifest.collections:
+            yield f"{at / RECORDS} has collections {found}; the manifest says {manifest.collections}"
+    finally:
+        reader.close()
+
+
+def _thumbnails(at: Path, manifest: Manifest) -> Iterator[str]:
+    table = ReadOnlyTable(at / THUMBNAILS)
+    try:
+        yield from _integrity(table)
+        (last,) = table.query("SELECT COALESCE(MAX(id), -1) FROM thumbnails")[0]
+        if last >= manifest.count:
+            yield f"{at / THUMBNAILS} has a thumbnail of id {last}; the manifest counts {manifest.count}"
+    finally:
+        table.close()
+
+
+def _integrity(table: ReadOnlyTable) -> Iterator[str]:
+    said = table.query("PRAGMA integrity_check(3)")
+    if said != [("ok",)]:
+        yield f"{table.path} is damaged: {'; '.join(str(row[0]) for row in said)}"
+
+
+def _skipped(at: Path, manifest: Manifest) -> Iterator[str]:
+    found: dict[str, int] = {}
+    for skip in read_skipped(at):
+        found[skip.reason] = found.get(skip.reason, 0) + 1
+    if found != manifest.skipped:
+        yield f"{at / 'skipped.jsonl'} lists {found}; the manifest says {manifest.skipped}"
+
+
+def _search(at: Path, manifest: Manifest) -> Iterator[str]:
+    vectors = load_vectors(at, manifest)
+    ids = np.unique(np.linspace(0, max(manifest.count - 1, 0), min(SAMPLE, manifest.count)).astype(np.int64))
+    rows = np.array(map_rows(at / VECTORS, check_file(at / VECTORS, manifest), manifest.count)[ids])
+    queries = unpack_bits(rows, manifest.embedder.dim) if manifest.vectors == "bits" else rows
+    found = vectors.search(queries, 1).similarity[:, 0]
+    lost = np.flatnonzero(~(found >= 1 - _NORM_SLACK))
+    if len(lost):
+        yield f"{at / VECTORS}: row {ids[lost[0]]} does not find itself (similarity {found[lost[0]]:g})"
