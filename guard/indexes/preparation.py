@@ -207,7 +207,7 @@ def _thumbnail(rgb: RGBArray, side: int) -> bytes:
     from PIL import Image
 
     image = Image.fromarray(rgb)
-    image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=1.0)  # averages by whole factors first
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
