@@ -25,11 +25,17 @@ class TorchIndex:
     """Inner products of the rows, all of them compared, in float32 unless asked otherwise."""
 
     def __init__(
-        self, xb: Descriptors | torch.Tensor, *, device: str | torch.device | None = None, dtype: str = "float32"
+        self,
+        xb: Descriptors | torch.Tensor,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str = "float32",
+        block_values: int = BLOCK_VALUES,
     ) -> None:
         """xb: (n, dim) unit rows; copied to the device. device: None is the CPU, or where a tensor already is.
 
         dtype: "float32", or "float16" / "bfloat16" for half the memory and cosines that are off by up to 1e-3 / 4e-3.
+        block_values: similarities held at once; bounds the memory of a search.
         Raises ConfigError if torch does not have the device.
         """
         try:
@@ -41,6 +47,7 @@ class TorchIndex:
             self._xb = rows.to(device=device, dtype=getattr(torch, dtype)).contiguous()
         except (RuntimeError, AssertionError) as exc:
             raise ConfigError(f"device {device!r} cannot be used by torch: {exc}") from exc
+        self._block_values = block_values
         self.dim = int(self._xb.shape[1])
 
     def __len__(self) -> int:
@@ -61,7 +68,7 @@ class TorchIndex:
         with torch.inference_mode():
             similarity = torch.full((nq, 0), 0.0, device=self.device)
             ids = torch.full((nq, 0), 0, dtype=torch.int64, device=self.device)
-            step = max(1, BLOCK_VALUES // nq)
+            step = max(1, self._block_values // nq)
             for start in range(0, len(self), step):
                 block = (queries @ self._xb[start : start + step].T).float()
                 values, places = block.topk(min(found, block.shape[1]), dim=1)

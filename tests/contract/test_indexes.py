@@ -1,0 +1,85 @@
+"""Every vector index passes the contract; faiss and torch agree on one index file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from guard.indexes.base import VectorIndex
+from guard.indexes.builder import build_index
+from guard.indexes.faiss_index import FaissBinaryIndex, FaissFlatIndex
+from guard.indexes.store import open_index
+from guard.indexes.torch_index import TorchIndex
+from guard.sources import open_source
+from guard.types import Descriptors
+from tests.contract.index import VectorIndexContract
+from tests.support.references import unit_rows
+from tests.support.specs import Named
+
+
+class TestFaissFlat(VectorIndexContract):
+    def build(self, xb: Descriptors) -> VectorIndex:
+        return FaissFlatIndex(xb)
+
+
+class TestFaissBinary(VectorIndexContract):
+    signs = True
+
+    def build(self, xb: Descriptors) -> VectorIndex:
+        return FaissBinaryIndex(xb)
+
+
+class TestTorch(VectorIndexContract):
+    def build(self, xb: Descriptors) -> VectorIndex:
+        return TorchIndex(xb)
+
+
+class TestTorchInBlocks(VectorIndexContract):
+    """As an index too large for one product."""
+
+    def build(self, xb: Descriptors) -> VectorIndex:
+        return TorchIndex(xb, block_values=97)
+
+
+class TestPublished(VectorIndexContract):
+    """Through the files on disk."""
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    def build(self, xb: Descriptors) -> VectorIndex:
+        embedder = Named(self.dim, "hamming" if self.signs else "cosine")
+        np.save(self.folder / "rows.npy", xb)
+        source = open_source(self.folder / "rows.npy", spec=embedder.spec)
+        build_index(source, self.folder / "x.index", embedder, restart=True)
+        return open_index(self.folder / "x.index", embedder=embedder)
+
+
+class TestPublishedBits(TestPublished):
+    signs = True
+
+
+@pytest.mark.parametrize("metric", ["cosine", "hamming"])
+def test_faiss_and_torch_agree_on_one_file(tmp_path: Path, metric: str) -> None:
+    embedder = Named(64, metric)
+    np.save(tmp_path / "rows.npy", unit_rows(300, 64, signs=metric == "hamming"))
+    build_index(tmp_path / "rows.npy", tmp_path / "x.index", embedder)
+    xq = unit_rows(20, 64, seed=1, signs=metric == "hamming")
+    with (
+        open_index(tmp_path / "x.index") as by_faiss,
+        open_index(tmp_path / "x.index", backend="torch", device="cpu") as by_torch,
+    ):
+        np.testing.assert_allclose(by_faiss.search(xq, 9).similarity, by_torch.search(xq, 9).similarity, atol=1e-5)
+
+
+@pytest.mark.gpu
+def test_torch_index_on_a_gpu(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    xb = unit_rows(1000, 64)
+    found = TorchIndex(xb, device="cuda").search(torch.from_numpy(xb[:5]).cuda(), 3)
+    np.testing.assert_allclose(found.similarity, TorchIndex(xb).search(xb[:5], 3).similarity, atol=1e-5)
