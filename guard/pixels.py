@@ -20,7 +20,7 @@ from guard.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MAX_SIDE", "MIN_SIDE", "ImageBatch", "RGBArray", "to_batch"]
+__all__ = ["MAX_SIDE", "MIN_SIDE", "ImageBatch", "RGBArray", "pil_to_rgb", "to_batch"]
 
 RGBArray = npt.NDArray[np.uint8]
 """(h, w, 3) RGB."""
@@ -62,7 +62,8 @@ def to_batch(images: Any) -> ImageBatch:
 
     images: a PIL image; an array (h, w), (h, w, 1 | 3 | 4) or (n, h, w, 1 | 3 | 4), uint8 or
     float in [0, 1]; a tensor (3, h, w) or (n, 3, h, w), uint8 or float in [0, 1]; or a
-    sequence of any of these. Transparency is laid on white. An empty sequence gives an empty batch.
+    sequence of these, where each element is one picture. Transparency is laid on white. An empty
+    sequence gives an empty batch. A batch of n pictures never comes from other than n elements.
     Raises InputError for any other form, for sides outside [MIN_SIDE, MAX_SIDE], for values
     that are not finite or leave [0, 1]; the text names the position.
     """
@@ -84,33 +85,36 @@ def _is_tensor(value: Any) -> bool:
 
 def _one(image: Any, where: str) -> RGBArray:
     if _is_tensor(image):
-        return _tensor_batch(image, where).as_arrays()[0]
+        return _single_tensor(image, where).as_arrays()[0]
     if isinstance(image, np.ndarray):
         return _array(image, where)
     pil = sys.modules.get("PIL.Image")
     if pil is not None and isinstance(image, pil.Image):
-        return _check_size(pil_to_rgb(image), where)
-    raise InputError(
-        f"{where} is a {type(image).__name__}; give a PIL image, a numpy array or a torch tensor"
-    )
+        if not _size_fits(image.height, image.width):  # before the pixels are touched
+            raise InputError(_size_text(where, image.width, image.height))
+        return pil_to_rgb(image, where)
+    raise InputError(f"{where} is a {type(image).__name__}; give a PIL image, a numpy array or a torch tensor")
 
 
-def pil_to_rgb(image: Any) -> RGBArray:
-    """Any PIL mode -> (h, w, 3) uint8: transparency on white, 16 bits and floats scaled to 8."""
+def pil_to_rgb(image: Any, where: str = "image") -> RGBArray:
+    """Any PIL mode -> (h, w, 3) uint8: transparency on white, 16 bits and floats scaled to 8.
+
+    A float picture counts as [0, 1], [0, 255] or [0, 65535], the narrowest that holds its values.
+    Raises InputError if a float is not finite.
+    """
     if image.mode == "RGB":
         return np.asarray(image)
     from PIL import Image
 
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):
         wide = np.asarray(image).astype(np.float64)
-        top = 65_535.0 if image.mode != "I" or wide.max(initial=0) > 255 else 255.0
-        grey = np.clip(wide / top * 255, 0, 255).round().astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+        return _grey(wide, 65_535.0 if image.mode != "I" or wide.max(initial=0) > 255 else 255.0)
     if image.mode == "F":
-        plane = np.nan_to_num(np.asarray(image, np.float32), nan=0.0, posinf=1.0, neginf=0.0)
-        low, high = float(plane.min(initial=0)), float(plane.max(initial=1))
-        grey = ((plane - low) / max(high - low, 1e-9) * 255).round().astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+        wide = np.asarray(image).astype(np.float64)
+        high = float(wide.max(initial=0))
+        if not np.isfinite(wide).all():
+            raise InputError(f"{where} holds values that are not finite (NaN or infinity)")
+        return _grey(wide, 1.0 if high <= 1 + RANGE_SLACK else 255.0 if high <= 255 else 65_535.0)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -118,12 +122,18 @@ def pil_to_rgb(image: Any) -> RGBArray:
     return np.asarray(image.convert("RGB"))
 
 
+def _grey(plane: npt.NDArray[np.float64], top: float) -> RGBArray:
+    grey = np.clip(plane / top * 255, 0, 255).round().astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
 def _array(array: npt.NDArray[Any], where: str) -> RGBArray:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         raise InputError(f"{where} has shape {array.shape}; expected (h, w), (h, w, 1), (h, w, 3) or (h, w, 4)")
-    _check_size(array, where)
+    if not _size_fits(*array.shape[:2]):
+        raise InputError(_size_text(where, array.shape[1], array.shape[0]))
     if array.dtype != np.uint8:
         if not np.issubdtype(array.dtype, np.floating):
             raise InputError(f"{where} has dtype {array.dtype}; expected uint8, or floating point in [0, 1]")
@@ -140,50 +150,64 @@ def _array(array: npt.NDArray[Any], where: str) -> RGBArray:
 def _tensor_batch(tensor: Tensor, where: str = "tensor") -> ImageBatch:
     import torch
 
+    tensor = tensor.detach()
     if tensor.ndim == 3:
         tensor = tensor[None]
     if tensor.ndim != 4 or tensor.shape[1] not in (1, 3):
-        raise InputError(f"{where} has shape {tuple(tensor.shape)}; expected (3, h, w) or (n, 3, h, w)")
+        latent = " (a latent must be decoded first)" if tensor.ndim == 4 else ""
+        raise InputError(f"{where} has shape {tuple(tensor.shape)}; expected (3, h, w) or (n, 3, h, w){latent}")
     if len(tensor) == 0:
         return ImageBatch(arrays=())
-    if not MIN_SIDE <= min(tensor.shape[2:]) or not max(tensor.shape[2:]) <= MAX_SIDE:
+    if not _size_fits(tensor.shape[2], tensor.shape[3]):
         raise InputError(_size_text(where, tensor.shape[3], tensor.shape[2]))
     if tensor.dtype == torch.uint8:
         tensor = tensor.float() / 255
     elif not tensor.is_floating_point():
         raise InputError(f"{where} has dtype {tensor.dtype}; expected uint8, or floating point in [0, 1]")
     else:
-        low, high = torch.stack(tensor.detach().aminmax()).tolist()
-        _check_range(low, high, where)
+        low, high = torch.stack(tensor.aminmax()).tolist()  # one synchronisation for the whole batch
+        if not _in_range(low, high):
+            for i, row in enumerate(tensor):
+                low, high = torch.stack(row.aminmax()).tolist()
+                _check_range(low, high, where if len(tensor) == 1 else f"image {i} of {where}")
     if tensor.shape[1] == 1:
         tensor = tensor.expand(-1, 3, -1, -1)
     return ImageBatch(tensor=tensor)
 
 
 def _tensor_list(tensors: Sequence[Tensor]) -> ImageBatch:
-    batches = [_tensor_batch(t, f"image {i}").tensor for i, t in enumerate(tensors)]
-    if any(t is None or t.shape[2:] != batches[0].shape[2:] for t in batches):  # type: ignore[union-attr]
-        return ImageBatch(arrays=tuple(a for t in batches for a in ImageBatch(tensor=t).as_arrays()))
+    batches = [_single_tensor(t, f"image {i}") for i, t in enumerate(tensors)]
+    rows = [b.tensor for b in batches if b.tensor is not None]
+    if any(t.shape[2:] != rows[0].shape[2:] or t.device != rows[0].device for t in rows):
+        return ImageBatch(arrays=tuple(a for b in batches for a in b.as_arrays()))
     import torch
 
-    return ImageBatch(tensor=torch.cat(batches))  # type: ignore[arg-type]
+    return ImageBatch(tensor=torch.cat(rows))
 
 
-def _check_size(array: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
-    height, width = array.shape[:2]
-    if min(height, width) < MIN_SIDE or max(height, width) > MAX_SIDE:
-        raise InputError(_size_text(where, width, height))
-    return array
+def _single_tensor(tensor: Tensor, where: str) -> ImageBatch:
+    """One element of a sequence: more rows would be pictures that nobody asked about, and none a picture lost."""
+    if tensor.ndim == 4 and len(tensor) != 1:
+        raise InputError(f"{where} is a batch of {len(tensor)} pictures; in a sequence each element is one picture")
+    return _tensor_batch(tensor, where)
+
+
+def _size_fits(height: int, width: int) -> bool:
+    return min(height, width) >= MIN_SIDE and max(height, width) <= MAX_SIDE
 
 
 def _size_text(where: str, width: int, height: int) -> str:
     return f"{where} is {width} x {height} px; sides from {MIN_SIDE} to {MAX_SIDE} px can be checked"
 
 
+def _in_range(low: float, high: float) -> bool:
+    return low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK  # false for NaN too
+
+
 def _check_range(low: float, high: float, where: str) -> None:
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError(f"{where} holds values that are not finite (NaN or infinity)")
-    if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
+    if not _in_range(low, high):
         raise InputError(
             f"{where} has values in [{low:g}, {high:g}]; floating point images must lie in [0, 1] "
             "(a diffusers tensor in [-1, 1] needs x / 2 + 0.5)"

@@ -65,7 +65,7 @@ def pinned_sha256(target: Path) -> str:
     try:
         pins = json.loads(target.with_name(PINS).read_text(encoding="utf-8"))
         return str(pins.get(target.name, ""))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
     except (ValueError, AttributeError) as exc:
         raise ConfigError(f"{target.with_name(PINS)} is damaged; delete it and the files beside it") from exc

@@ -14,7 +14,17 @@ from torch import Tensor, nn
 
 from guard.embedders.preprocess import Preprocessing
 
-__all__ = ["DIM", "SIZE", "SSCD_LIKE_DIM", "SscdLike", "TinyNet", "onnx_file", "onnx_model", "preparation", "script_file"]
+__all__ = [
+    "DIM",
+    "SIZE",
+    "SSCD_LIKE_DIM",
+    "SscdLike",
+    "TinyNet",
+    "onnx_file",
+    "onnx_model",
+    "preparation",
+    "script_file",
+]
 
 SIZE, DIM, SSCD_LIKE_DIM = 32, 8, 512
 SHA = "ab" * 32  # stands for the checksum of the weights that both files were made from
@@ -54,6 +64,8 @@ class SscdLike(nn.Module):
 
 
 def script_file(path: Path, net: nn.Module | None = None, size: int = SIZE) -> Path:
+    if path.exists():  # two files of one network differ in their bytes
+        return path
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated; the published files are in that format
         torch.jit.trace(net or TinyNet(), torch.rand(2, 3, size, size)).save(str(path))

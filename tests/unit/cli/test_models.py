@@ -1,0 +1,57 @@
+"""`memguard models` on the screen and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from guard.cli.models import models_app
+from guard.embedders.model_cards import CARDS, ModelCard, ModelFile
+from guard.embedders.models import register_model
+from guard.embedders.preprocess import Preprocessing
+from tests.support.range_server import Site, serve
+
+run = CliRunner()
+
+
+def test_the_list_names_every_model(tmp_path: Path) -> None:
+    shown = run.invoke(models_app, ["--cache", str(tmp_path)], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    assert all(card.name in shown.stdout for card in CARDS)
+    rows = json.loads(run.invoke(models_app, ["--json", "--cache", str(tmp_path)]).stdout)
+    assert [row["name"] for row in rows][: len(CARDS)] == [card.name for card in CARDS]
+    assert not any(row["fetched"] for row in rows)
+
+
+def test_show(tmp_path: Path) -> None:
+    shown = run.invoke(models_app, ["show", "sscd_disc_mixup", "--cache", str(tmp_path)], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    for text in ("MIT", "squash:320", "flag 0.5, block 0.75", "pinned at the first fetch", "fbaipublicfiles"):
+        assert text in shown.stdout
+    row = json.loads(run.invoke(models_app, ["show", "isc_ft_v107", "--json", "--cache", str(tmp_path)]).stdout)
+    assert row["bring"] and row["thresholds"] is None
+
+
+@pytest.mark.parametrize("command", [["show", "nope"], ["fetch", "nope"], ["fetch", "isc_ft_v107"]])
+def test_mistakes_exit_with_2(tmp_path: Path, command: list[str]) -> None:
+    found = run.invoke(models_app, [*command, "--cache", str(tmp_path)])
+    assert found.exit_code == 2
+    assert "error:" in found.stderr and found.stdout == ""
+
+
+def test_fetch_says_what_and_where(tmp_path: Path) -> None:
+    with serve(Site({"/w.pt": b"weights" * 1000})) as site:
+        file = ModelFile("w.pt", f"{site.url}/w.pt")
+        register_model(ModelCard("tests-cli", "A title", "MIT", 4, Preprocessing(32), "torchscript", (file,), "s"))
+        done = run.invoke(models_app, ["fetch", "tests-cli", "--cache", str(tmp_path)])
+        assert done.exit_code == 0
+        assert str(tmp_path / "models" / "tests-cli") in done.stdout and "A title; licence: MIT" in done.stderr
+        row = json.loads(run.invoke(models_app, ["show", "tests-cli", "--json", "--cache", str(tmp_path)]).stdout)
+        assert row["fetched"] and row["files"][0]["checksum"] == "pinned when it was fetched"
+        (tmp_path / "models" / "tests-cli" / "w.pt").unlink()
+        site.status = 503
+        failed = run.invoke(models_app, ["fetch", "tests-cli"], env={"MEMGUARD_CACHE": str(tmp_path)})
+        assert failed.exit_code == 3 and "answered 503" in failed.stderr
