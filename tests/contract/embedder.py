@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,12 +43,17 @@ class EmbedderContract:
     def test_spec_is_whole(self, embedder: Embedder) -> None:
         spec = embedder.spec
         assert isinstance(embedder, Embedder)
-        assert spec.name and spec.preprocessing and spec.dim > 0 and spec.input_size > 0
-        assert spec == embedder.spec and set(spec.identity()) < set(spec.__slots__)
+        assert spec.name
+        assert spec.preprocessing
+        assert spec.dim > 0
+        assert spec.input_size > 0
+        assert spec == embedder.spec
+        assert set(spec.identity()) < set(spec.__slots__)
 
     def test_rows_have_unit_norm_and_float32(self, embedder: Embedder, pictures: list[Any]) -> None:
         found = embedder.embed(to_batch(pictures))
-        assert found.shape == (len(pictures), embedder.spec.dim) and found.dtype == np.float32
+        assert found.shape == (len(pictures), embedder.spec.dim)
+        assert found.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 
     def test_no_pictures_give_no_rows(self, embedder: Embedder) -> None:
@@ -110,7 +115,8 @@ class EmbedderContract:
         tensor = torch.rand(3, 3, 40, 40, generator=torch.Generator().manual_seed(0))
         found: Any = embedder.embed(to_batch(tensor))
         assert isinstance(found, torch.Tensor) == self.tensors_stay
-        assert rows(found).dtype == np.float32 and not getattr(found, "requires_grad", False)
+        assert rows(found).dtype == np.float32
+        assert not getattr(found, "requires_grad", False)
         np.testing.assert_allclose(np.linalg.norm(rows(found), axis=1), 1, atol=1e-5)
 
     def test_half_precision_tensors(self, embedder: Embedder) -> None:
@@ -132,30 +138,27 @@ class EmbedderContract:
 
     def test_threads_may_share_it(self, embedder: Embedder, pictures: list[Any]) -> None:
         wanted = [embedder.embed(to_batch([p])) for p in pictures]
-        wrong: list[int] = []
 
-        def work(i: int) -> None:
-            for _ in range(20):
-                if not np.allclose(embedder.embed(to_batch([pictures[i]])), wanted[i], atol=1e-5):
-                    wrong.append(i)
+        def work(i: int) -> bool:
+            found = (embedder.embed(to_batch([pictures[i]])) for _ in range(20))
+            return all(np.allclose(row, wanted[i], atol=1e-5) for row in found)
 
-        threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert wrong == []
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(work, SEEDS)) == [True] * len(pictures)
 
     def test_the_first_view_of_a_query_is_the_picture(self, embedder: Embedder, pictures: list[Any]) -> None:
         for form in (pictures, torch.rand(2, 3, 48, 48)):
             batch = to_batch(form)
             query = embed_query(embedder, batch)
             vectors = rows(query.vectors)
-            assert vectors.ndim == 3 and vectors.shape[::2] == (len(batch), embedder.spec.dim)
-            assert query.usable.shape == (len(batch),) and query.usable.dtype == np.bool_
+            assert vectors.ndim == 3
+            assert vectors.shape[::2] == (len(batch), embedder.spec.dim)
+            assert query.usable.shape == (len(batch),)
+            assert query.usable.dtype == np.bool_
             np.testing.assert_allclose(vectors[:, 0], rows(embedder.embed(batch)), atol=1e-5)
             if not isinstance(embedder, SupportsQuery):
-                assert vectors.shape[1] == 1 and query.usable.all()
+                assert vectors.shape[1] == 1
+                assert query.usable.all()
 
     def test_opened_twice_it_has_one_identity(self, tmp_path: Any) -> None:
         assert self.build(tmp_path).spec.identity() == self.build(tmp_path).spec.identity()

@@ -37,7 +37,8 @@ def test_whole_with_progress_and_pinned(site: Site, target: Path) -> None:
     seen: list[tuple[int, int | None]] = []
     assert fetch_file(f"{site.url}/w.bin", target, progress=lambda *s: seen.append(s)) == SHA
     assert target.read_bytes() == BODY
-    assert seen[0] == (0, len(BODY)) and seen[-1] == (len(BODY), len(BODY))
+    assert seen[0] == (0, len(BODY))
+    assert seen[-1] == (len(BODY), len(BODY))
     assert pinned_sha256(target) == SHA
     assert leftovers(target) == [PINS, "w.bin"]
 
@@ -58,7 +59,8 @@ def test_cut_again_and_again_the_next_call_goes_on(site: Site, target: Path) -> 
     site.cut_after = 200_000
     with pytest.raises(FetchError, match=r"(?s)cannot fetch .*again \(it goes on where it stopped\)"):
         fetch_file(f"{site.url}/w.bin", target)
-    assert not target.exists() and pinned_sha256(target) == ""
+    assert not target.exists()
+    assert pinned_sha256(target) == ""
     assert len(site.ranges) == TRIES
     site.cut_after = None
     assert fetch_file(f"{site.url}/w.bin", target) == SHA
@@ -95,7 +97,8 @@ def test_a_part_that_is_too_long_begins_again(site: Site, target: Path) -> None:
 def test_a_wrong_published_checksum_leaves_nothing(site: Site, target: Path) -> None:
     with pytest.raises(FetchError, match=f"sha256 {SHA}, expected {'0' * 64}"):
         fetch_file(f"{site.url}/w.bin", target, sha256="0" * 64)
-    assert not target.exists() and "w.bin.part" not in leftovers(target)
+    assert not target.exists()
+    assert "w.bin.part" not in leftovers(target)
 
 
 def test_the_pin_is_enforced_afterwards(site: Site, target: Path) -> None:
@@ -104,7 +107,8 @@ def test_the_pin_is_enforced_afterwards(site: Site, target: Path) -> None:
     site.files, site.etag = {"/w.bin": OTHER}, '"two"'
     with pytest.raises(FetchError, match=PINS):
         fetch_file(f"{site.url}/w.bin", target)
-    assert not target.exists() and pinned_sha256(target) == SHA
+    assert not target.exists()
+    assert pinned_sha256(target) == SHA
 
 
 def test_a_damaged_copy_is_fetched_again(site: Site, target: Path) -> None:
@@ -139,7 +143,8 @@ def test_file_sources_and_brought_files(target: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine with a space.bin"
     mine.write_bytes(BODY)
     assert put_file(mine, target) == SHA
-    assert target.read_bytes() == BODY and mine.exists()
+    assert target.read_bytes() == BODY
+    assert mine.exists()
     with pytest.raises(ConfigError, match="no file at"):
         put_file(tmp_path / "absent", target)
     with pytest.raises(FetchError, match="cannot fetch file:"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,7 +54,8 @@ def test_one_picture_in_any_form(array: np.ndarray[Any, Any], form: str, listed:
     batch = to_batch([given_form] if listed else given_form)
     assert len(batch) == 1
     found = batch.as_arrays()[0]
-    assert found.shape == array.shape and found.dtype == np.uint8
+    assert found.shape == array.shape
+    assert found.dtype == np.uint8
     allowed = 1 if form == "bfloat16 tensor" else 0  # 8 bits of mantissa: half a level at 255
     assert np.abs(found.astype(int) - array).max() <= allowed
 
@@ -81,10 +83,9 @@ def test_any_shape_gives_pictures_or_an_input_error(shape: list[int], dtype: str
     form = torch.from_numpy(array) if as_tensor else array
     try:
         found = to_batch(form).as_arrays()
-    except InputError as exc:
-        assert "image" in str(exc) or "tensor" in str(exc)
-    else:
-        assert all(a.ndim == 3 and a.shape[2] == 3 and min(a.shape[:2]) >= MIN_SIDE for a in found)
+    except InputError:
+        return  # any other error fails the test
+    assert all(a.ndim == 3 and a.shape[2] == 3 and min(a.shape[:2]) >= MIN_SIDE for a in found)
 
 
 @settings(max_examples=40, deadline=None)
@@ -100,9 +101,5 @@ def test_the_bad_picture_is_named(n: int, data: st.DataObject, bad: str) -> None
         "side": np.zeros((20, MIN_SIDE - 1, 3), np.uint8),
         "none": None,
     }[bad]
-    try:
+    with pytest.raises(InputError, match=rf"^image {at} "):
         to_batch(batch)
-    except InputError as exc:
-        assert str(exc).startswith(f"image {at} ")
-    else:
-        raise AssertionError("a bad picture passed")

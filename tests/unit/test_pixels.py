@@ -26,25 +26,29 @@ def one(form: Any) -> np.ndarray[Any, Any]:
 
 def test_an_8_bit_rgb_array_is_taken_as_it_is() -> None:
     batch = to_batch([RGB])
-    assert batch.arrays is not None and batch.arrays[0] is RGB
+    assert batch.arrays is not None
+    assert batch.arrays[0] is RGB
 
 
 def test_a_float_tensor_batch_is_taken_as_it_is() -> None:
     tensor = torch.rand(2, 3, 20, 30)
     found = to_batch(tensor).tensor
-    assert found is not None and found.data_ptr() == tensor.data_ptr()
+    assert found is not None
+    assert found.data_ptr() == tensor.data_ptr()
 
 
 def test_gradients_end_here() -> None:
     found = to_batch(torch.rand(3, 20, 30, requires_grad=True))
-    assert found.tensor is not None and not found.tensor.requires_grad
+    assert found.tensor is not None
+    assert not found.tensor.requires_grad
     assert found.as_arrays()[0].shape == (20, 30, 3)
 
 
 @pytest.mark.parametrize("nothing", [[], (), np.empty((0, 20, 30, 3), np.uint8), torch.empty(0, 3, 20, 30)])
 def test_nothing(nothing: Any) -> None:
     batch = to_batch(nothing)
-    assert len(batch) == 0 and batch.as_arrays() == ()
+    assert len(batch) == 0
+    assert batch.as_arrays() == ()
 
 
 def test_a_batch_holds_one_of_both() -> None:
@@ -63,7 +67,7 @@ GREY = RGB[..., 0]
         (GREY, GREY),
         (GREY[..., None], GREY),
         (torch.from_numpy(GREY.copy())[None], GREY),
-        (Image.fromarray((GREY.astype(np.uint16) * 257)), GREY),
+        (Image.fromarray(GREY.astype(np.uint16) * 257), GREY),
         (Image.fromarray(GREY.astype(np.int32) * 257), GREY),
         (Image.fromarray(GREY.astype(np.int32)), GREY),
         (Image.fromarray(GREY.astype(np.float32)), GREY),
@@ -89,8 +93,11 @@ def test_transparency_is_laid_on_white() -> None:
     palette = Image.new("P", (20, 20), 1)
     palette.putpalette([0, 0, 0, 10, 20, 30])
     palette.info["transparency"] = 1
-    assert (one(clear) == 255).all() and (one(Image.fromarray(clear)) == 255).all() and (one(palette) == 255).all()
-    assert (one(half) == 127).all() and (one(Image.fromarray(half)) == 127).all()
+    assert (one(clear) == 255).all()
+    assert (one(Image.fromarray(clear)) == 255).all()
+    assert (one(palette) == 255).all()
+    assert (one(half) == 127).all()
+    assert (one(Image.fromarray(half)) == 127).all()
     assert (one(half.astype(np.float32) / 255) == 127).all()
 
 
@@ -102,9 +109,11 @@ def test_other_modes_are_converted(mode: str) -> None:
 
 def test_lists_of_tensors() -> None:
     same = to_batch([torch.rand(3, 20, 30), torch.rand(1, 3, 20, 30), torch.rand(1, 20, 30)])
-    assert same.tensor is not None and same.tensor.shape == (3, 3, 20, 30)
+    assert same.tensor is not None
+    assert same.tensor.shape == (3, 3, 20, 30)
     mixed = to_batch([torch.rand(3, 20, 30), torch.rand(3, 40, 30).half(), torch.zeros(3, 20, 20, dtype=torch.uint8)])
-    assert mixed.arrays is not None and [a.shape[:2] for a in mixed.arrays] == [(20, 30), (40, 30), (20, 20)]
+    assert mixed.arrays is not None
+    assert [a.shape[:2] for a in mixed.arrays] == [(20, 30), (40, 30), (20, 20)]
 
 
 @pytest.mark.parametrize("rest", [torch.rand(3, 20, 30), RGB])
@@ -152,7 +161,8 @@ def test_refused_with_the_position(form: Any, text: str) -> None:
 
 def test_rounding_beyond_the_range_is_forgiven() -> None:
     array = np.full((20, 20, 3), 1.0005)
-    assert (one(array) == 255).all() and (one(-array + 1) == 0).all()
+    assert (one(array) == 255).all()
+    assert (one(-array + 1) == 0).all()
     assert (one(torch.from_numpy(array).permute(2, 0, 1)) == 255).all()
 
 

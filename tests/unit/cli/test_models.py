@@ -32,14 +32,16 @@ def test_show(tmp_path: Path) -> None:
     for text in ("MIT", "squash:320", "flag 0.5, block 0.75", "pinned at the first fetch", "fbaipublicfiles"):
         assert text in shown.stdout
     row = json.loads(run.invoke(models_app, ["show", "isc_ft_v107", "--json", "--cache", str(tmp_path)]).stdout)
-    assert row["bring"] and row["thresholds"] is None
+    assert row["bring"]
+    assert row["thresholds"] is None
 
 
 @pytest.mark.parametrize("command", [["show", "nope"], ["fetch", "nope"], ["fetch", "isc_ft_v107"]])
 def test_mistakes_exit_with_2(tmp_path: Path, command: list[str]) -> None:
     found = run.invoke(models_app, [*command, "--cache", str(tmp_path)])
     assert found.exit_code == 2
-    assert "error:" in found.stderr and found.stdout == ""
+    assert "error:" in found.stderr
+    assert found.stdout == ""
 
 
 def test_fetch_says_what_and_where(tmp_path: Path) -> None:
@@ -48,10 +50,13 @@ def test_fetch_says_what_and_where(tmp_path: Path) -> None:
         register_model(ModelCard("tests-cli", "A title", "MIT", 4, Preprocessing(32), "torchscript", (file,), "s"))
         done = run.invoke(models_app, ["fetch", "tests-cli", "--cache", str(tmp_path)])
         assert done.exit_code == 0
-        assert str(tmp_path / "models" / "tests-cli") in done.stdout and "A title; licence: MIT" in done.stderr
+        assert str(tmp_path / "models" / "tests-cli") in done.stdout
+        assert "A title; licence: MIT" in done.stderr
         row = json.loads(run.invoke(models_app, ["show", "tests-cli", "--json", "--cache", str(tmp_path)]).stdout)
-        assert row["fetched"] and row["files"][0]["checksum"] == "pinned when it was fetched"
+        assert row["fetched"]
+        assert row["files"][0]["checksum"] == "pinned when it was fetched"
         (tmp_path / "models" / "tests-cli" / "w.pt").unlink()
         site.status = 503
         failed = run.invoke(models_app, ["fetch", "tests-cli"], env={"MEMGUARD_CACHE": str(tmp_path)})
-        assert failed.exit_code == 3 and "answered 503" in failed.stderr
+        assert failed.exit_code == 3
+        assert "answered 503" in failed.stderr

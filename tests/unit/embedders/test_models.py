@@ -27,12 +27,17 @@ LISTED = [card.name for card in CARDS]
 
 @pytest.mark.parametrize("card", CARDS, ids=LISTED)
 def test_a_card_is_whole(card: ModelCard) -> None:
-    assert card.title and card.licence and card.source and card.dim > 0 and card.files
+    assert card.title
+    assert card.licence
+    assert card.source
+    assert card.dim > 0
+    assert card.files
     assert bool(card.bring) == (not all(file.url for file in card.files))
     assert all(file.url.startswith("https://") for file in card.files if file.url)
     assert len({file.name for file in card.files}) == len(card.files)
     if card.thresholds:
-        assert card.thresholds.flag <= card.thresholds.block and len(card.thresholds.source) > 40
+        assert card.thresholds.flag <= card.thresholds.block
+        assert len(card.thresholds.source) > 40
 
 
 def test_the_list_has_what_was_promised() -> None:
@@ -72,7 +77,8 @@ def test_sscd(tmp_path: Path) -> None:
     embedder = load_embedder("sscd_disc_mixup", cache=tmp_path)
     spec = embedder.spec
     assert (spec.name, spec.dim, spec.input_size) == ("sscd_disc_mixup", SSCD_LIKE_DIM, 320)
-    assert spec.thresholds is not None and (spec.thresholds.flag, spec.thresholds.block) == (0.5, 0.75)
+    assert spec.thresholds is not None
+    assert (spec.thresholds.flag, spec.thresholds.block) == (0.5, 0.75)
     array = np.array(picture(1, 400, 320))
     x = Preprocessing(320).arrays([array])
     with torch.inference_mode():
@@ -117,8 +123,8 @@ def tiny_dinov2() -> Any:
     from transformers import Dinov2Config, Dinov2Model
 
     torch.manual_seed(0)
-    config = Dinov2Config(hidden_size=384, num_hidden_layers=1, num_attention_heads=6, image_size=224, patch_size=14, mlp_ratio=1)  # fmt: skip
-    return Dinov2Model(config).eval()
+    small: dict[str, Any] = {"num_hidden_layers": 1, "num_attention_heads": 6, "mlp_ratio": 1}
+    return Dinov2Model(Dinov2Config(hidden_size=384, image_size=224, patch_size=14, **small)).eval()
 
 
 def tiny_clip() -> Any:

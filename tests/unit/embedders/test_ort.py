@@ -102,5 +102,6 @@ def test_a_tensor_on_the_gpu_stays_there(tmp_path: Path) -> None:
     path = onnx_file(tmp_path / "a.onnx", preprocessing=TEXT)
     tensor = torch.rand(5, 3, 64, 64)
     found = OrtEmbedder(path, device="cuda", max_batch=2).embed(ImageBatch(tensor=tensor.cuda()))
-    assert isinstance(found, torch.Tensor) and found.is_cuda
+    assert isinstance(found, torch.Tensor)
+    assert found.is_cuda
     np.testing.assert_allclose(found.cpu().numpy(), np.asarray(OrtEmbedder(path).embed(to_batch(tensor))), atol=1e-3)

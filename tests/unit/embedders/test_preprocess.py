@@ -30,9 +30,19 @@ def test_the_text_is_stable() -> None:  # it is stored in indexes
     assert text == "shorter_side:256;crop:224;bicubic;mean=0.485,0.456,0.406;std=0.229,0.224,0.225"
 
 
-@pytest.mark.parametrize("text", ["", "squash:0;bilinear;mean=0,0,0;std=1,1,1", "squash:9;nearest;mean=0,0,0;std=1,1,1",
-    "squash:9;bilinear;std=1,1,1;mean=0,0,0", "squash:9;bilinear;mean=0,0;std=1,1,1", "crop:9;bilinear;mean=0,0,0;std=1,1,1",
-    "squash:9;bilinear;mean=0,0,0;std=1,0,1", "shorter_side:8;crop:9;bilinear;mean=0,0,0;std=1,1,1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "squash:0;bilinear;mean=0,0,0;std=1,1,1",
+        "squash:9;nearest;mean=0,0,0;std=1,1,1",
+        "squash:9;bilinear;std=1,1,1;mean=0,0,0",
+        "squash:9;bilinear;mean=0,0;std=1,1,1",
+        "crop:9;bilinear;mean=0,0,0;std=1,1,1",
+        "squash:9;bilinear;mean=0,0,0;std=1,0,1",
+        "shorter_side:8;crop:9;bilinear;mean=0,0,0;std=1,1,1",
+    ],
+)
 def test_bad_texts_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="preprocessing"):
         Preprocessing.parse(text)
