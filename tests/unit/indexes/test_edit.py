@@ -1,0 +1,84 @@
+"""Merging two indexes and removing references."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from guard.errors import ConfigError, IndexLoadError
+from guard.indexes.builder import add_to_index, build_index
+from guard.indexes.edit import merge_indexes, remove_from_index
+from guard.indexes.store import open_index
+from guard.indexes.verify import verify_index
+from guard.pixels import to_batch
+from tests.support.references import photo_folder
+from tests.support.toys import ToyEmbedder, picture
+
+TOY = ToyEmbedder()
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    folder = photo_folder(tmp_path / "photos", 10)
+    (folder / "bad.jpg").write_bytes(b"")
+    build_index(folder, tmp_path / "x.index", TOY, thumbnails=16)
+    return tmp_path / "x.index"
+
+
+def fine(path: Path) -> bool:
+    return not any(finding.problem for finding in verify_index(path))
+
+
+def test_remove_by_each_name(built: Path) -> None:
+    with open_index(built) as index:
+        sha256, thumbnail = index.records([4])[0].sha256, index.thumbnail(9)
+    manifest, removed = remove_from_index(built, ids=[0], uris=["0002.jpg"], sha256s=[sha256.upper()])
+    assert (manifest.count, removed, manifest.collections) == (7, 3, {"training": 7})
+    with open_index(built) as index:
+        assert [r.uri for r in index.records(range(7))] == [f"{i:04d}.jpg" for i in (1, 3, 5, 6, 7, 8, 9)]
+        assert index.thumbnail(6) == thumbnail
+        assert index.manifest.skipped == {"empty": 1}
+        assert index.search(TOY.embed(to_batch(picture(2))), 1).similarity[0, 0] < 0.99
+        assert index.search(TOY.embed(to_batch(picture(9))), 1).ids[0, 0] == 6
+    assert fine(built)
+
+
+def test_remove_a_collection_and_its_old_versions(built: Path, tmp_path: Path) -> None:
+    add_to_index(photo_folder(tmp_path / "more", 3), built, TOY, collections=("opt-out", "training"))
+    manifest, removed = remove_from_index(built, collections=["opt-out"], keep=1)
+    assert (manifest.count, removed) == (10, 3)
+    assert [p.name for p in (built / "versions").iterdir()] == ["0003"]
+    assert fine(built)
+
+
+def test_removing_everything_and_nothing(built: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing was removed"):
+        remove_from_index(built, uris=["none.jpg"], ids=[77])
+    assert remove_from_index(built, collections=["training"])[0].count == 0
+    assert fine(built)
+
+
+def test_merge(built: Path, tmp_path: Path) -> None:
+    build_index(
+        photo_folder(tmp_path / "other", 4), tmp_path / "y.index", TOY, thumbnails=0, collections=("protected",)
+    )
+    manifest = merge_indexes(built, tmp_path / "y.index", tmp_path / "z.index")
+    assert (manifest.count, manifest.collections) == (14, {"protected": 4, "training": 10})
+    assert manifest.sources == ("folder photos", "folder other")
+    assert manifest.skipped == {"empty": 1}
+    with open_index(tmp_path / "z.index") as index:
+        assert [r.uri for r in index.records([9, 10])] == ["0009.jpg", "0000.jpg"]
+        assert index.thumbnail(9)
+        assert index.thumbnail(10) is None
+    assert fine(tmp_path / "z.index")
+
+
+def test_what_cannot_be_merged(built: Path, tmp_path: Path) -> None:
+    build_index(photo_folder(tmp_path / "other", 2), tmp_path / "y.index", ToyEmbedder(name="other"))
+    with pytest.raises(ConfigError, match="name is 'toy' in the first and 'other'"):
+        merge_indexes(built, tmp_path / "y.index", tmp_path / "z.index")
+    with pytest.raises(ConfigError, match="--out"):
+        merge_indexes(built, tmp_path / "y.index", built)
+    with pytest.raises(IndexLoadError):
+        merge_indexes(built, tmp_path / "none.index", tmp_path / "z.index")
