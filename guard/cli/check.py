@@ -67,6 +67,7 @@ def _check(
     code = Exit.FINE
     results: list[dict[str, object]] = []
     table = Table("picture", "decision", "similarity", "nearest reference", box=None, pad_edge=False)
+    table.columns[0].overflow = table.columns[3].overflow = "fold"  # a path that is cut is no path
     files = _files(images)
     while batch := list(islice(files, BATCH)):
         pixels: list[RGBArray] = []

@@ -1,0 +1,108 @@
+"""`memguard check` and the main command, in process, on a real index."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from guard import __version__
+from guard.cli.main import app
+from guard.embedders.registry import load_embedder
+from guard.indexes.builder import build_index
+from tests.support.toys import picture
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("check")
+    (folder / "training").mkdir()
+    for i in range(6):
+        picture(i, 256, 256).save(folder / "training" / f"{i}.png")
+    build_index(folder / "training", folder / "my.index", load_embedder())
+    return folder / "my.index"
+
+
+@pytest.fixture
+def renders(tmp_path: Path) -> Path:
+    folder = tmp_path / "renders"
+    folder.mkdir()
+    picture(3, 200, 200).save(folder / "copy.jpg", quality=85)
+    picture(99, 200, 200).save(folder / "own.png")
+    return folder
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    result = runner.invoke(app, [str(a) for a in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_folder_is_checked_and_printed(index: Path, renders: Path) -> None:
+    code, out, _ = run("check", renders, "--index", index)
+    assert code == 0
+    assert {"block", "allow", "3.png"} <= set(out.split())
+    assert "…" not in out
+
+
+@pytest.mark.parametrize(("fail_on", "name", "code"), [("block", "copy.jpg", 1), ("flag", "copy.jpg", 1), ("flag", "own.png", 0)])
+def test_fail_on(index: Path, renders: Path, fail_on: str, name: str, code: int) -> None:
+    assert run("check", renders / name, "--index", index, "--fail-on", fail_on)[0] == code
+
+
+def test_json_is_one_document(index: Path, renders: Path) -> None:
+    code, out, _ = run("check", renders, "--index", index, "--json")
+    document = json.loads(out)
+    assert code == 0
+    by_name = {Path(r["image"]).name: r for r in document["results"]}
+    assert by_name["copy.jpg"]["decision"] == "block"
+    assert by_name["copy.jpg"]["action"] == "released"
+    assert by_name["copy.jpg"]["matches"][0]["uri"] == "3.png"
+    assert by_name["own.png"]["decision"] == "allow"
+
+
+def test_an_unreadable_file_costs_only_itself(index: Path, renders: Path) -> None:
+    (renders / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    code, out, err = run("check", renders, "--index", index, "--json", "--fail-on", "block")
+    assert code == 2  # the highest of 1 (found) and 2 (bad input)
+    assert "broken.png" in err
+    results = json.loads(out)["results"]
+    assert [("error" in r) for r in sorted(results, key=lambda r: r["image"])] == [True, False, False]
+
+
+def test_thresholds_from_the_command_line(index: Path, renders: Path) -> None:
+    code, out, _ = run("check", renders / "own.png", "--index", index, "--flag", "-1", "--block", "1", "--json")
+    assert code == 0
+    assert json.loads(out)["results"][0]["decision"] == "flag"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["absent.png"], 2, "no such file: absent.png"),
+        ([], 2, ""),
+        (["--flag", "2"], 2, "policy.flag"),
+    ],
+)
+def test_bad_usage_says_what_is_wrong(index: Path, renders: Path, arguments: list[str], code: int, said: str) -> None:
+    images = [] if not arguments or arguments[0].endswith(".png") else [renders / "own.png"]
+    found, _, err = run("check", *images, *arguments, "--index", index)
+    assert found == code
+    assert said in err.replace("\n", " ")
+
+
+def test_a_missing_index_cannot_run(tmp_path: Path, renders: Path) -> None:
+    code, _, err = run("check", renders, "--index", tmp_path / "no.index")
+    assert code == 3
+    assert "no.index" in err.replace("\n", "")
+
+
+def test_version_and_help() -> None:
+    assert run("--version")[1].strip() == f"memguard {__version__}"
+    code, out, _ = run("--help")
+    assert code == 0
+    for verb in ("check", "index", "models", "bench", "demo"):
+        assert verb in out
