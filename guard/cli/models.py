@@ -43,7 +43,10 @@ def list_models(context: typer.Context, cache: Cache = None, as_json: AsJson = F
     if as_json:
         print_json(rows)
         return
-    table = Table("name", "model", "licence", "dim", "px", "here", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    for column in ("model", "licence", "dim", "px", "here"):
+        table.add_column(column)
     for row in rows:
         table.add_row(
             row["name"],

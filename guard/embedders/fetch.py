@@ -15,6 +15,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from guard.embedders.files import sha256_of
 from guard.errors import ConfigError, FetchError
@@ -123,7 +124,7 @@ def _one_try(url: str, target: Path, part: Path, progress: Progress | None) -> N
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", known.read_text(encoding="utf-8"))
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310
+        response = urllib.request.build_opener(_SafeRedirects).open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as exc:
         if exc.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
             raise
@@ -160,6 +161,14 @@ def _remember_validator(known: Path, headers: http.client.HTTPMessage) -> None:
 
 def _validator(target: Path) -> Path:
     return target.with_name(target.name + ".part.validator")
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect must not lead from https to a source that would be refused as such."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        _check_scheme(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _check_scheme(url: str) -> None:

@@ -97,13 +97,14 @@ def _clip(size: str, dim: int, weights: str) -> ModelCard:
     return ModelCard(
         name=f"clip-vit-{size}",
         title=f"CLIP ViT {size}, image embedding",
-        licence="MIT (code); the model card restricts deployed use to tested, narrow cases",
+        licence="MIT (code; none is stated for the weights)",
         dim=dim,
         preprocessing=Preprocessing(224, "shorter_side", None, "bicubic", CLIP_MEAN, CLIP_STD),
         loader="transformers",
         files=(ModelFile("config.json", f"{base}/config.json"), ModelFile(weights, f"{base}/{weights}")),
         source="Radford et al. 2021 (arXiv:2103.00020)",
-        notes="A descriptor of meaning: for search by words, not for telling copies from look-alikes.",
+        notes="A descriptor of meaning: for search by words, not for telling copies from look-alikes. "
+        "Its model card calls every deployed use out of scope.",
     )
 
 
@@ -118,14 +119,15 @@ CARDS: tuple[ModelCard, ...] = (
     ModelCard(
         name="copynce_vits",
         title="CopyNCE descriptor, ViT-S",
-        licence="Apache-2.0",
+        licence="Apache-2.0 (code and weights)",
         dim=512,
         preprocessing=Preprocessing(224, "squash", None, "bicubic"),
         loader="copynce_vit",
         files=(ModelFile("descriptor_vits_224.pth.tar"),),
         source="Lu et al., ICCV 2025 (arXiv:2602.17484), github.com/eddielyc/CopyNCE",
         bring="download descriptor_vits_224.pth.tar from the Google Drive link in its README (table 'Models')",
-        notes="A training checkpoint, read as plain numbers (weights_only). The network is written anew after its "
+        notes="Its authors call fine-tuning highly necessary before real use: as published it may miss plain copies. "
+        "A training checkpoint, read as plain numbers (weights_only). The network is written anew after its "
         "reference code and was not run with the published checkpoint; weights that do not fit are refused by name.",
     ),
     _dinov2("small", 384, "ed25f3a31f01632728cabb09d1542f84ab7b0056"),

@@ -86,8 +86,9 @@ def load_model(name: str, *, cache: Path | None = None, **options: Any) -> Embed
         raise ConfigError(
             f"the weights of {name!r} are not in {folder}; fetch them once, before the service starts: {how}"
         )
-    for file in card.files:
-        torch_loaders.checked_sha256(folder / file.name, file.sha256 or _pin(folder / file.name, card))
+    expected = [file.sha256 or _pin(folder / file.name, card) for file in card.files]
+    for file, sha256 in zip(card.files[:-1], expected[:-1], strict=True):  # the weights are checked as they are loaded
+        torch_loaders.checked_sha256(folder / file.name, sha256)
     weights = folder / card.files[-1].name
     common: dict[str, Any] = {
         "name": name,
@@ -97,13 +98,16 @@ def load_model(name: str, *, cache: Path | None = None, **options: Any) -> Embed
     }
     embedder: Embedder
     if card.loader == "onnx":
+        torch_loaders.checked_sha256(weights, expected[-1])
         embedder = ort.OrtEmbedder(weights, **common)
     elif card.loader == "torchscript":
-        embedder = torch_loaders.from_torchscript(weights, **common)
+        embedder = torch_loaders.from_torchscript(weights, expected_sha256=expected[-1], **common)
     elif card.loader == "transformers":
-        embedder = torch_loaders.from_transformers(folder, **common)
+        embedder = torch_loaders.from_transformers(folder, expected_sha256=expected[-1], **common)
     else:
-        embedder = torch_loaders.from_state_dict(weights, architecture=card.loader, **common)
+        embedder = torch_loaders.from_state_dict(
+            weights, architecture=card.loader, expected_sha256=expected[-1], **common
+        )
     if embedder.spec.dim != card.dim:
         raise ConfigError(
             f"{name!r} has {embedder.spec.dim} dimensions, {card.dim} were expected: these are other weights"

@@ -5,9 +5,9 @@ inner-product index serves it. Source: "PDQ & TMK + PDQF", Facebook 2019; packag
 
 PDQ shrinks a picture to 64 x 64 with a box filter whose windows sit off centre, by an amount that
 depends on its size: on 177 real pictures, flips and quarter turns then cost 11 to 22 bits on average
-(8 % of them more than 31) and a resize to a quarter 14. Here the picture is brought to 64 x 64 with a
-centred triangle filter first, which PDQ's own step then leaves alone: turns cost at most 0.6 bits on
-average, that resize 1.5, and a hash a quarter of the time. The price: the bits differ from those of
+(8 % of them more than 31) and a copy of 128 px 14. Here the picture is brought to 64 x 64 with a centred
+triangle filter first, which PDQ's own step then leaves alone: turns cost at most 0.6 bits on average,
+that copy 1.5, and a hash of 512 x 512 px a fifth of the time. The price: the bits differ from those of
 other PDQ programs by 13 of 256 on average (n = 1,058), so that hash lists made elsewhere do not fit.
 """
 
@@ -48,7 +48,7 @@ THRESHOLDS = Thresholds(
     block=bits_to_similarity(BLOCK_BITS),
     source=(
         "block: PDQ's published match threshold, 31 of 256 bits. flag: 47 bits; of 1,057 real pictures looked up "
-        "among each other in 8 views (2026-11-22), 9 had a non-copy within 47 bits and 2 within 31, all of them "
+        "among each other in 8 views (tests/unit/embedders/test_pdq_real.py, 2026-11-22), 9 had a non-copy within 47 bits and 2 within 31, all of them "
         "screenshots of one page or one emoji in two skin tones; the nearest non-copy of 868 photographs, "
         "paintings and X-rays was 72 bits away. Cropping 1.5 % off each side costs 31 bits on average, 44 at the 95th "
         "percentile (n = 177)."

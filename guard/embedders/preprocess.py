@@ -94,15 +94,17 @@ class Preprocessing:
         """(n, 3, h, w) in [0, 1] on any device -> (n, 3, size, size) float32 there, normalised."""
         import torch
 
-        pixels = batch.detach().float().clamp(0, 1)
+        if len(batch) == 0:
+            return torch.empty((0, 3, self.size, self.size), device=batch.device)
+        pixels = batch.detach().float()  # no copy of float32
         height, width = pixels.shape[2:]
         new_h, new_w = self._target(height, width)
         if (new_h, new_w) != (height, width):
             pixels = torch.nn.functional.interpolate(
                 pixels, (new_h, new_w), mode=self.interpolation, align_corners=False, antialias=True
-            ).clamp_(0, 1)  # bicubic overshoots; Pillow clips too
+            )
         top, left = round((new_h - self.size) / 2), round((new_w - self.size) / 2)
-        pixels = pixels[:, :, top : top + self.size, left : left + self.size]
+        pixels = pixels[:, :, top : top + self.size, left : left + self.size].clamp(0, 1)  # bicubic overshoots
         mean, std = (torch.tensor(t, device=batch.device).view(1, 3, 1, 1) for t in (self.mean, self.std))
         return ((pixels - mean) / std).contiguous()
 

@@ -61,6 +61,7 @@ class EmbedderContract:
             to_batch([]),
             to_batch(np.empty((0, 32, 32, 3), np.uint8)),
             to_batch(torch.empty(0, 3, 32, 32)),
+            ImageBatch(tensor=torch.empty(0, 3, 32, 32)),
         ):
             assert embedder.embed(nothing).shape == (0, embedder.spec.dim)
             assert len(embed_query(embedder, nothing).usable) == 0

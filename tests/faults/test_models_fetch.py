@@ -125,6 +125,15 @@ def test_http_errors_are_named(site: Site, target: Path, status: int) -> None:
         fetch_file(f"{site.url}/w.bin", target)
 
 
+def test_redirects_are_followed_but_not_to_a_source_that_would_be_refused(site: Site, target: Path) -> None:
+    site.redirects = {"/there": "/w.bin", "/away": "http://example.org/w.bin"}
+    site.cut_after, site.cuts_left = 300_000, 1
+    assert fetch_file(f"{site.url}/there", target) == SHA
+    assert site.ranges == [None, None, "bytes=300000-", "bytes=300000-"]
+    with pytest.raises(ConfigError, match="only https and file"):
+        fetch_file(f"{site.url}/away", target.with_name("x.bin"))
+
+
 def test_no_network(target: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -23,6 +23,7 @@ class Site:
     cuts_left: int = 10**9
     status: int = 0
     """Answer everything with it."""
+    redirects: dict[str, str] = field(default_factory=dict)
     url: str = ""
     ranges: list[str | None] = field(default_factory=list)
     """The Range header of each request, in order."""
@@ -34,6 +35,12 @@ def serve(site: Site) -> Iterator[Site]:
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             site.ranges.append(asked)
+            if self.path in site.redirects:
+                self.send_response(302)
+                self.send_header("Location", site.redirects[self.path])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             body = site.files.get(self.path)
             if site.status or body is None:
                 self.send_error(site.status or 404)
