@@ -16,7 +16,7 @@ from guard_diffusers import outputs, tensors
 from guard_diffusers.arguments import CallArguments
 from guard_diffusers.callbacks import leaking_callback
 from guard_diffusers.inputs import own_pictures
-from guard_diffusers.latents import decode, why_not
+from guard_diffusers.latents import decode, why_not, zeroed
 from guard_diffusers.outputs import Kind
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class _GuardedCall:
         if reason is not None:
             text = f"output_type='latent': these latents cannot be checked: {reason}"
             return self._report(out, self._unchecked(len(latents), "latent", text))
-        # A blurred or drawn picture has no latent; what is withheld becomes zeros.
+        # What is withheld becomes zeros, whatever on_block says, so the verdict says replaced.
         options = self.options if self.config.on_block == "raise" else {**self.options, "on_block": "replace"}
         try:
             pictures = decode(self.pipe, latents, self.call)
@@ -110,7 +110,7 @@ class _GuardedCall:
         self._tell(report)
         if self.config.on_block == "raise":
             self.guard.apply(latents, report, options=options)
-        return outputs.attach(outputs.put(out, _zeroed(latents, report.withheld)), report)
+        return outputs.attach(outputs.put(out, zeroed(latents, report.withheld)), report)
 
     def _check(self, value: Any, kind: Kind, options: Mapping[str, Any]) -> Report:
         own = None
@@ -139,12 +139,3 @@ class _GuardedCall:
     def _tell(self, report: Report) -> None:
         if self.protection.on_report is not None:
             self.protection.on_report(report)
-
-
-def _zeroed(latents: Any, positions: Sequence[int]) -> Any:
-    if not positions:
-        return latents
-    latents = latents.clone()
-    for i in positions:
-        latents[i] = 0
-    return latents

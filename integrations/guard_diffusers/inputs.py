@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from guard.errors import InputError
 from guard.pixels import RGBArray, to_batch
 from guard_diffusers.outputs import is_tensor
-
-if TYPE_CHECKING:
-    from guard_diffusers.arguments import CallArguments
 
 __all__ = ["OWN_INPUTS", "own_pictures"]
 
@@ -34,7 +31,13 @@ OWN_INPUTS = (
 """Parameters of the stock pipelines that hold pictures of the caller's own."""
 
 
-def own_pictures(call: CallArguments, names: Sequence[str], *, stride: int = 1) -> list[RGBArray] | None:
+class _Arguments(Protocol):
+    """The arguments of a call, or the state of a modular pipeline."""
+
+    def get(self, name: str, /) -> Any: ...
+
+
+def own_pictures(call: _Arguments, names: Sequence[str], *, stride: int = 1) -> list[RGBArray] | None:
     """Every picture that the caller handed in, as 8-bit arrays; None if there is none.
 
     Any form that diffusers takes: PIL images, arrays and tensors, in [0, 1] or [-1, 1], alone, in

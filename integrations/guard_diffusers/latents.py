@@ -6,7 +6,7 @@ order would give a picture that matches nothing, and so a check that says "allow
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from guard_diffusers.arguments import CallArguments
 
-__all__ = ["decode", "why_not"]
+__all__ = ["decode", "why_not", "zeroed"]
 
 _PLAIN = frozenset(
     {
@@ -76,6 +76,16 @@ def decode(pipe: Any, latents: Tensor, call: CallArguments) -> Tensor:
             pictures = processor.postprocess(image, output_type="pt")
     pipe.maybe_free_model_hooks()
     return pictures  # type: ignore[no-any-return]
+
+
+def zeroed(latents: Tensor, positions: Sequence[int]) -> Tensor:
+    """A copy in which these are zeros, or the same tensor if there are none. A drawn notice has no latent."""
+    if not positions:
+        return latents
+    latents = latents.clone()
+    for i in positions:
+        latents[i] = 0
+    return latents
 
 
 def _unscaled(latents: Tensor, config: Any) -> Tensor:

@@ -1,0 +1,1 @@
+"""Stock diffusers pipelines with tiny, seeded, untrained parts. Nothing is downloaded."""
