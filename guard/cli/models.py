@@ -15,10 +15,7 @@ from guard.cli.console import err, errors_to_exit, out, print_json
 
 __all__ = ["models_app"]
 
-models_app = typer.Typer(
-    help="The model list: embedders other than PDQ, where their weights come from, and fetching them.",
-    invoke_without_command=True,
-)
+models_app = typer.Typer(invoke_without_command=True)
 
 CACHE_HELP = "Folder for fetched models (default: $MEMGUARD_CACHE, else the user's cache folder)."
 Cache = Annotated[Path | None, typer.Option("--cache", metavar="DIR", help=CACHE_HELP)]
@@ -27,7 +24,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stand
 
 @models_app.callback()
 def list_models(context: typer.Context, cache: Cache = None, as_json: AsJson = False) -> None:
-    """List the models, or show or fetch one.
+    """List the embedders other than PDQ, show one, or fetch its weights.
 
     [bold]Examples[/bold]
 
@@ -64,7 +61,12 @@ def list_models(context: typer.Context, cache: Cache = None, as_json: AsJson = F
 def show(
     name: Annotated[str, typer.Argument(help="A name from the list.")], cache: Cache = None, as_json: AsJson = False
 ) -> None:
-    """Show one model: licence, source, preprocessing, thresholds, files and checksums."""
+    """Show one model: licence, source, preprocessing, thresholds, files and checksums.
+
+    [bold]Example[/bold]
+
+    memguard models show sscd_disc_mixup
+    """
     with errors_to_exit():
         row = _row(name, cache)
     if as_json:

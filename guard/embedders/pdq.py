@@ -48,10 +48,10 @@ THRESHOLDS = Thresholds(
     block=bits_to_similarity(BLOCK_BITS),
     source=(
         "block: PDQ's published match threshold, 31 of 256 bits. flag: 47 bits; of 1,057 real pictures looked up "
-        "among each other in 8 views (tests/unit/embedders/test_pdq_real.py, 2026-11-22), 9 had a non-copy within 47 bits and 2 within 31, all of them "
-        "screenshots of one page or one emoji in two skin tones; the nearest non-copy of 868 photographs, "
-        "paintings and X-rays was 72 bits away. Cropping 1.5 % off each side costs 31 bits on average, 44 at the 95th "
-        "percentile (n = 177)."
+        "among each other in 8 views (tests/unit/embedders/test_pdq_real.py, 2026-11-22), 9 had a non-copy within 47 "
+        "bits and 2 within 31, all of them screenshots of one page or one emoji in two skin tones; the nearest "
+        "non-copy of 868 photographs, paintings and X-rays was 72 bits away. Cropping 1.5 % off each side costs "
+        "31 bits on average, 44 at the 95th percentile (n = 177)."
     ),
 )
 _SQUASH = Preprocessing(SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
