@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from guard.cli.console import Exit, errors_to_exit, out, print_json
@@ -40,10 +39,9 @@ def verify(index: IndexArgument, as_json: JsonOption = False) -> None:
             checks = [{"check": f.check, "problem": f.problem or None} for f in findings]
             print_json({"path": str(index), "damaged": damaged, "checks": checks})
         else:
-            table = Table("check", "result", box=None, pad_edge=False)
             for finding in findings:
-                table.add_row(finding.check, Text(finding.problem, "red") if finding.problem else Text("fine", "green"))
-            out.print(table)
+                result = Text(finding.problem, "red") if finding.problem else Text("fine", "green")
+                out.print(Text(f"{finding.check:<12}").append_text(result), soft_wrap=True)
         raise typer.Exit(Exit.FOUND if damaged else Exit.FINE)
 
 

@@ -92,7 +92,11 @@ class IndexFolder:
 
         The rename of CURRENT is the only step that readers see, and it is atomic. Needs the lock.
         """
-        name = f"{int(max(self.published(), default='0')) + 1:04d}"
+        current = self.current() if self.exists else ""
+        for name in self.published():
+            if name > current:  # a crash left it; it must not be taken for the version before this one
+                shutil.rmtree(self.versions / name)
+        name = f"{int(current or 0) + 1:04d}"
         self.versions.mkdir(exist_ok=True)
         staged.rename(self.versions / name)
         sync_path(self.versions)
@@ -106,9 +110,8 @@ class IndexFolder:
         """Delete versions older than the newest `keep`, but none that a process still has open. Needs the lock."""
         current = self.current()
         older = [name for name in self.published() if name < current]
-        crashed = [name for name in self.published() if name > current]
         gone = []
-        for name in older[: max(0, len(older) - max(keep - 1, 0))] + crashed:
+        for name in older[: max(0, len(older) - max(keep - 1, 0))]:
             if not _held(self.version(name)):
                 shutil.rmtree(self.version(name))
                 gone.append(name)

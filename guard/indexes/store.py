@@ -50,6 +50,7 @@ def open_index(
         if embedder is not None:
             manifest.require(embedder.spec, index=str(path))
         _check_sizes(at, manifest)
+        _check_records(at / RECORDS, manifest.count)
         vectors = load_vectors(at, manifest, backend=backend, device=device)
         return OpenIndex(at, manifest, vectors, held)
     except BaseException:
@@ -65,17 +66,13 @@ class OpenIndex:
     """
 
     def __init__(self, folder: Path, manifest: Manifest, vectors: VectorIndex, held: int = -1) -> None:
+        """held: what layout.hold returned; released by close()."""
         self.folder = folder
         self.manifest = manifest
         self.vectors = vectors
         self.reader = RecordReader(folder / RECORDS)
         self._thumbnails = ThumbnailReader(folder / THUMBNAILS) if THUMBNAILS in manifest.files else None
         self._shut = weakref.finalize(self, _shut, self.reader, self._thumbnails, held)
-        if len(self.reader) != manifest.count:
-            raise IndexLoadError(
-                f"{folder / RECORDS} has {len(self.reader)} records where the manifest counts {manifest.count}; "
-                "rebuild the index"
-            )
 
     @property
     def version(self) -> str:
@@ -144,6 +141,17 @@ def _check_sizes(folder: Path, manifest: Manifest) -> None:
                 f"{folder / name} has {size} bytes where the manifest says {entry.bytes}; it is truncated or of "
                 "another build: rebuild the index"
             )
+
+
+def _check_records(path: Path, count: int) -> None:
+    reader = RecordReader(path)
+    try:
+        if len(reader) != count:
+            raise IndexLoadError(
+                f"{path} has {len(reader)} records where the manifest counts {count}; rebuild the index"
+            )
+    finally:
+        reader.close()
 
 
 def _shut(reader: RecordReader, thumbnails: ThumbnailReader | None, held: int) -> None:

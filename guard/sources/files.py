@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from guard.errors import ConfigError
 
-__all__ = ["files_fingerprint", "files_of"]
+__all__ = ["files_fingerprint", "files_of", "sorted_names"]
 
 
 def files_fingerprint(files: Iterable[Path], *settings: object) -> str:
@@ -27,3 +30,14 @@ def files_of(path: Path, suffix: str) -> list[Path]:
     if not files or not files[0].is_file():
         raise ConfigError(f"{path} holds no {suffix} file")
     return files
+
+
+def sorted_names(folder: Path) -> Iterator[str]:
+    """Names in a folder, in the order of their bytes, sorted on disk: a folder may hold millions. Raises OSError."""
+    with closing(sqlite3.connect("", check_same_thread=False)) as db:  # "": a temporary file, once it outgrows a cache
+        db.execute("CREATE TABLE names (name BLOB)")
+        with os.scandir(folder) as entries:
+            db.executemany("INSERT INTO names VALUES (?)", ((os.fsencode(entry.name),) for entry in entries))
+        db.commit()
+        for (name,) in db.execute("SELECT name FROM names ORDER BY name"):
+            yield os.fsdecode(name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +11,15 @@ from guard.decode import sniff
 from guard.errors import ConfigError
 from guard.sources.base import Item, Skip, Survey
 from guard.sources.captions import METADATA_NAMES, Captions, caption_of_json, caption_of_text
+from guard.sources.files import sorted_names
 
 __all__ = ["IMAGE_SUFFIXES", "FolderSource"]
 
-IMAGE_SUFFIXES = frozenset(  # the second row is read by nobody here yet
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .avif .jp2 .j2k .ppm .pgm .pbm .pnm .ico "  # noqa: SIM905
+_SUFFIXES = (  # frequent ones first; the second row is read by nobody here yet
+    ".jpg .jpeg .png .webp .jpe .jfif .gif .bmp .dib .tif .tiff .avif .jp2 .j2k .ppm .pgm .pbm .pnm .ico "  # noqa: SIM905
     ".heic .heif .jxl .psd .tga .svg .cr2 .nef .arw .dng".split()
 )
+IMAGE_SUFFIXES = frozenset(_SUFFIXES)
 """A file of such a name is a picture: read, or listed as skipped."""
 SIDECARS = frozenset(".txt .json .jsonl .csv .parquet .xml .yaml .yml .md .html .npy .npz .sqlite .py .log".split())  # noqa: SIM905
 
@@ -79,16 +80,13 @@ class FolderSource:
         if (stat.st_dev, stat.st_ino) in walked:
             return
         walked.add((stat.st_dev, stat.st_ino))
-        try:
-            names = os.listdir(folder)  # noqa: PTH208 - names only: a Path a file would cost ten times the memory
-        except PermissionError:
+        if not os.access(folder, os.R_OK | os.X_OK):
             yield folder, "picture"  # becomes a skip when it is read, so that it is not silently missing
             return
-        names.sort()
-        metadata = next((name for name in METADATA_NAMES if _holds(names, name)), None)
+        metadata = next((name for name in METADATA_NAMES if (folder / name).is_file()), None)
         if metadata:
             yield folder / metadata, "metadata"
-        for name in names:
+        for name in sorted_names(folder):
             path = folder / name
             suffix = path.suffix.lower()
             if suffix in IMAGE_SUFFIXES and not path.is_dir():
@@ -96,10 +94,10 @@ class FolderSource:
             elif path.is_dir():
                 yield from self._walk_folder(path, walked)
             elif name != metadata:
-                yield path, self._kind(path, suffix, names)
+                yield path, self._kind(path, suffix)
 
-    def _kind(self, path: Path, suffix: str, names: list[str]) -> str:
-        if suffix in (".txt", ".json") and any(_holds(names, path.stem + s) for s in IMAGE_SUFFIXES):
+    def _kind(self, path: Path, suffix: str) -> str:
+        if suffix in (".txt", ".json") and any(path.with_suffix(s).exists() for s in _SUFFIXES):
             return "sidecar"
         if suffix in SIDECARS:
             return "ignored"
@@ -137,9 +135,3 @@ class FolderSource:
     def _uri(self, file: Path) -> str:
         relative = file.name if file == self.path else file.relative_to(self.path).as_posix()
         return os.fsencode(relative).decode("utf-8", "backslashreplace")
-
-
-def _holds(names: list[str], name: str) -> bool:
-    """Membership in a sorted list."""
-    place = bisect_left(names, name)
-    return place < len(names) and names[place] == name

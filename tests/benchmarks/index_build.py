@@ -28,7 +28,7 @@ from guard.embedders.registry import load_embedder
 from guard.indexes.builder import build_index
 
 BAR = 1.7  # times the peer, at least, without thumbnails on two cores
-GROWTH = 1.1  # of peak memory between the smallest and the largest number of files, at most
+GROWTH_MIB = 12  # of peak memory between the smallest and the largest number of files, at most: caches fill, once
 
 
 def write_pictures(folder: Path, files: int, side: int) -> None:
@@ -118,7 +118,7 @@ def main() -> int:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     peaks = list(found["peak_mib"].values())
     slow = found.get("ratio", BAR) < BAR
-    grows = bool(peaks) and max(peaks) > min(peaks) * GROWTH
+    grows = bool(peaks) and max(peaks) > min(peaks) + GROWTH_MIB
     return int(slow or grows)
 
 

@@ -38,13 +38,15 @@ def test_an_open_version_is_not_pruned(tmp_path: Path) -> None:
         assert folder.prune(keep=1) == ["0001"]
 
 
-def test_a_version_that_a_crash_left_unpublished_is_pruned_and_not_served(tmp_path: Path) -> None:
+def test_a_version_that_a_crash_left_is_not_served_and_makes_way(tmp_path: Path) -> None:
     folder = IndexFolder(tmp_path / "x.index")
     with folder.writer():
         folder.publish(staged(folder))
         (folder.versions / "0002").mkdir()
         assert folder.current() == "0001"
-        assert folder.prune() == ["0002"]
+        assert folder.prune() == []
+        assert folder.publish(staged(folder)) == "0002"
+        assert folder.published() == ["0001", "0002"]
 
 
 def test_two_writers_in_one_process(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""Tar shards: keys, captions, patterns, and shards that break off."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from guard.errors import ConfigError
+from guard.sources import Item, Skip, open_source
+from guard.sources.webdataset import WebDatasetSource, expand_braces
+from tests.support.references import jpeg, tar_shard
+
+
+def members(n: int, prefix: str = "") -> list[tuple[str, bytes]]:
+    found: list[tuple[str, bytes]] = []
+    for i in range(n):
+        found += [(f"{prefix}{i:03d}.jpg", jpeg(i, 32)), (f"{prefix}{i:03d}.txt", f"caption {i}".encode())]
+    return found
+
+
+def test_keys_and_captions(tmp_path: Path) -> None:
+    tar_shard(
+        tmp_path / "s.tar",
+        [
+            ("d.x/a.jpg", b"a"),
+            ("d.x/a.json", json.dumps({"caption": "in json"}).encode()),
+            ("d.x/b.txt", b"comes first"),
+            ("d.x/b.png", b"b"),
+            ("c.left.jpg", b"l"),
+            ("c.right.webp", b"r"),
+            ("c.txt", b"two pictures"),
+            ("d.txt", b"no picture"),
+        ],
+    )
+    items = list(open_source(tmp_path / "s.tar").items())
+    assert [(i.uri, i.data, i.caption) for i in items if isinstance(i, Item)] == [
+        ("s.tar/d.x/a.jpg", b"a", "in json"),
+        ("s.tar/d.x/b.png", b"b", "comes first"),
+        ("s.tar/c.left.jpg", b"l", "two pictures"),
+        ("s.tar/c.right.webp", b"r", "two pictures"),
+    ]
+    assert [(i.uri, i.reason) for i in items if isinstance(i, Skip)] == [("s.tar/d", "no_image")]
+
+
+@pytest.mark.parametrize("spec", ["", "shard-{000..001}.tar", "shard-{000,001}.tar"])
+def test_folders_and_patterns(tmp_path: Path, spec: str) -> None:
+    tar_shard(tmp_path / "shard-000.tar", members(2))
+    tar_shard(tmp_path / "shard-001.tar", members(2))
+    source = open_source(tmp_path / spec if spec else tmp_path)
+    assert isinstance(source, WebDatasetSource)
+    assert [i.uri for i in source.items()] == [f"shard-{s:03d}.tar/{i:03d}.jpg" for s in range(2) for i in range(2)]
+    assert source.survey().total is None
+
+
+def test_a_shard_that_breaks_off_is_reported_and_the_others_are_read(tmp_path: Path) -> None:
+    whole = tar_shard(tmp_path / "a.tar", members(6)).read_bytes()
+    tar_shard(tmp_path / "b.tar", members(2))
+    for kept in (len(whole) // 2, len(whole) - 10_240, 700, 512, 100, 0):
+        (tmp_path / "a.tar").write_bytes(whole[:kept])
+        items = list(open_source(tmp_path).items())
+        skips = [i for i in items if isinstance(i, Skip)]
+        assert [(s.uri, s.reason) for s in skips] == [("a.tar", "damaged_source")], kept
+        assert [i.uri for i in items[-2:]] == ["b.tar/000.jpg", "b.tar/001.jpg"]
+        again = list(open_source(tmp_path).items(1))
+        assert [i.uri for i in again] == [i.uri for i in items[1:]]
+
+
+def test_damaged_headers_and_gzip(tmp_path: Path) -> None:
+    whole = tar_shard(tmp_path / "a.tar", members(6)).read_bytes()
+    (tmp_path / "a.tar").write_bytes(whole.replace(b"004.jpg", b"!04.jpg"))  # the header's checksum is wrong now
+    found = list(open_source(tmp_path / "a.tar").items())
+    assert [i.uri for i in found] == [*(f"a.tar/{i:03d}.jpg" for i in range(4)), "a.tar"]
+    zipped = tar_shard(tmp_path / "b.tar.gz", members(6), "w:gz").read_bytes()
+    (tmp_path / "b.tar.gz").write_bytes(zipped[: len(zipped) // 2])
+    skip = list(open_source(tmp_path / "b.tar.gz").items())[-1]
+    assert isinstance(skip, Skip)
+    assert skip.reason == "damaged_source"
+
+
+def test_missing_shards_and_large_members_are_listed(tmp_path: Path) -> None:
+    tar_shard(tmp_path / "s-0.tar", [("a.jpg", bytes(100)), ("b.jpg", bytes(10))])
+    found = list(WebDatasetSource(tmp_path / "s-{0..1}.tar", max_bytes=50).items())
+    reasons = [(i.uri, i.reason) for i in found if isinstance(i, Skip)]
+    assert reasons == [("s-0.tar/a.jpg", "file_too_large"), ("s-1.tar", "missing")]
+
+
+def test_patterns() -> None:
+    assert expand_braces("a-{08..10}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar"]
+    assert expand_braces("{x,y}-{1..2}") == ["x-1", "x-2", "y-1", "y-2"]
+    assert expand_braces("plain.tar") == ["plain.tar"]
+    assert expand_braces("{odd}.tar") == ["{odd}.tar"]
+    with pytest.raises(ConfigError, match="range"):
+        expand_braces("{9..1}.tar")
+
+
+def test_no_shard(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no tar shard"):
+        open_source(tmp_path / "none-{0..3}.tar")
