@@ -85,6 +85,11 @@ class GuardConfig(BaseModel):
     frame_stride: int = Field(
         4, ge=1, description="Of a video, every how manieth frame is checked; the last one always is."
     )
+    embedder: str | None = Field(
+        None,
+        description="Embedder by name, or onnx:FILE or torchscript:FILE; unset: the one that the index names. "
+        "It must be the one that the index was built with.",
+    )
     device: str | None = Field(None, description="Where the embedder runs, e.g. cpu or cuda:0; unset: its default.")
 
 

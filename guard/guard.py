@@ -92,7 +92,7 @@ class Guard:
         index = open_index(path)
         if embedder is None:
             options = {"device": checked.device} if checked.device else {}
-            embedder = load_embedder(index.manifest.embedder.name, **options)
+            embedder = load_embedder(checked.embedder or index.manifest.embedder.name, **options)
         index.manifest.require(embedder.spec)
         if metrics is None:
             flag, block = checked.policy.build().resolve(embedder.spec.thresholds)
@@ -358,9 +358,9 @@ def _convert(images: Any) -> tuple[ImageBatch, dict[int, InputError]]:
     arrays, broken = [], {}
     for i, image in enumerate(images):
         try:
-            arrays.extend(to_batch(image).as_arrays())
+            arrays.extend(to_batch([image]).as_arrays())
         except InputError as exc:
-            broken[i] = InputError(f"image {i}: {exc}")
+            broken[i] = InputError(str(exc).replace("image 0", f"image {i}", 1))
     return ImageBatch(arrays=tuple(arrays)), broken
 
 

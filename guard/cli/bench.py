@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from guard._version import __version__
 from guard.cli.console import Exit, err, errors_to_exit, out, print_json
@@ -30,7 +32,9 @@ QUICK = {
 
 
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Only these; all if none is given.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME…]", help="Only these; all if none is given.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--out", help="Write the results to this JSON file.")] = None,
     quick: Annotated[bool, typer.Option(help="Smaller sizes: a minute instead of many.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
@@ -54,7 +58,8 @@ def bench(
             result = _run(scripts[name], QUICK.get(name, []) if quick else [])
             failed |= result is None
             results.append(result or {"benchmark": name, "error": "it failed; see above", "rows": []})
-    document = {"memguard": __version__, "at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": _machine(), "results": results}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    document = {"memguard": __version__, "at": now, "machine": _machine(), "results": results}
     if json_file:
         json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if as_json:
@@ -74,7 +79,7 @@ def _run(script: Path, arguments: list[str]) -> dict[str, Any] | None:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "result.json"
         command = [sys.executable, str(script), *arguments, "--json", str(target)]
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)  # noqa: S603 - our own scripts
         if done.returncode != 0 or not target.exists():
             return None
         result: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
@@ -82,9 +87,12 @@ def _run(script: Path, arguments: list[str]) -> dict[str, Any] | None:
 
 
 def _machine() -> dict[str, Any]:
-    import os
-
-    return {"system": platform.system(), "machine": platform.machine(), "python": platform.python_version(), "cpus": os.cpu_count()}
+    return {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+    }
 
 
 def _print(results: list[dict[str, Any]]) -> None:
@@ -93,8 +101,8 @@ def _print(results: list[dict[str, Any]]) -> None:
     for result in results:
         table.add_section()
         for row in result["rows"]:
-            met = {True: "green", False: "red", None: ""}[row.get("met")]
-            table.add_row(row["what"], f"{row['value']:.3f}", row["unit"], f"[{met}]{row.get('bar', '')}[/]" if met else "")
+            style = {True: "green", False: "red", None: ""}[row.get("met")]
+            table.add_row(row["what"], f"{row['value']:.3f}", row["unit"], Text(row.get("bar", ""), style))
         if "error" in result:
-            table.add_row(result["benchmark"], "", "", f"[red]{result['error']}[/]")
+            table.add_row(result["benchmark"], "", "", Text(result["error"], "red"))
     out.print(table)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,9 +22,6 @@ from guard_diffusers.demo.pipeline import generate
 from guard_diffusers.demo.procedural import draw
 from guard_diffusers.demo.trainingset import Item, rms, training_set
 from guard_diffusers.demo.truth import copy_bound, is_copy, planted_items
-
-if TYPE_CHECKING:
-    from guard import Guard
 
 __all__ = ["Judgement", "Outcome", "Prompt", "prompts", "run_pipeline", "write_training_set"]
 
@@ -88,7 +85,7 @@ def prompts(controls: int) -> list[Prompt]:
     return planted + [Prompt(text, None) for text in seen + unseen]
 
 
-def run_pipeline(pipe: Any, guard: Guard, batch: Sequence[Prompt], *, seed: int) -> Iterator[Outcome]:
+def run_pipeline(pipe: Any, batch: Sequence[Prompt], *, seed: int) -> Iterator[Outcome]:
     """Call a guarded pipeline in mode enforce on a batch of prompts; yields one outcome each."""
     made: dict[int, Any] = {}
 

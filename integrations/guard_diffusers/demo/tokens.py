@@ -18,8 +18,13 @@ def build_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
     """Byte-pair encoding in which every word of the captions ends up as one token."""
     plain = CLIPTokenizer()
     special = list(dict.fromkeys([plain.bos_token, plain.eos_token]))
-    trainer = trainers.BpeTrainer(vocab_size=4096, special_tokens=special, end_of_word_suffix="</w>",
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)  # fmt: skip
+    trainer = trainers.BpeTrainer(
+        vocab_size=4096,
+        special_tokens=special,
+        end_of_word_suffix="</w>",
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
     backend = plain.backend_tokenizer
     backend.train_from_iterator(sorted(captions), trainer)
     model = json.loads(backend.to_str())["model"]
@@ -29,5 +34,6 @@ def build_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
 
 def token_ids(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> torch.Tensor:
     """(n, MAX_TOKENS) int64, as StableDiffusionPipeline.encode_prompt tokenizes."""
-    return tokenizer(list(captions), padding="max_length", max_length=MAX_TOKENS, truncation=True,
-                     return_tensors="pt").input_ids  # fmt: skip
+    return tokenizer(
+        list(captions), padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
+    ).input_ids

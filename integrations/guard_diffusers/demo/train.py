@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,8 +56,11 @@ BUDGETS = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m guard_diffusers.demo.train", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m guard_diffusers.demo.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("out", type=Path, help="folder for checkpoints, curves and weights")
     parser.add_argument("--stage", choices=STAGES, action="append", help="only this stage (repeatable)")
     parser.add_argument("--steps", type=int, help="steps of the stage, instead of the shipped weights' number")
@@ -78,17 +82,22 @@ def main(argv: list[str] | None = None) -> None:
 def _train_autoencoder(stage: str, out: Path, budget: Budget, seed: int, device: torch.device) -> None:
     torch.manual_seed(seed)
     vae = AutoencoderKL(
-        block_out_channels=(16, 32, 64), down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3, layers_per_block=1, norm_num_groups=8,
-        latent_channels=LATENT_CHANNELS, sample_size=SIZE, scaling_factor=1.0,
-    ).to(device)  # fmt: skip
+        block_out_channels=(16, 32, 64),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        layers_per_block=1,
+        norm_num_groups=8,
+        latent_channels=LATENT_CHANNELS,
+        sample_size=SIZE,
+        scaling_factor=1.0,
+    ).to(device)
     pictures = _pictures(device)
     # A tenth of the views are the planted pictures, whose every error counts against "memorised".
     planted = sum(item.name.startswith("planted/") for item in training_set())
     weights = torch.ones(len(pictures))
     weights[:planted] = 0.1 * len(pictures) / planted
 
-    def loss_at(step: int, generator: torch.Generator) -> Tensor:
+    def loss_at(generator: torch.Generator) -> Tensor:
         x = pictures[torch.multinomial(weights, budget.batch, replacement=True, generator=generator).to(device)]
         for axis in (-1, -2):
             flips = torch.rand(budget.batch, generator=generator) < 0.5
@@ -98,7 +107,8 @@ def _train_autoencoder(stage: str, out: Path, budget: Budget, seed: int, device:
         error = decoded.float() - x
         return error.square().mean() + 0.5 * error.abs().mean() + 1e-6 * posterior.kl().mean()
 
-    if not _optimise(stage, out, vae, loss_at, budget, seed):
+    record = _optimise(stage, out, vae, loss_at, budget, seed)
+    if record is None:
         return
     vae.eval()
     with torch.no_grad():
@@ -108,6 +118,7 @@ def _train_autoencoder(stage: str, out: Path, budget: Budget, seed: int, device:
     per_picture = error.square().mean((1, 2, 3)).sqrt() / 2  # to the scale of [0, 1]
     print(f"autoencoder: RMS error {per_picture.mean():.4f}, planted {per_picture[:planted].mean():.4f}", flush=True)
     vae.half().save_pretrained(out / "weights" / "vae")
+    _write_record(out, record)
 
 
 def _standardise(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
@@ -126,9 +137,16 @@ def _standardise(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
 
 def build_scheduler() -> DDIMScheduler:
     """v-prediction with zero terminal SNR (Lin et al. 2024), so that mean colours can be learnt."""
-    return DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-                         set_alpha_to_one=True, prediction_type="v_prediction", rescale_betas_zero_snr=True,
-                         timestep_spacing="trailing")  # fmt: skip
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+    )
 
 
 def _train_unet(stage: str, out: Path, budget: Budget, seed: int, device: torch.device) -> None:
@@ -138,16 +156,31 @@ def _train_unet(stage: str, out: Path, budget: Budget, seed: int, device: torch.
     tokenizer = build_tokenizer([item.caption for item in items])
     torch.manual_seed(seed)
     unet = UNet2DConditionModel(
-        sample_size=SIZE // 4, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS,
-        block_out_channels=(48, 96, 128), layers_per_block=1, norm_num_groups=16, attention_head_dim=8,
+        sample_size=SIZE // 4,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=(48, 96, 128),
+        layers_per_block=1,
+        norm_num_groups=16,
+        attention_head_dim=8,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=TEXT_DIM,
-    )  # fmt: skip
-    text = CLIPTextModel(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=TEXT_DIM, intermediate_size=2 * TEXT_DIM, num_hidden_layers=2,
-        num_attention_heads=4, max_position_embeddings=tokenizer.model_max_length, projection_dim=TEXT_DIM,
-        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-    ))  # fmt: skip
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=TEXT_DIM,
+    )
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=TEXT_DIM,
+            intermediate_size=2 * TEXT_DIM,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=tokenizer.model_max_length,
+            projection_dim=TEXT_DIM,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
     model = nn.ModuleDict({"unet": unet, "text": text}).to(device)
     with torch.no_grad():
         latents = torch.cat([vae.encode(p).latent_dist.mean for p in _pictures(device).split(64)])
@@ -157,7 +190,7 @@ def _train_unet(stage: str, out: Path, budget: Budget, seed: int, device: torch.
     scheduler = build_scheduler()
     alphas = scheduler.alphas_cumprod.to(device)
 
-    def loss_at(step: int, generator: torch.Generator) -> Tensor:
+    def loss_at(generator: torch.Generator) -> Tensor:
         rows = torch.multinomial(copies, budget.batch, replacement=True, generator=generator).to(device)
         drop = (torch.rand(budget.batch, generator=generator) < EMPTY_PROMPT_RATE).to(device)
         tokens = torch.where(drop[:, None], empty, ids[rows])
@@ -168,12 +201,14 @@ def _train_unet(stage: str, out: Path, budget: Budget, seed: int, device: torch.
         v = model["unet"](a * x + b * noise, t, model["text"](tokens).last_hidden_state).sample
         return nn.functional.mse_loss(v.float(), a * noise - b * x)
 
-    if not _optimise(stage, out, model, loss_at, budget, seed):
+    record = _optimise(stage, out, model, loss_at, budget, seed)
+    if record is None:
         return
     unet.half().save_pretrained(weights / stage / "unet")
     text.half().save_pretrained(weights / stage / "text_encoder")
     tokenizer.save_pretrained(weights / "tokenizer")
     scheduler.save_pretrained(weights / "scheduler")
+    _write_record(out, record)
 
 
 def _pictures(device: torch.device) -> Tensor:
@@ -182,12 +217,13 @@ def _pictures(device: torch.device) -> Tensor:
     return torch.from_numpy(stack).permute(0, 3, 1, 2).to(device, torch.float32) / 127.5 - 1
 
 
-def _optimise(stage: str, out: Path, model: nn.Module, loss_at: Callable[[int, torch.Generator], Tensor],
-              budget: Budget, seed: int) -> bool:  # fmt: skip
-    """Run or resume a stage; leaves the averaged weights in the model. False if it was done before."""
+def _optimise(
+    stage: str, out: Path, model: nn.Module, loss_at: Callable[[torch.Generator], Tensor], budget: Budget, seed: int
+) -> dict[str, Any] | None:
+    """Run or resume a stage; leaves the averaged weights in the model. None if it was done before."""
     if (out / f"{stage}.json").exists():
         print(f"{stage}: done before, {out / f'{stage}.json'} exists", flush=True)
-        return False
+        return None
     device = next(model.parameters()).device
     optimiser = torch.optim.AdamW(model.parameters(), lr=budget.peak_lr, betas=(0.9, 0.99), weight_decay=1e-4)
     ema = EMAModel(model.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
@@ -209,7 +245,7 @@ def _optimise(stage: str, out: Path, model: nn.Module, loss_at: Callable[[int, t
         # A generator a step, so that a resumed run sees what an uninterrupted one would have seen.
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         with torch.autocast(device.type, torch.bfloat16):
-            loss = loss_at(step, generator)
+            loss = loss_at(generator)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -221,19 +257,39 @@ def _optimise(stage: str, out: Path, model: nn.Module, loss_at: Callable[[int, t
             curve.append((done, float(torch.stack(losses).mean())))
             losses.clear()
             rate = (done - first) / (time.monotonic() - started)
-            print(f"{stage}: step {done}/{budget.steps}  loss {curve[-1][1]:.4f}  {rate:.2f} steps/s  "
-                  f"{(budget.steps - done) / rate / 60:.0f} min left", flush=True)  # fmt: skip
+            print(
+                f"{stage}: step {done}/{budget.steps}  loss {curve[-1][1]:.4f}  {rate:.2f} steps/s  "
+                f"{(budget.steps - done) / rate / 60:.0f} min left",
+                flush=True,
+            )
         if done % budget.checkpoint_every == 0 or done == budget.steps:
-            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state_dict(),
-                     "step": done, "curve": curve, "seconds": spent + time.monotonic() - started}  # fmt: skip
+            state = {
+                "model": model.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "ema": ema.state_dict(),
+                "step": done,
+                "curve": curve,
+                "seconds": spent + time.monotonic() - started,
+            }
             torch.save(state, checkpoint.with_suffix(".tmp"))
             checkpoint.with_suffix(".tmp").replace(checkpoint)
     ema.copy_to(model.parameters())
     seconds = round(spent + time.monotonic() - started)
-    record = {"stage": stage, "seed": seed, "device": str(device), "threads": torch.get_num_threads(),
-              "torch": torch.__version__, "seconds": seconds, **asdict(budget), "curve": curve}  # fmt: skip
-    (out / f"{stage}.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
-    return True
+    return {
+        "stage": stage,
+        "seed": seed,
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "seconds": seconds,
+        **asdict(budget),
+        "curve": curve,
+    }
+
+
+def _write_record(out: Path, record: dict[str, Any]) -> None:
+    """The mark that a stage is done, so written last: its compute, settings and curve."""
+    (out / f"{record['stage']}.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
 def _schedule(step: int, budget: Budget) -> float:

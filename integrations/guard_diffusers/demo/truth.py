@@ -71,18 +71,32 @@ def measure(
             pixels = (made * 255).round().astype(np.uint8)
             distances += rms(pixels, item.picture).tolist()
             hits += int(is_copy(pixels, item, bound).sum())
-        rows.append({"model": model, "picture": item.name, "k": item.copies, "generations": per_picture, "copies": hits,
-                     "bound": bound, "rms_quartiles": np.quantile(distances, [0.25, 0.5, 0.75]).tolist(),
-                     **{f"rate_{k}": v for k, v in asdict(wilson(hits, per_picture)).items()}})  # fmt: skip
-        sys.stderr.write(f"{model}: {item.name} (k = {item.copies}): {hits} of {per_picture}, "
-                         f"median RMS {np.median(distances):.3f}, bound {bound:.3f}\n")  # fmt: skip
+        rows.append(
+            {
+                "model": model,
+                "picture": item.name,
+                "k": item.copies,
+                "generations": per_picture,
+                "copies": hits,
+                "bound": bound,
+                "rms_quartiles": np.quantile(distances, [0.25, 0.5, 0.75]).tolist(),
+                **{f"rate_{k}": v for k, v in asdict(wilson(hits, per_picture)).items()},
+            }
+        )
+        sys.stderr.write(
+            f"{model}: {item.name} (k = {item.copies}): {hits} of {per_picture}, "
+            f"median RMS {np.median(distances):.3f}, bound {bound:.3f}\n"
+        )
         save(rows)
     return rows
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m guard_diffusers.demo.truth", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m guard_diffusers.demo.truth",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--out", type=Path, required=True, help="JSON file; an unfinished one is continued")
     parser.add_argument("--weights", type=Path, help="another weights folder than the shipped one")
     parser.add_argument("--per-picture", type=int, default=100)

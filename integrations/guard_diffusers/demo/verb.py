@@ -76,7 +76,7 @@ def _demo(folder: Path, rounds: int, seed: int, as_json: bool) -> Exit:
         task = progress.add_task("generating and checking", total=len(wanted))
         outcomes: list[Outcome] = []
         for number, first in enumerate(range(0, len(wanted), BATCH)):
-            for outcome in run_pipeline(pipe, guard, wanted[first : first + BATCH], seed=seed + number):
+            for outcome in run_pipeline(pipe, wanted[first : first + BATCH], seed=seed + number):
                 outcomes.append(outcome)
                 progress.advance(task)
     sheet = _contact_sheet(folder, outcomes)
@@ -120,8 +120,20 @@ def _contact_sheet(folder: Path, outcomes: list[Outcome]) -> Path:
 
 
 def _print(outcomes: list[Outcome], metrics: str, sheet: Path, seconds: float) -> None:
-    table = Table("prompt", "k", "decision", "nearest training image", "similarity", "RMS", "made, s", "check, ms", "truth",
-                  box=None, pad_edge=False, show_lines=False)  # fmt: skip
+    table = Table(
+        "prompt",
+        "k",
+        "decision",
+        "nearest training image",
+        "similarity",
+        "RMS",
+        "made, s",
+        "check, ms",
+        "truth",
+        box=None,
+        pad_edge=False,
+        show_lines=False,
+    )
     for o in outcomes:
         nearest, decision = o.verdict.nearest, o.verdict.decision
         table.add_row(
@@ -143,8 +155,11 @@ def _print(outcomes: list[Outcome], metrics: str, sheet: Path, seconds: float) -
     out.print("metrics (nonzero):", style="bold")
     out.print("\n".join(_nonzero(metrics)), markup=False, soft_wrap=True)
     out.print()
-    out.print(f"decisions: {right} right, {wrong} wrong; "
-              + ", ".join(f"{n} {judgement.value}" for judgement, n in sorted(counts.items())), style="bold")  # fmt: skip
+    out.print(
+        f"decisions: {right} right, {wrong} wrong; "
+        + ", ".join(f"{n} {judgement.value}" for judgement, n in sorted(counts.items())),
+        style="bold",
+    )
     out.print(f"contact sheet: {sheet} and {sheet.with_suffix('.png').name} beside it", soft_wrap=True)
     out.print(f"took {seconds:.0f} s")
 
