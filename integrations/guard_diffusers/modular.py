@@ -50,7 +50,8 @@ class GuardBlock(ModularPipelineBlocks):
         init: Any = super().__init__  # not typed by diffusers
         init()
         self._guard, self._output, self._label = guard, output, name
-        self._own, self._on_report = tuple(inputs), on_report
+        self._own = tuple(n for n in inputs if n != output)  # in the state, that name is the pipeline's own output
+        self._on_report = on_report
         guard.metrics.add_pipeline(name)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GuardBlock:
