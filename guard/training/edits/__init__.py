@@ -1,0 +1,63 @@
+"""One training view of a picture: which edits, in which order, how strong. Knows the edits; not the evaluation's.
+
+The evaluation has a module of its own, and shares no function with this package (tests/unit/training/test_edits.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from guard.training.edits.geometric import Frame, bend, mild_frame, random_frame, reframe
+from guard.training.edits.overlays import blend, collage, decorate, inset, inset_size
+from guard.training.edits.photometric import Picture, add_noise, compress, recolour, soften
+from guard.training.edits.regeneration import regenerate
+from guard.training.generators.base import Dice
+
+__all__ = ["Picture", "strong_view", "weak_view"]
+
+WHOLE = Frame(np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64))
+
+
+def weak_view(dice: Dice, picture: Picture, size: int) -> Picture:
+    """As a reference is: whole, or nearly; recompressed, perhaps toned. (size, size, 3)."""
+    view = reframe(picture, mild_frame(dice) if dice.chance(0.4) else WHOLE, size, size)
+    if dice.chance(0.3):
+        view = recolour(dice, view, 0.35)
+    return compress(dice, view, 0.5) if dice.chance(0.3) else view
+
+
+def strong_view(dice: Dice, picture: Picture, others: list[Picture], size: int, strength: float) -> Picture:
+    """As a copy may look. (size, size, 3).
+
+    others: at least one other picture, for blends, insets and collages. strength in [0, 1] sets how far each edit
+    goes and how many come together; at 1 a view may be a quarter of the picture, or the picture a twelfth of a view.
+    """
+    part = dice.uniform(0, 1)  # a view is a piece of the picture, or the picture a piece of the view; seldom both
+    share = 0.3 * (0.4 + 0.6 * strength)
+    width, height = inset_size(dice, size, strength) if part < share else (size, size)
+    tiled = share <= part < share + 0.07 * strength
+    gentle = tiled or min(width, height) < 0.7 * size
+    source = bend(dice, picture, strength) if dice.chance(0.12) else picture
+    if gentle:
+        frame = mild_frame(dice) if dice.chance(0.4) else WHOLE
+        frame = random_frame(dice, 0.5 * strength, smallest=0.6) if dice.chance(0.25) else frame
+    else:
+        frame = random_frame(dice, strength) if dice.chance(0.85) else WHOLE
+    view = reframe(source, frame, width, height)
+    if dice.chance(0.75):
+        view = recolour(dice, view, dice.uniform(0.2, 0.3 + strength))
+    if dice.chance(0.22):
+        view = regenerate(dice, view, strength * (0.5 if gentle else 1))
+    if dice.chance(0.3):
+        view = soften(dice, view, strength * (0.4 if gentle else 1))
+    if dice.chance(0.12) and not gentle:
+        view = blend(dice, view, others[0], strength)
+    if part < share:
+        view = inset(dice, view, others[0], size)
+    elif tiled:
+        view = collage(dice, view, others, size)
+    if dice.chance(0.35):
+        view = decorate(dice, view, strength)
+    if dice.chance(0.18):
+        view = add_noise(dice, view, strength)
+    return compress(dice, view, strength) if dice.chance(0.4) else view

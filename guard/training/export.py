@@ -1,0 +1,216 @@
+"""Trained weights -> safetensors and ONNX with one identity. Knows both formats; nothing about training.
+
+Both files hold the same float16 convolutions and compute in float32. The ONNX graph is written node by node: torch's
+exporters are either deprecated or need a package more, and neither keeps weights in half the space. It folds the
+normalisation into the convolutions with constant nodes, which ONNX Runtime works out when it opens the file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from guard.embedders.files import sha256_of
+from guard.embedders.ort import METADATA_NAME, METADATA_PREPROCESSING, METADATA_SHA256
+from guard.embedders.preprocess import Preprocessing
+from guard.errors import CheckError, ConfigError, MissingExtraError
+from guard.training.config import NetworkConfig
+from guard.training.network import FLOOR, Block, DescriptorNet
+
+__all__ = ["Exported", "export", "load_network", "preprocessing_for", "read_weights"]
+
+FORMAT = "memguard-descriptor-1"
+OPSET = 17
+TOLERANCE = 1e-3  # largest difference of a value between both runtimes, inclusive
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    safetensors: Path
+    onnx: Path
+    weights_sha256: str
+    difference: float
+    """Largest between both runtimes over the test pictures."""
+
+
+def preprocessing_for(size: int) -> Preprocessing:
+    return Preprocessing(size, "squash", None, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def export(network: DescriptorNet, folder: Path, *, name: str, size: int) -> Exported:
+    """Write NAME.safetensors and NAME.onnx, and compare them on random pictures in batches of 1 and 5.
+
+    Raises CheckError(stage="embed") if they differ by more than TOLERANCE: then neither file may be used.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights, graph = folder / f"{name}.safetensors", folder / f"{name}.onnx"
+    preprocessing = preprocessing_for(size)
+    state = {
+        key: _stored(value) for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")
+    }
+    metadata = {
+        "format": FORMAT,
+        "network": network.config.model_dump_json(),
+        METADATA_NAME: name,
+        METADATA_PREPROCESSING: str(preprocessing),
+    }
+    save_file(state, weights, metadata=metadata)
+    sha256 = sha256_of(weights)
+    read = load_network(weights)
+    graph.write_bytes(_onnx_bytes(read, size, {**metadata, METADATA_SHA256: sha256}))
+    difference = _difference(read, graph, size)
+    if not difference <= TOLERANCE:
+        raise CheckError(f"torch and ONNX Runtime differ by {difference:.2g}", stage="embed", reason="export_differs")
+    return Exported(weights, graph, sha256, difference)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dict[str, str]]:
+    """float32 state, shape of the network, and all metadata. Raises ConfigError for a file of another format."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ConfigError(
+                    f"{path.name} is not a descriptor of this package (format {metadata.get('format')!r})"
+                )
+            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - it is no dict
+    except (OSError, SafetensorError) as exc:
+        raise ConfigError(f"cannot read the weights {path.name}: {exc}") from exc
+    return state, NetworkConfig(**json.loads(metadata["network"])), metadata
+
+
+def load_network(path: Path) -> DescriptorNet:
+    """The network of a safetensors file, in float32, in evaluation mode."""
+    state, config, _ = read_weights(path)
+    network = DescriptorNet(config)
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    wrong = [key for key in missing if not key.endswith("num_batches_tracked")] + list(unexpected)
+    if wrong:
+        raise ConfigError(f"{path.name} does not fit its own network: {', '.join(wrong[:3])}")
+    return network.eval()
+
+
+def _stored(value: Tensor) -> Tensor:
+    """Matrices and kernels in half precision; the few vectors in full."""
+    return value.detach().cpu().to(torch.float16 if value.ndim > 1 else torch.float32).contiguous()
+
+
+class _Graph:
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, value: npt.NDArray[Any]) -> str:
+        from onnx import numpy_helper
+
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        from onnx import helper
+
+        name = f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        return name
+
+    def matrix(self, value: Tensor) -> str:
+        """A float16 constant, widened."""
+        return self.add("Cast", self.constant(value.detach().numpy().astype(np.float16)), to=1)  # 1: float32
+
+    def convolution(self, x: str, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> str:
+        """With its normalisation: w' = w * s, b' = beta - mean * s, s = gamma / sqrt(var + eps)."""
+        mean, variance = norm.running_mean, norm.running_var
+        assert mean is not None
+        assert variance is not None
+        scale = (norm.weight / torch.sqrt(variance + norm.eps)).detach()
+        bias = (norm.bias - mean * scale).detach()
+        kernel = self.add("Mul", self.matrix(conv.weight), self.constant(scale.reshape(-1, 1, 1, 1).numpy()))
+        side, stride, pad = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
+        return self.add(
+            "Conv", x, kernel, self.constant(bias.numpy()),
+            kernel_shape=[side, side], strides=[stride, stride], pads=[pad] * 4,
+        )  # fmt: skip
+
+    def block(self, x: str, block: Block) -> str:
+        y = self.add("Relu", self.convolution(x, block.conv1, block.norm1))
+        y = self.convolution(y, block.conv2, block.norm2)
+        if block.shortcut is not None and block.shortcut_norm is not None:
+            if block.stride > 1:
+                x = self.add("AveragePool", x, kernel_shape=[block.stride] * 2, strides=[block.stride] * 2)
+            x = self.convolution(x, block.shortcut, block.shortcut_norm)
+        return self.add("Relu", self.add("Add", y, x))
+
+    def generalised_mean(self, x: str, exponent: float) -> str:
+        floor = self.constant(np.array(FLOOR, np.float32))
+        power = self.add("Pow", self.add("Max", x, floor), self.constant(np.array(exponent, np.float32)))
+        mean = self.add("Flatten", self.add("GlobalAveragePool", power), axis=1)
+        return self.add("Pow", mean, self.constant(np.array(1 / exponent, np.float32)))
+
+
+def _onnx_bytes(network: DescriptorNet, size: int, metadata: dict[str, str]) -> bytes:
+    try:
+        import onnx
+        from onnx import helper
+    except ImportError as exc:
+        raise MissingExtraError("the export of a descriptor", extra="train") from exc
+    graph = _Graph()
+    x = graph.add("Relu", graph.convolution("image", network.stem, network.stem_norm))
+    pooled = []
+    for i, stage in enumerate(network.stages):
+        assert isinstance(stage, nn.Sequential)
+        for block in stage:
+            assert isinstance(block, Block)
+            x = graph.block(x, block)
+        if i >= len(network.stages) - 2:
+            pooled.append(graph.generalised_mean(x, network.config.gem))
+    joined = graph.add("Concat", *pooled, axis=1)
+    bias = graph.constant(network.head.bias.detach().numpy())
+    raw = graph.add("Gemm", joined, graph.matrix(network.head.weight), bias, transB=1)
+    unit = helper.make_node("LpNormalization", [raw], ["descriptor"], axis=1, p=2)
+    model = helper.make_model(
+        helper.make_graph(
+            [*graph.nodes, unit],
+            "descriptor",
+            [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["n", 3, size, size])],
+            [helper.make_tensor_value_info("descriptor", onnx.TensorProto.FLOAT, ["n", network.config.dim])],
+            graph.constants,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=8,
+        producer_name="memorization-guard",
+    )
+    helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model, full_check=True)
+    written: bytes = model.SerializeToString()
+    return written
+
+
+def _difference(network: DescriptorNet, graph: Path, size: int) -> float:
+    try:
+        import onnxruntime
+    except ImportError as exc:
+        raise MissingExtraError("comparing the export with torch", extra="cpu") from exc
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    largest = 0.0
+    for count in (1, 5):
+        pictures = np.random.default_rng(count).uniform(-1, 1, (count, 3, size, size)).astype(np.float32)
+        pictures *= np.linspace(0.05, 1, count, dtype=np.float32).reshape(-1, 1, 1, 1)
+        with torch.inference_mode():
+            expected = network(torch.from_numpy(pictures)).numpy()
+        found = session.run(None, {"image": pictures})[0]
+        largest = max(largest, float(np.abs(found - expected).max()))
+    return largest
