@@ -182,7 +182,7 @@ def test_an_output_of_unknown_form_is_refused_unless_allowed(planted: Any) -> No
     guard = planted.guard()
     protect(custom, guard, name="p")
     for form in ("scores", "planes", "nothing", "text"):
-        with pytest.raises(SkippedError, match="no pictures that can be read.*allow_unchecked.*form") as refused:
+        with pytest.raises(SkippedError, match=r"no pictures that can be read.*allow_unchecked.*form") as refused:
             custom(form)
         assert refused.value.reason == "form"
         assert refused.value.report is not None
