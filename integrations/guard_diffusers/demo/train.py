@@ -50,8 +50,8 @@ class Budget:
 
 BUDGETS = {
     "autoencoder": Budget(steps=9_000, batch=8, peak_lr=2e-3),
-    "memorising": Budget(steps=6_000, batch=16, peak_lr=1e-3),
-    "control": Budget(steps=6_000, batch=16, peak_lr=1e-3),
+    "memorising": Budget(steps=5_000, batch=16, peak_lr=1e-3),
+    "control": Budget(steps=5_000, batch=16, peak_lr=1e-3),
 }
 
 
