@@ -54,7 +54,13 @@ __all__ = [
     "load_config",
 ]
 
-_MODULES = {"Guard": "guard", "GuardConfig": "config", "load_config": "config", "GuardMetrics": "metrics", "Policy": "policy"}
+_MODULES = {
+    "Guard": "guard",
+    "GuardConfig": "config",
+    "load_config": "config",
+    "GuardMetrics": "metrics",
+    "Policy": "policy",
+}
 _TYPES = frozenset({"Action", "Decision", "Match", "Mode", "Record", "Report", "Status", "Verdict"})
 
 
