@@ -90,6 +90,12 @@ class GuardConfig(BaseModel):
         description="Embedder by name, or onnx:FILE or torchscript:FILE; unset: the one that the index names. "
         "It must be the one that the index was built with.",
     )
+    index_backend: Literal["faiss", "torch"] = Field(
+        "faiss", description="What searches the index: faiss, or torch for an exact product on index_device."
+    )
+    index_device: str | None = Field(
+        None, description="Where the index is searched, e.g. cuda; with faiss this needs faiss-gpu; unset: the CPU."
+    )
     device: str | None = Field(None, description="Where the embedder runs, e.g. cpu or cuda:0; unset: its default.")
 
 

@@ -89,7 +89,7 @@ class Guard:
         if policy is not None:
             settings["policy"] = policy
         checked = load_config(config, environ=os.environ, **settings)
-        index = open_index(path)
+        index = open_index(path, backend=checked.index_backend, device=checked.index_device)
         if embedder is None:
             options = {"device": checked.device} if checked.device else {}
             embedder = load_embedder(checked.embedder or index.manifest.embedder.name, **options)

@@ -21,6 +21,7 @@ __all__ = ["demo"]
 
 BATCH = 17  # prompts a call of the pipeline
 CONTROLS = 17
+METRICS = "metrics.prom"
 
 
 def demo(
@@ -80,6 +81,7 @@ def _demo(folder: Path, rounds: int, seed: int, as_json: bool) -> Exit:
                 outcomes.append(outcome)
                 progress.advance(task)
     sheet = _contact_sheet(folder, outcomes)
+    (folder / METRICS).write_text(guard.metrics.text(), encoding="utf-8")
     wrong = sum(outcome.judgement.wrong for outcome in outcomes)
     seconds = time.perf_counter() - started
     if as_json:
@@ -120,6 +122,8 @@ def _contact_sheet(folder: Path, outcomes: list[Outcome]) -> Path:
 
 
 def _print(outcomes: list[Outcome], metrics: str, sheet: Path, seconds: float) -> None:
+    from guard_diffusers.demo.run import Judgement
+
     table = Table(
         "prompt",
         "k",
@@ -149,23 +153,18 @@ def _print(outcomes: list[Outcome], metrics: str, sheet: Path, seconds: float) -
         )
     out.print(table)
     counts = Counter(o.judgement for o in outcomes)
-    right = sum(n for judgement, n in counts.items() if not judgement.wrong and judgement.value != "not judged")
     wrong = sum(n for judgement, n in counts.items() if judgement.wrong)
-    out.print()
-    out.print("metrics (nonzero):", style="bold")
+    right = len(outcomes) - wrong - counts[Judgement.BETWEEN]
+    each = ", ".join(f"{n} {judgement.value}" for judgement, n in sorted(counts.items()))
+    out.print(f"\ndecisions: {right} right, {wrong} wrong ({each})", style="bold")
+    out.print("\nmetrics, those that are not zero:", style="bold")
     out.print("\n".join(_nonzero(metrics)), markup=False, soft_wrap=True)
-    out.print()
-    out.print(
-        f"decisions: {right} right, {wrong} wrong; "
-        + ", ".join(f"{n} {judgement.value}" for judgement, n in sorted(counts.items())),
-        style="bold",
-    )
-    out.print(f"contact sheet: {sheet} and {sheet.with_suffix('.png').name} beside it", soft_wrap=True)
-    out.print(f"took {seconds:.0f} s")
+    out.print(f"\ncontact sheet: {sheet} ({sheet.with_suffix('.png').name} beside it)", soft_wrap=True)
+    out.print(f"all metrics: {sheet.with_name(METRICS)}; took {seconds:.0f} s", soft_wrap=True)
 
 
 def _nonzero(metrics: str) -> list[str]:
-    """The samples that moved; the histograms' single buckets would be a page."""
+    """Prometheus text of the samples that moved; zeros and the single buckets of histograms would be pages."""
     lines = [line for line in metrics.splitlines() if not line.startswith("#")]
     return [line for line in lines if "_bucket{" not in line and "_created" not in line and not line.endswith(" 0.0")]
 
