@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from guard._version import __version__
 from guard.embedders.base import Embedder
-from guard.errors import ConfigError
+from guard.errors import ConfigError, GuardError
 from guard.indexes.faissfile import FlatLayout
 from guard.indexes.layout import KEEP, IndexFolder
 from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, Manifest, vector_kind
@@ -81,7 +83,8 @@ def build_index(
     A killed build is resumed by the same call; a build that is complete, of a source that has not
     changed, is left as it is. restart=True drops what is there. Pictures that cannot be read are listed, not raised.
     Raises ConfigError if an unfinished build with other settings is in the way, IndexLockedError if
-    another process writes the index, CheckError if the embedder fails on all of a group.
+    another process writes the index, CheckError if the embedder fails on all of a group, GuardError
+    if the disk is full.
     """
     job = _Job(
         _source(source, embedder), out, embedder, collections, thumbnails, batch, workers, limits, keep, on_progress
@@ -172,10 +175,11 @@ class _Job:
         try:
             self._fill(staging, survey)
             done = staging.position - start
-            manifest = self._manifest(staging, survey, before)
+            with _writing(building):
+                manifest = self._manifest(staging, survey, before)
+                staging.seal(manifest)
         finally:
             staging.close()
-        staging.seal(manifest)
         self.folder.publish(building)
         self.folder.prune(self.keep)
         return self._report(manifest, before, survey, began, resumed_at=start, done=done)
@@ -195,14 +199,15 @@ class _Job:
             self._commit(staging, step)
 
     def _commit(self, staging: Staging, step: Rows) -> None:
-        staging.append(
-            self.layout.encode(step.vectors(self.layout.dim)),
-            step.records(staging.rows, self.collections),
-            [row.thumbnail for row in step.rows],
-            step.skipped,
-            step.notes,
-            position=staging.position + step.items,
-        )
+        with _writing(staging.folder):
+            staging.append(
+                self.layout.encode(step.vectors(self.layout.dim)),
+                step.records(staging.rows, self.collections),
+                [row.thumbnail for row in step.rows],
+                step.skipped,
+                step.notes,
+                position=staging.position + step.items,
+            )
 
     def _finished_before(self, building: Path, settings: Mapping[str, Any]) -> Manifest | None:
         """The manifest of this very build if it is complete; published now if a kill came before that."""
@@ -267,6 +272,17 @@ class _Job:
             resumed_at=resumed_at,
             unchanged=unchanged,
         )
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """A full disk is no fault of the picture or of the settings; what is there can be resumed."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as exc:
+        raise GuardError(
+            f"{folder} cannot be written ({exc}); make room, then run the same command again to go on"
+        ) from exc
 
 
 def _more(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:

@@ -71,8 +71,11 @@ class IndexFolder:
                 raise ConfigError(f"{self.path} holds other files ({sorted(foreign)[0]}, ...); name a new folder")
         elif self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"{self.path} is a file; an index is a folder: name a new one")
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.path / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as exc:
+            raise ConfigError(f"{self.path} cannot be written ({exc.strerror}); name another folder") from exc
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -36,12 +36,14 @@ class TorchIndex:
 
         dtype: "float32", or "float16" / "bfloat16" for half the memory and cosines that are off by up to 1e-3 / 4e-3.
         block_values: similarities held at once; bounds the memory of a search.
-        Raises ConfigError if torch does not have the device.
+        Raises ConfigError for another dtype, or a device that torch does not have.
         """
         try:
             import torch
         except ImportError as exc:
             raise MissingExtraError("TorchIndex", extra="torch") from exc
+        if dtype not in ("float32", "float16", "bfloat16"):
+            raise ConfigError(f"unknown dtype {dtype!r}; known: float32, float16, bfloat16")
         rows = xb if isinstance(xb, torch.Tensor) else torch.tensor(np.asarray(xb, np.float32))
         try:
             self._xb = rows.to(device=device, dtype=getattr(torch, dtype)).contiguous()

@@ -138,6 +138,33 @@ def test_a_publication_cut_off_at_any_step_leaves_the_old_version_serving(tmp_pa
         assert not any(finding.problem for finding in verify_index(copy))
 
 
+LIMITED = """
+import resource, sys
+from guard.embedders.registry import load_embedder
+from guard.errors import GuardError
+from guard.indexes.builder import build_index
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))  # as a disk that is full: the files cannot grow further
+try:
+    build_index(sys.argv[1], sys.argv[2], load_embedder("pdq"), batch=16, thumbnails=64)
+except GuardError as exc:
+    sys.exit(str(exc))
+"""
+
+
+def test_a_full_disk_is_told_and_the_build_goes_on_later(tmp_path: Path) -> None:
+    source, pdq = photo_folder(tmp_path / "photos", 120), load_embedder("pdq")
+    command = [sys.executable, "-c", LIMITED, str(source), str(tmp_path / "x.index")]
+    full = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert full.returncode == 1
+    assert "cannot be written" in full.stderr
+    assert "run the same command again" in full.stderr
+    report = build_index(source, tmp_path / "x.index", pdq, batch=16, thumbnails=64)
+    assert 0 < report.resumed_at < 120
+    build_index(source, tmp_path / "whole.index", pdq, thumbnails=64)
+    with open_index(tmp_path / "whole.index") as whole, open_index(tmp_path / "x.index") as resumed:
+        same_index(whole, resumed)
+
+
 def test_what_another_crash_left_is_not_served_and_goes_away(tmp_path: Path) -> None:
     pdq, source, out = load_embedder("pdq"), photo_folder(tmp_path / "photos", 4), tmp_path / "x.index"
     build_index(source, out, pdq)

@@ -63,6 +63,8 @@ def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:
         pass
     with pytest.raises(ConfigError, match="is a file"), IndexFolder(tmp_path / "thesis.tex").writer():
         pass
+    with pytest.raises(ConfigError, match="cannot be written"), IndexFolder(tmp_path / "thesis.tex" / "x").writer():
+        pass
 
 
 def test_no_index(tmp_path: Path) -> None:
