@@ -7,7 +7,6 @@ each stage itself lives in a file of its own.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,11 +20,13 @@ import numpy as np
 from guard import actions
 from guard.config import GuardConfig, load_config, override
 from guard.embedders.base import Embedder, embed_query
-from guard.errors import CheckError, DeadlineError, GuardError, InputError
-from guard.metrics import GuardMetrics, failure_reason, stage_of
-from guard.pixels import ImageBatch, to_batch
+from guard.errors import GuardError, InputError
+from guard.metrics import GuardMetrics
+from guard.pixels import ImageBatch, RGBArray, to_batch
 from guard.policy import Policy, decide
+from guard.stages import Clock, bounded, failed, translated
 from guard.types import Decision, Match, Mode, Report, Status, Verdict
+from guard.videos import fold, sample_frames
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Guard"]
 
 _disabled: ContextVar[frozenset[int]] = ContextVar("memguard_disabled", default=frozenset())
-_SEVERITY = {None: 0, Decision.ALLOW: 1, Decision.FLAG: 2, Decision.BLOCK: 3}
 
 
 class Guard:
@@ -89,7 +89,7 @@ class Guard:
         if policy is not None:
             settings["policy"] = policy
         checked = load_config(config, environ=os.environ, **settings)
-        index = open_index(path, backend=checked.index_backend, device=checked.index_device)
+        index = open_index(Path(path), backend=checked.index_backend, device=checked.index_device)
         if embedder is None:
             options = {"device": checked.device} if checked.device else {}
             embedder = load_embedder(checked.embedder or index.manifest.embedder.name, **options)
@@ -139,21 +139,14 @@ class Guard:
         config = override(self.config, options)
         if self.disabled:
             return self.skip(len(videos), "disabled", pipeline=pipeline, options=options)
-        sampled = [(v, f) for v, clip in enumerate(videos) for f in _sample(len(clip), config.frame_stride)]
+        sampled = [(v, f) for v, clip in enumerate(videos) for f in sample_frames(len(clip), config.frame_stride)]
         frames = [videos[v][f] for v, f in sampled]
         with self.metrics.check(pipeline, len(videos)):
             verdicts, seconds = self._within_deadline(config, len(frames), frames, inputs)
-        worst: list[Verdict] = []
-        for v in range(len(videos)):
-            of_clip = [
-                replace(verdict, frame=f) for (owner, f), verdict in zip(sampled, verdicts, strict=True) if owner == v
-            ]
-            worst.append(
-                max(of_clip, key=_gravity)
-                if of_clip
-                else Verdict(Status.SUCCESS, Decision.ALLOW, reasons=("no frames",))
-            )
-        return self._finish(worst, seconds, config, pipeline)
+        of_clip: list[list[tuple[int, Verdict]]] = [[] for _ in videos]
+        for (clip, frame), verdict in zip(sampled, verdicts, strict=True):
+            of_clip[clip].append((frame, verdict))
+        return self._finish([fold(clip) for clip in of_clip], seconds, config, pipeline)
 
     def skip(
         self, count: int, reason: str, *, pipeline: str = "default", options: Mapping[str, Any] | None = None
@@ -168,8 +161,8 @@ class Guard:
     ) -> Report:
         """Report and count images whose check broke in the host, before `check` could see them: status ERROR."""
         config = override(self.config, options)
-        known = error if isinstance(error, GuardError) else _translated(error, "host")
-        return self._finish([_failed(known, "host")] * count, {}, config, pipeline)
+        known = error if isinstance(error, GuardError) else translated(error, "host")
+        return self._finish([failed(known, "host")] * count, {}, config, pipeline)
 
     def apply(self, images: Any, report: Report, *, options: Mapping[str, Any] | None = None) -> Any:
         """Do to images what their verdicts say; the same object comes back if nothing is withheld.
@@ -207,25 +200,25 @@ class Guard:
         self, config: GuardConfig, count: int, images: Any, inputs: Any
     ) -> tuple[list[Verdict], dict[str, float]]:
         """Run the stages; out of time or broken, every image gets an ERROR verdict."""
-        clock = _Clock()
+        clock = Clock()
         run: Callable[[], list[Verdict]] = lambda: self._verdicts(clock, config, images, inputs)  # noqa: E731
         try:
-            verdicts = run() if config.deadline_s is None else _bounded(run, config.deadline_s, clock)
+            verdicts = run() if config.deadline_s is None else bounded(run, config.deadline_s, clock)
         except GuardError as exc:
-            verdicts = [_failed(exc, clock.stage)] * count
+            verdicts = [failed(exc, clock.stage)] * count
         return verdicts, dict(clock.seconds)
 
-    def _verdicts(self, clock: _Clock, config: GuardConfig, images: Any, inputs: Any) -> list[Verdict]:
+    def _verdicts(self, clock: Clock, config: GuardConfig, images: Any, inputs: Any) -> list[Verdict]:
         with clock("pixels"):
             batch, broken = _convert(images)
             own = to_batch(inputs) if inputs is not None and config.own_input != "ignore" else None
         good = self._check_batch(clock, config, batch, own)
         for position in sorted(broken):
-            good.insert(position, _failed(broken[position], "pixels"))
+            good.insert(position, failed(broken[position], "pixels"))
         return good
 
     def _check_batch(
-        self, clock: _Clock, config: GuardConfig, batch: ImageBatch, own: ImageBatch | None
+        self, clock: Clock, config: GuardConfig, batch: ImageBatch, own: ImageBatch | None
     ) -> list[Verdict]:
         n = len(batch)
         if n == 0:
@@ -264,13 +257,13 @@ class Guard:
                 for row in range(n)
             ]
 
-    def _alone(self, clock: _Clock, config: GuardConfig, one: ImageBatch, own: ImageBatch | None) -> Verdict:
+    def _alone(self, clock: Clock, config: GuardConfig, one: ImageBatch, own: ImageBatch | None) -> Verdict:
         try:
             return self._check_batch(clock, config, one, own)[0]
         except GuardError as exc:
-            return _failed(exc, clock.stage)
+            return failed(exc, clock.stage)
         except Exception as exc:
-            return _failed(_translated(exc, clock.stage), clock.stage)
+            return failed(translated(exc, clock.stage), clock.stage)
 
     def _finish(
         self, verdicts: Sequence[Verdict], seconds: Mapping[str, float], config: GuardConfig, pipeline: str
@@ -289,58 +282,6 @@ class Guard:
         return report
 
 
-class _Clock:
-    """Seconds of each stage, and which stage runs now; foreign errors leave a stage as CheckError."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.stage = "pixels"
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        self.stage = stage
-        started = time.perf_counter()
-        try:
-            yield
-        except GuardError:
-            raise
-        except Exception as exc:
-            raise _translated(exc, stage) from exc
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
-
-
-def _translated(exc: Exception, stage: str) -> CheckError:
-    error = CheckError(f"{stage} failed: {type(exc).__name__}: {exc}", stage=stage, reason=failure_reason(exc))
-    error.__cause__ = exc
-    return error
-
-
-def _failed(error: GuardError, stage: str) -> Verdict:
-    return Verdict(Status.ERROR, reasons=(str(error),), stage=stage_of(error, stage), reason=failure_reason(error))
-
-
-def _bounded(run: Callable[[], list[Verdict]], deadline_s: float, clock: _Clock) -> list[Verdict]:
-    """Run on a daemon thread and wait at most deadline_s: a stage that hangs cannot hang the caller."""
-    result: list[list[Verdict]] = []
-    error: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            result.append(run())
-        except BaseException as exc:  # handed to the caller's thread below
-            error.append(exc)
-
-    thread = threading.Thread(target=work, name="memguard-check", daemon=True)
-    thread.start()
-    thread.join(deadline_s)
-    if error:
-        raise error[0]
-    if not result:
-        raise DeadlineError(stage=clock.stage, deadline_s=deadline_s)
-    return result[0]
-
-
 def _count(images: Any) -> int:
     """How many images a form holds, before anything is converted."""
     if isinstance(images, Sequence) and not isinstance(images, str | bytes):
@@ -355,7 +296,8 @@ def _convert(images: Any) -> tuple[ImageBatch, dict[int, InputError]]:
     except InputError:
         if _count(images) < 2:
             raise
-    arrays, broken = [], {}
+    arrays: list[RGBArray] = []
+    broken: dict[int, InputError] = {}
     for i, image in enumerate(images):
         try:
             arrays.extend(to_batch([image]).as_arrays())
@@ -396,16 +338,3 @@ def _nearest_input(flat: Any, own: Any, n: int) -> Any:
     if not isinstance(own, np.ndarray):
         own = own.detach().float().cpu().numpy()
     return (flat @ own.T).reshape(n, -1).max(axis=1)
-
-
-def _sample(frames: int, stride: int) -> list[int]:
-    """Every stride-th frame and the last one."""
-    chosen = list(range(0, frames, stride))
-    return chosen if not chosen or chosen[-1] == frames - 1 else [*chosen, frames - 1]
-
-
-def _gravity(verdict: Verdict) -> tuple[int, int, float]:
-    """A block outweighs a failed check, which outweighs a flag; then the nearest counts."""
-    failed = verdict.status is Status.ERROR
-    similarity = verdict.nearest.similarity if verdict.nearest else -1.0
-    return (_SEVERITY[verdict.decision] if not failed else 2, int(failed), similarity)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 
 from guard._version import __version__
-from guard.errors import CheckError, ConfigError, GuardError, IndexLoadError, InputError
+from guard.errors import CheckError, ConfigError, IndexLoadError, InputError
 from guard.types import Decision, Mode, Report, Status
 
 if TYPE_CHECKING:
@@ -186,8 +186,3 @@ class GuardMetrics:
         together = CollectorRegistry()
         multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return together
-
-
-def stage_of(error: GuardError, default: str) -> str:
-    """The stage that an error belongs to: its own, if it knows it."""
-    return error.stage if isinstance(error, CheckError) else default

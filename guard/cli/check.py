@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -62,7 +62,7 @@ def _check(
     from guard.guard import Guard
 
     thresholds = {k: v for k, v in (("flag", flag), ("block", block)) if v is not None}
-    settings = {"policy": thresholds} if thresholds else {}
+    settings: dict[str, Any] = {"policy": thresholds} if thresholds else {}
     guard = Guard.open(index, config=config, mode="flag", on_error="open", deadline_s=None, **settings)
     code = Exit.FINE
     results: list[dict[str, object]] = []

@@ -46,8 +46,8 @@ def verify(index: IndexArgument, as_json: JsonOption = False) -> None:
 
 
 def merge(
-    first: Annotated[Path, typer.Argument(metavar="A.index")],
-    second: Annotated[Path, typer.Argument(metavar="B.index")],
+    first: Annotated[Path, typer.Argument(metavar="A.index", help="Its references come first.")],
+    second: Annotated[Path, typer.Argument(metavar="B.index", help="Its references come after those.")],
     out_folder: Annotated[Path, typer.Option("--out", metavar="C.index", help="Folder of the new index.")],
     keep: KeepOption = 2,
     as_json: JsonOption = False,

@@ -11,7 +11,8 @@ import torch
 
 from guard import Action, ConfigError, Decision, Guard, GuardConfig, GuardMetrics, Mode, Policy, Status
 from guard.config import load_config
-from guard.guard import _merge_views, _sample
+from guard.guard import _merge_views
+from guard.videos import sample_frames
 from tests.support.toys import MemoryIndex, ToyEmbedder, picture
 
 TRAINING = {f"train/{i}.png": picture(i) for i in range(20)}
@@ -148,13 +149,15 @@ def test_a_video_gets_one_verdict_and_the_frame() -> None:
     assert sample(guard, "images_total", pipeline="v", decision="block", mode="enforce") == 1
     assert guard.check_videos([clip], options={"frame_stride": 3})[0].decision is Decision.ALLOW  # 0 3 6 9
     assert guard.check_videos([])[:] == ()
+    empty = guard.check_videos([[]])[0]
+    assert (empty.status, empty.decision, empty.reason) == (Status.SKIPPED, None, "form")
 
 
 def test_frames_sampled_include_the_last() -> None:
-    assert _sample(10, 4) == [0, 4, 8, 9]
-    assert _sample(9, 4) == [0, 4, 8]
-    assert _sample(1, 4) == [0]
-    assert _sample(0, 4) == []
+    assert sample_frames(10, 4) == [0, 4, 8, 9]
+    assert sample_frames(9, 4) == [0, 4, 8]
+    assert sample_frames(1, 4) == [0]
+    assert sample_frames(0, 4) == []
 
 
 def test_disable_holds_for_this_thread_alone() -> None:

@@ -1,0 +1,77 @@
+"""What every stage of a check shares: its clock, the deadline, and how a foreign error becomes one of ours.
+
+Knows no pixels, embedder or index.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from guard.errors import CheckError, DeadlineError, GuardError
+from guard.metrics import failure_reason
+from guard.types import Status, Verdict
+
+__all__ = ["Clock", "bounded", "failed", "translated"]
+
+T = TypeVar("T")
+
+
+class Clock:
+    """Seconds of each stage, and which stage runs now; foreign errors leave a stage as CheckError."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.stage = "pixels"
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        self.stage = stage
+        started = time.perf_counter()
+        try:
+            yield
+        except GuardError:
+            raise
+        except Exception as exc:
+            raise translated(exc, stage) from exc
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+def translated(exc: Exception, stage: str) -> CheckError:
+    error = CheckError(f"{stage} failed: {type(exc).__name__}: {exc}", stage=stage, reason=failure_reason(exc))
+    error.__cause__ = exc
+    return error
+
+
+def failed(error: GuardError, stage: str) -> Verdict:
+    return Verdict(
+        Status.ERROR,
+        reasons=(str(error),),
+        stage=error.stage if isinstance(error, CheckError) else stage,
+        reason=failure_reason(error),
+    )
+
+
+def bounded(run: Callable[[], T], deadline_s: float, clock: Clock) -> T:
+    """Run on a daemon thread and wait at most deadline_s: a stage that hangs cannot hang the caller."""
+    result: list[T] = []
+    error: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(run())
+        except BaseException as exc:  # handed to the caller's thread below
+            error.append(exc)
+
+    thread = threading.Thread(target=work, name="memguard-check", daemon=True)
+    thread.start()
+    thread.join(deadline_s)
+    if error:
+        raise error[0]
+    if not result:
+        raise DeadlineError(stage=clock.stage, deadline_s=deadline_s)
+    return result[0]
