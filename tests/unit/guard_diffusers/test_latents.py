@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -53,8 +52,8 @@ def test_a_half_precision_vae_of_sdxl_is_upcast_and_put_back() -> None:
 
 
 @pytest.fixture
-def base_and_refiner() -> Iterator[tuple[Any, Any]]:
-    yield tiny.sdxl(), tiny.refiner()
+def base_and_refiner() -> tuple[Any, Any]:
+    return tiny.sdxl(), tiny.refiner()
 
 
 def test_finished_latents_of_the_base_are_checked_before_the_refiner_gets_them(base_and_refiner: Any) -> None:
