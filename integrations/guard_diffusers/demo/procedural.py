@@ -19,6 +19,7 @@ from guard_diffusers.demo.pictures import SIZE
 __all__ = ["COLOURS", "FAMILIES", "Drawing", "card", "draw"]
 
 Plane = npt.NDArray[np.float64]  # (2 SIZE, 2 SIZE)
+Canvas = npt.NDArray[np.float64]  # (2 SIZE, 2 SIZE, 3) RGB in [0, 255]; palettes are (3, 3)
 Picture = npt.NDArray[np.uint8]  # (SIZE, SIZE, 3) RGB
 
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -66,16 +67,17 @@ def card(variant: int) -> Drawing:
     return Drawing(_reduce(canvas), f"playing card with {emblem} emblem")
 
 
-def _reduce(canvas: npt.NDArray[np.float64]) -> Picture:
+def _reduce(canvas: Canvas) -> Picture:
     small = canvas.reshape(SIZE, 2, SIZE, 2, 3).mean(axis=(1, 3))
-    return np.clip(np.round(small), 0, 255).astype(np.uint8)
+    picture: Picture = np.clip(np.round(small), 0, 255).astype(np.uint8)
+    return picture
 
 
-def _fill(colour: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def _fill(colour: npt.ArrayLike) -> Canvas:
     return np.broadcast_to(np.asarray(colour, np.float64), (2 * SIZE, 2 * SIZE, 3)).copy()
 
 
-def _paint(canvas: npt.NDArray[np.float64], distance: Plane, colour: npt.ArrayLike) -> None:
+def _paint(canvas: Canvas, distance: Plane, colour: npt.ArrayLike) -> None:
     """Paint where the signed distance is below 0, with an edge one pixel wide."""
     cover = np.clip(0.5 - distance * SIZE, 0, 1)[..., None]
     canvas += cover * (np.asarray(colour, np.float64) - canvas)
@@ -90,12 +92,13 @@ def _turned(angle: float) -> tuple[Plane, Plane]:
     return c * _X + s * _Y, c * _Y - s * _X
 
 
-def _blend(weight: Plane, palette: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _blend(weight: Plane, palette: Canvas) -> Canvas:
     """Colour a plane with values in [0, 1] along the palette."""
     at = np.clip(weight, 0, 1) * (len(palette) - 1)
     low = np.minimum(at.astype(np.int64), len(palette) - 2)
     part = (at - low)[..., None]
-    return palette[low] * (1 - part) + palette[low + 1] * part
+    blended: Canvas = palette[low] * (1 - part) + palette[low + 1] * part
+    return blended
 
 
 def _noise(rng: np.random.Generator, slope: float) -> Plane:
@@ -106,20 +109,21 @@ def _noise(rng: np.random.Generator, slope: float) -> Plane:
     spectrum = rng.standard_normal((n, n // 2 + 1)) + 1j * rng.standard_normal((n, n // 2 + 1))
     plane = np.fft.irfft2(spectrum * frequency**-slope, s=(n, n))
     low, high = np.quantile(plane, [0.02, 0.98])
-    return (plane - low) / (high - low)
+    scaled: Plane = (plane - low) / (high - low)
+    return scaled
 
 
-Family = Callable[[np.random.Generator, npt.NDArray[np.float64]], tuple[npt.NDArray[np.float64], str]]
+Family = Callable[[np.random.Generator, Canvas], tuple[Canvas, str]]
 
 
-def _stripes(rng, palette):
+def _stripes(rng: np.random.Generator, palette: Canvas) -> tuple[Canvas, str]:
     u, v = _turned(rng.uniform(0, np.pi))
     count, bend = rng.uniform(2, 7), rng.uniform(0, 0.5)
     phase = (u + bend * np.sin(np.pi * v * rng.uniform(0.5, 1.5))) * count + rng.uniform(0, 3)
     return palette[np.floor(phase).astype(np.int64) % 3], "bent" if bend > 0.15 else "straight"
 
 
-def _checks(rng, palette):
+def _checks(rng: np.random.Generator, palette: Canvas) -> tuple[Canvas, str]:
     u, v = _turned(rng.uniform(0, np.pi / 2))
     n, m = rng.uniform(1.5, 5, 2)
     odd = (np.floor(u * n + 9) + np.floor(v * m + 9)).astype(np.int64) % 2
@@ -130,7 +134,7 @@ def _checks(rng, palette):
     return canvas, "wide" if n + m < 6.5 else "narrow"
 
 
-def _leaves(rng, palette):
+def _leaves(rng: np.random.Generator, palette: Canvas) -> tuple[Canvas, str]:
     canvas = _fill(palette[0])
     count = int(rng.integers(12, 60))
     for radius in 0.1 + 0.45 * rng.random(count) ** 2:
@@ -140,14 +144,14 @@ def _leaves(rng, palette):
     return canvas, "dense" if count > 36 else "sparse"
 
 
-def _rings(rng, palette):
+def _rings(rng: np.random.Generator, palette: Canvas) -> tuple[Canvas, str]:
     x, y = rng.uniform(-0.6, 0.6, 2)
     radius = np.hypot(_X - x, (_Y - y) * rng.uniform(0.6, 1.6))
     count = rng.uniform(2, 7)
     return palette[np.floor(radius * count).astype(np.int64) % 3], "broad" if count < 4.5 else "thin"
 
 
-def _cells(rng, palette):
+def _cells(rng: np.random.Generator, palette: Canvas) -> tuple[Canvas, str]:
     count = int(rng.integers(6, 30))
     points = rng.uniform(-1, 1, (count, 2))
     distance = np.stack([np.hypot(_X - x, _Y - y) for x, y in points])
@@ -158,12 +162,12 @@ def _cells(rng, palette):
     return canvas, "many" if count > 16 else "few"
 
 
-def _clouds(rng, palette):
+def _clouds(rng: np.random.Generator, palette: Canvas) -> tuple[Canvas, str]:
     slope = rng.uniform(1.3, 2.4)
     return _blend(_noise(rng, slope), palette), "soft" if slope > 1.8 else "rough"
 
 
-def _hills(rng, palette):
+def _hills(rng: np.random.Generator, palette: Canvas) -> tuple[Canvas, str]:
     canvas = _blend((_Y + 1) / 2, palette[:2])
     x, y = rng.uniform(-0.8, 0.8), rng.uniform(-0.9, -0.1)
     _paint(canvas, np.hypot(_X - x, _Y - y) - rng.uniform(0.12, 0.35), palette[2])
@@ -174,7 +178,7 @@ def _hills(rng, palette):
     return canvas, "rolling" if ridges > 1 else "lone"
 
 
-def _flowers(rng, palette):
+def _flowers(rng: np.random.Generator, palette: Canvas) -> tuple[Canvas, str]:
     canvas = _fill(palette[0])
     count = int(rng.integers(1, 6))
     for _ in range(count):
@@ -186,7 +190,7 @@ def _flowers(rng, palette):
     return canvas, "several" if count > 2 else "single"
 
 
-def _panels(rng, palette):
+def _panels(rng: np.random.Generator, palette: Canvas) -> tuple[Canvas, str]:
     canvas = _fill(palette[0])
     boxes = [(-1.0, -1.0, 1.0, 1.0)]
     splits = int(rng.integers(4, 11))
@@ -206,7 +210,7 @@ def _panels(rng, palette):
     return canvas, "crowded" if splits > 7 else "large"
 
 
-def _contours(rng, palette):
+def _contours(rng: np.random.Generator, palette: Canvas) -> tuple[Canvas, str]:
     levels = rng.uniform(4, 11)
     plane = _noise(rng, 2.2) * levels
     line = np.abs(plane - np.round(plane)) < 0.14
@@ -215,7 +219,7 @@ def _contours(rng, palette):
     return canvas, "close" if levels > 7 else "spaced"
 
 
-def _waves(rng, palette):
+def _waves(rng: np.random.Generator, palette: Canvas) -> tuple[Canvas, str]:
     total = np.zeros_like(_X)
     count = int(rng.integers(2, 6))
     for _ in range(count):
@@ -224,7 +228,7 @@ def _waves(rng, palette):
     return _blend(0.5 + total / (1.6 * count), palette), "crossed" if count > 3 else "calm"
 
 
-def _rays(rng, palette):
+def _rays(rng: np.random.Generator, palette: Canvas) -> tuple[Canvas, str]:
     x, y = rng.uniform(-0.7, 0.7, 2)
     count, twist = int(rng.integers(3, 13)), rng.uniform(-3, 3)
     angle = np.arctan2(_Y - y, _X - x) / (2 * np.pi) + twist * np.hypot(_X - x, _Y - y) / 6

@@ -34,6 +34,7 @@ def build_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
 
 def token_ids(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> torch.Tensor:
     """(n, MAX_TOKENS) int64, as StableDiffusionPipeline.encode_prompt tokenizes."""
-    return tokenizer(
+    ids: torch.Tensor = tokenizer(
         list(captions), padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
     ).input_ids
+    return ids

@@ -105,7 +105,8 @@ def _train_autoencoder(stage: str, out: Path, budget: Budget, seed: int, device:
         posterior = vae.encode(x).latent_dist
         decoded = vae.decode(posterior.sample(generator=generator)).sample
         error = decoded.float() - x
-        return error.square().mean() + 0.5 * error.abs().mean() + 1e-6 * posterior.kl().mean()
+        loss: Tensor = error.square().mean() + 0.5 * error.abs().mean() + 1e-6 * posterior.kl().mean()
+        return loss
 
     record = _optimise(stage, out, vae, loss_at, budget, seed)
     if record is None:
