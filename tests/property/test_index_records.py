@@ -29,7 +29,7 @@ def build(folder: Path, rows: list[dict[str, str]]) -> Path:
     return folder / "x.index"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @example(uris=["a\0b", " x ", "\ud7ff"], order=[2, 0, 2])
 @given(uris=st.lists(texts, min_size=1, max_size=6), order=st.lists(st.integers(0, 5), max_size=8))
 def test_records_come_back(uris: list[str], order: list[int]) -> None:
@@ -45,7 +45,7 @@ def test_records_come_back(uris: list[str], order: list[int]) -> None:
             assert record.caption == f"c {uris[record.id]}".strip().replace("\0", " ")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(caption=st.lists(words, min_size=1, max_size=5), other=st.lists(words, max_size=5), data=st.data())
 def test_a_caption_is_found_by_any_of_its_words(caption: list[str], other: list[str], data: st.DataObject) -> None:
     wanted = data.draw(st.sampled_from(caption))
@@ -55,7 +55,7 @@ def test_a_caption_is_found_by_any_of_its_words(caption: list[str], other: list[
             assert 1 in {record.id for record in index.reader.search_captions(wanted)}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(n=st.integers(1, 12), data=st.data())
 def test_what_is_removed_is_gone_and_the_rest_stays(n: int, data: st.DataObject) -> None:
     gone = data.draw(st.sets(st.integers(0, n - 1), min_size=1))

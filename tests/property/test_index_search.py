@@ -28,7 +28,7 @@ def exact(xb: npt.NDArray[np.float32], xq: npt.NDArray[np.float32], k: int) -> n
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @example(size=(1, 1, 1, 8), seed=0)
 @given(size=sizes, seed=st.integers(0, 2**16))
 def test_float_rows(size: tuple[int, int, int, int], seed: int) -> None:
