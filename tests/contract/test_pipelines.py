@@ -83,5 +83,5 @@ class TestUnconditional(PipelineContract):
 
 class TestAnimateDiff(PipelineContract):
     build = staticmethod(tiny.animatediff)
-    arguments: ClassVar[dict[str, Any]] = {**PROMPT, **SIZE, "num_frames": 5}
+    arguments: ClassVar[dict[str, Any]] = {**PROMPT, **SIZE, "num_frames": 3, "num_inference_steps": 1}
     three_images: ClassVar[dict[str, Any]] = {"prompt": ["a cat"] * 3}

@@ -69,6 +69,7 @@ def test_accelerate_hooks_before_and_after_protect(run: Any, planted: Any, pipe:
         remove_hook_from_module(pipe.vae)
 
 
+@pytest.mark.slow
 def test_compiled_components(planted: Any) -> None:
     pipe = tiny.stable_diffusion()
     pipe.unet = torch.compile(pipe.unet, backend="eager")
