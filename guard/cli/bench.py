@@ -23,13 +23,6 @@ from guard.errors import ConfigError
 
 __all__ = ["bench"]
 
-QUICK = {
-    "check_path": ["--references", "10000", "--repeats", "20"],
-    "index_build": ["--quick"],
-    "wrapper_overhead": ["--quick"],
-    "import_time": ["--repeats", "3"],
-}
-
 
 def bench(
     names: Annotated[
@@ -48,14 +41,14 @@ def bench(
     memguard bench check_path --out check-path.json
     """
     with errors_to_exit(), as_file(_folder()) as folder:
-        scripts = {path.stem: path for path in sorted(folder.glob("*.py"))}
+        scripts = {path.stem: path for path in sorted(folder.glob("[a-z]*.py"))}
         unknown = sorted(set(names or ()) - set(scripts))
         if unknown:
             raise ConfigError(f"unknown benchmark {', '.join(unknown)}; known: {', '.join(scripts)}")
         results, failed = [], False
         for name in names or scripts:
             err.print(f"{name} …", style="dim")
-            result = _run(scripts[name], QUICK.get(name, []) if quick else [])
+            result = _run(scripts[name], ["--quick"] if quick else [])
             failed |= result is None
             results.append(result or {"benchmark": name, "error": "it failed; see above", "rows": []})
     now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -8,9 +8,7 @@ scan over packed bits. Ours also looks up seven flips and turns, fetches records
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pdqhash
+from _report import finish, options_parser, row
 from PIL import Image
 
 from guard import Decision, Guard
@@ -44,7 +43,7 @@ def jpeg(seed: int = 0, side: int = 512) -> bytes:
     return buffer.getvalue()
 
 
-def run(references: int, repeats: int) -> dict[str, Any]:
+def run(references: int, repeats: int) -> list[dict[str, Any]]:
     data = jpeg()
     embedder = load_embedder("pdq")
     rng = np.random.default_rng(1)
@@ -69,14 +68,13 @@ def run(references: int, repeats: int) -> dict[str, Any]:
                 ours.append(ended - started)
                 peer.append(other)
                 stages.append({"decode": decoded - started, **report.seconds})
-    row = {stage: 1000 * median(s[stage] for s in stages) for stage in stages[0]}
-    total, plain = 1000 * median(ours), 1000 * median(peer)
     ratio = median(a / b for a, b in zip(ours, peer, strict=True))
-    rows_out = [{"what": f"check path: {stage}", "value": ms, "unit": "ms"} for stage, ms in row.items()]
-    rows_out.append({"what": "check path: total", "value": total, "unit": "ms"})
-    rows_out.append({"what": "peer: decode + pdqhash + bitwise_count scan", "value": plain, "unit": "ms"})
-    rows_out.append({"what": "check path / peer", "value": ratio, "unit": "x", "bar": f"<= {BAR}", "met": ratio <= BAR})
-    return {"benchmark": "check_path", "references": references, "repeats": repeats, "rows": rows_out}
+    return [
+        *(row(f"check path: {stage}", 1000 * median(s[stage] for s in stages), "ms") for stage in stages[0]),
+        row("check path: total", 1000 * median(ours), "ms"),
+        row("peer: decode + pdqhash + bitwise_count scan", 1000 * median(peer), "ms"),
+        row("check path / peer", ratio, "x", at_most=BAR),
+    ]
 
 
 def _batch(data: bytes) -> Any:
@@ -99,16 +97,14 @@ def _timed(call: Callable[[], Any]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options_parser(__doc__)
     parser.add_argument("--references", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=50)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    result = run(options.references, options.repeats)
-    for row in result["rows"]:
-        print(f"{row['what']:<48} {row['value']:9.3f} {row['unit']:<3} {row.get('bar', '')}")
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if options.quick:
+        options.references, options.repeats = 10_000, 20
+    rows = run(options.references, options.repeats)
+    finish("check_path", rows, options.json, references=options.references, repeats=options.repeats)
 
 
 if __name__ == "__main__":

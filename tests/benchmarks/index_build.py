@@ -9,7 +9,6 @@ Memory is measured in a child process for each number of files (hard links to a 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pdqhash
+from _report import finish, options_parser, row
 from PIL import Image
 
 from guard.embedders.registry import load_embedder
@@ -57,7 +57,7 @@ def built(folder: Path, out: Path, thumbnails: int) -> float:
     return perf_counter() - began
 
 
-def rates(files: int, side: int, repeats: int) -> dict[str, Any]:
+def rates(files: int, side: int, repeats: int) -> list[dict[str, Any]]:
     seconds: dict[str, list[float]] = {"plain": [], "build": [], "build_thumbnails": []}
     with tempfile.TemporaryDirectory() as temporary:
         folder, out = Path(temporary) / "pictures", Path(temporary) / "bench.index"
@@ -66,18 +66,16 @@ def rates(files: int, side: int, repeats: int) -> dict[str, Any]:
             seconds["plain"].append(plain_loop(folder))
             seconds["build"].append(built(folder, out, 0))
             seconds["build_thumbnails"].append(built(folder, out, 256))
-    per_second = {name: round(files / median(taken), 1) for name, taken in seconds.items()}
-    ratio = median(p / b for p, b in zip(seconds["plain"], seconds["build"], strict=True))
-    with_thumbnails = median(p / b for p, b in zip(seconds["plain"], seconds["build_thumbnails"], strict=True))
-    return {
-        "files": files,
-        "side": side,
-        "cores": os.cpu_count(),
-        "images_per_second": per_second,
-        "ratio": round(ratio, 2),
-        "ratio_with_thumbnails": round(with_thumbnails, 2),
-        "bar": BAR,
-    }
+
+    def over(name: str) -> float:
+        return median(p / b for p, b in zip(seconds["plain"], seconds[name], strict=True))
+
+    return [
+        row("plain loop, one core: PIL decode + pdqhash", files / median(seconds["plain"]), "images/s"),
+        row("index build, no thumbnails", files / median(seconds["build"]), "images/s"),
+        row("index build / plain loop, no thumbnails", over("build"), "x", at_least=BAR),
+        row("index build / plain loop, thumbnails of 256 px", over("build_thumbnails"), "x"),
+    ]
 
 
 def peak_mib(files: int) -> float:
@@ -100,28 +98,26 @@ def child(folder: str, out: str) -> None:
     sys.stdout.write(str(int(peak.split()[1]) / 1024))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    parser = options_parser(__doc__)
     parser.add_argument("--files", type=int, default=600)
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--memory", type=int, nargs="*", default=[1000, 4000], help="numbers of files")
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(*options.child)
-        return 0
-    found: dict[str, Any] = rates(options.files, options.side, options.repeats) if options.files else {}
-    found["peak_mib"] = {str(n): round(peak_mib(n), 1) for n in options.memory}
-    print(json.dumps(found, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    peaks = list(found["peak_mib"].values())
-    slow = found.get("ratio", BAR) < BAR
-    grows = bool(peaks) and max(peaks) > min(peaks) + GROWTH_MIB
-    return int(slow or grows)
+        return
+    if options.quick:
+        options.files, options.repeats, options.memory = 200, 2, [200, 1000]
+    rows = rates(options.files, options.side, options.repeats) if options.files else []
+    peaks = {n: peak_mib(n) for n in options.memory}
+    rows += [row(f"peak memory of a build of {n} files", peak, "MiB") for n, peak in peaks.items()]
+    if peaks:
+        rows.append(row("growth of peak memory", max(peaks.values()) - min(peaks.values()), "MiB", at_most=GROWTH_MIB))
+    finish("index_build", rows, options.json, files=options.files, side=options.side, cores=os.cpu_count())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -35,8 +35,8 @@ class Item:
 
 def rms(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """RMS distance of pictures (..., h, w, 3) with values taken to [0, 1] (Carlini et al. 2023, section 4.1)."""
-    difference = (a.astype(np.float64) - b.astype(np.float64)) / 255
-    return np.asarray(np.sqrt(np.mean(difference**2, axis=(-3, -2, -1))))
+    difference = a.astype(np.float32) - b.astype(np.float32)
+    return np.asarray(np.sqrt(np.square(difference, out=difference).mean(axis=(-3, -2, -1), dtype=np.float64)) / 255)
 
 
 def training_set(progress: Callable[[int, int], None] | None = None) -> tuple[Item, ...]:

@@ -32,6 +32,8 @@ ADAPTIVE = 0.5  # of the mean distance to the nearest others, exclusive
 NEIGHBOURS = 50
 COUNTS_AS_MEMORISED = 0.2  # of the generations, inclusive
 
+_bounds: dict[str, float] = {}  # by name; each takes a look at the whole set
+
 
 def planted_items() -> list[Item]:
     return [item for item in training_set() if item.name.startswith("planted/")]
@@ -39,8 +41,11 @@ def planted_items() -> list[Item]:
 
 def copy_bound(item: Item) -> float:
     """The RMS distance below which a generation copies this picture: the smaller of both criteria."""
-    others = np.stack([other.picture for other in training_set() if other is not item])
-    return min(MAX_RMS, ADAPTIVE * float(np.sort(rms(others, item.picture))[:NEIGHBOURS].mean()))
+    if item.name not in _bounds:
+        others = np.stack([other.picture for other in training_set() if other is not item])
+        nearest = np.sort(rms(others, item.picture))[:NEIGHBOURS]
+        _bounds[item.name] = min(MAX_RMS, ADAPTIVE * float(nearest.mean()))
+    return _bounds[item.name]
 
 
 def is_copy(generated: npt.NDArray[np.uint8], item: Item, bound: float) -> npt.NDArray[np.bool_]:
