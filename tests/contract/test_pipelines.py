@@ -73,6 +73,14 @@ class TestPixArt(PipelineContract):
     takes_callback = False  # only the older `callback`; see tests/unit/guard_diffusers/test_callbacks.py
 
 
+class TestDeepFloydIF(PipelineContract):
+    build = staticmethod(tiny.deepfloyd_if)
+    arguments: ClassVar[dict[str, Any]] = {**PROMPT, "clean_caption": False}
+    forms = ("pil", "np")  # "pt" is in [-1, 1] here; see tests/unit/guard_diffusers/test_tensors.py
+    latents = "none"
+    takes_callback = False
+
+
 class TestUnconditional(PipelineContract):
     build = staticmethod(tiny.unconditional)
     forms = ("pil", "np")

@@ -9,11 +9,13 @@ from diffusers import (
     AnimateDiffPipeline,
     DDIMPipeline,
     DDIMScheduler,
+    DDPMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    IFPipeline,
     MotionAdapter,
     PixArtAlphaPipeline,
     PixArtTransformer2DModel,
@@ -33,6 +35,7 @@ from tests.pipelines import parts
 __all__ = [
     "animatediff",
     "controlnet",
+    "deepfloyd_if",
     "flux",
     "img2img",
     "inpaint",
@@ -191,6 +194,23 @@ def pixart() -> Any:
             vae=parts.vae(),
             transformer=transformer.eval(),
             scheduler=DPMSolverMultistepScheduler(),
+        )
+    )
+
+
+def deepfloyd_if() -> Any:
+    """Works on pixels; the UNet also predicts a variance."""
+    tokenizer = parts.t5_tokenizer()
+    return quiet(
+        IFPipeline(
+            tokenizer=tokenizer,
+            text_encoder=parts.t5(tokenizer),
+            unet=parts.unet(in_channels=3, out_channels=6, sample_size=64, act_fn="gelu"),
+            scheduler=DDPMScheduler(thresholding=True, variance_type="learned_range"),
+            safety_checker=None,
+            feature_extractor=None,
+            watermarker=None,
+            requires_safety_checker=False,
         )
     )
 

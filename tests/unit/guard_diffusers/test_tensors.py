@@ -14,7 +14,7 @@ from guard_diffusers.arguments import CallArguments
 from guard_diffusers.tensors import package_of, takes_tensor
 from guard_diffusers.wrap import protect
 from tests.pipelines import tiny
-from tests.pipelines.planted import decisions, guarded
+from tests.pipelines.planted import Planted, decisions, guarded
 
 
 def taken(pipe: Any, choice: str = "tensor", **arguments: Any) -> bool:
@@ -76,3 +76,17 @@ def test_the_embedder_sees_the_tensor(pipe: Any, run: Any, planted: Any, route: 
     assert set(embedder.seen) == {seen}
     assert decisions(out) == [Decision.ALLOW, Decision.BLOCK]
     assert not isinstance(out.images[0], torch.Tensor)
+
+
+def test_tensors_in_another_range_are_checked_and_released_as_they_are() -> None:
+    """DeepFloyd IF returns "pt" in [-1, 1], for its second stage."""
+    pipe = tiny.deepfloyd_if()
+    arguments = {"prompt": "a cat", "num_inference_steps": 2, "clean_caption": False}
+    planted = Planted(pipe(**arguments, generator=tiny.seeded(0)).images)
+    before = pipe(**arguments, generator=tiny.seeded(1), output_type="pt").images
+    assert before.min() < -0.1
+    with guarded(pipe, planted.guard()):
+        assert decisions(pipe(**arguments, generator=tiny.seeded(0), output_type="pt")) == [Decision.BLOCK]
+        out = pipe(**arguments, generator=tiny.seeded(1), output_type="pt")
+    assert decisions(out) == [Decision.ALLOW]
+    assert torch.equal(out.images, before)
