@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
@@ -58,6 +59,8 @@ def _run(parsed: argparse.Namespace) -> None:
         import torch
     except ImportError as exc:
         raise MissingExtraError("training", extra="train") from exc
+    if importlib.util.find_spec("onnxruntime") is None:  # needed at the end: better said at the beginning
+        raise MissingExtraError("comparing the export with torch", extra="cpu")
     from guard.training.checkpoint import load_checkpoint
     from guard.training.loop import Run, train
 

@@ -16,7 +16,7 @@ class NetworkConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     widths: tuple[int, ...] = (32, 64, 128, 256)
-    depths: tuple[int, ...] = Field(default=(1, 2, 2), description="residual blocks of each stage after the stem")
+    depths: tuple[int, ...] = Field(default=(2, 2, 2), description="residual blocks of each stage after the stem")
     dim: int = Field(default=256, gt=0)
     gem: float = Field(default=3.0, ge=1, description="exponent of the generalised mean")
 

@@ -26,7 +26,7 @@ from guard.training.network import FLOOR, Block, DescriptorNet
 
 __all__ = ["Exported", "export", "load_network", "preprocessing_for", "read_weights"]
 
-FORMAT = "memguard-descriptor-1"
+FORMAT, METADATA = "memguard-descriptor-1", "memguard"
 OPSET = 17
 TOLERANCE = 1e-3  # largest difference of a value between both runtimes, inclusive
 
@@ -63,7 +63,8 @@ def export(network: DescriptorNet, folder: Path, *, name: str, size: int) -> Exp
         METADATA_NAME: name,
         METADATA_PREPROCESSING: str(preprocessing),
     }
-    save_file(state, weights, metadata=metadata)
+    # one entry: several would be written in random order, and the checksum would change from export to export
+    save_file(state, weights, metadata={METADATA: json.dumps(metadata, sort_keys=True)})
     sha256 = sha256_of(weights)
     read = load_network(weights)
     graph.write_bytes(_onnx_bytes(read, size, {**metadata, METADATA_SHA256: sha256}))
@@ -79,12 +80,13 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dict[str
 
     try:
         with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
+            metadata: dict[str, str] = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             if metadata.get("format") != FORMAT:
                 raise ConfigError(
                     f"{path.name} is not a descriptor of this package (format {metadata.get('format')!r})"
                 )
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - it is no dict
+            read = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+            state = {key: value.float() for key, value in read.items()}
     except (OSError, SafetensorError) as exc:
         raise ConfigError(f"cannot read the weights {path.name}: {exc}") from exc
     return state, NetworkConfig(**json.loads(metadata["network"])), metadata
@@ -95,9 +97,8 @@ def load_network(path: Path) -> DescriptorNet:
     state, config, _ = read_weights(path)
     network = DescriptorNet(config)
     missing, unexpected = network.load_state_dict(state, strict=False)
-    wrong = [key for key in missing if not key.endswith("num_batches_tracked")] + list(unexpected)
-    if wrong:
-        raise ConfigError(f"{path.name} does not fit its own network: {', '.join(wrong[:3])}")
+    if missing or unexpected:
+        raise ConfigError(f"{path.name} does not fit its own network: {', '.join([*missing, *unexpected][:3])}")
     return network.eval()
 
 

@@ -215,7 +215,7 @@ class _Trainer:
 
     def _line(self, losses: list[Loss], now: Moment, rate: float) -> dict[str, float | int | str]:
         def mean(name: str) -> float:
-            return sum(getattr(loss, name) for loss in losses) / len(losses)
+            return float(sum(getattr(loss, name) for loss in losses)) / len(losses)
 
         return {
             "step": self.step - 1,

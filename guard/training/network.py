@@ -7,15 +7,22 @@ convolutions in its place took half of the time of a whole pass.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from guard.training.config import NetworkConfig
 
-__all__ = ["Block", "DescriptorNet"]
+__all__ = ["Block", "DescriptorNet", "descriptor_net"]
 
 FLOOR = 1e-5  # under the generalised mean: its gradient at zero is infinite
+
+
+def descriptor_net(**config: Any) -> DescriptorNet:
+    """Untrained, from the fields of NetworkConfig; the form that guard.embedders.architectures registers."""
+    return DescriptorNet(NetworkConfig(**config))
 
 
 class Block(nn.Module):

@@ -59,8 +59,8 @@ def _colour_transfer(dice: Dice, picture: Picture, strength: float) -> Picture:
     mean, spread = values.mean((0, 1)), values.std((0, 1)) + 3
     new_mean = np.clip(mean + strength * 38 * dice.normals(3), 25, 230)
     new_spread = spread.mean() * np.exp(strength * dice.uniforms(-0.6, 0.4, 3))
-    moved = np.asarray((values - mean) / spread * new_spread + new_mean)
-    return np.clip(moved, 0, 255).astype(np.uint8)
+    moved = (values - mean) / spread * new_spread + new_mean
+    return np.asarray(np.clip(moved, 0, 255), np.uint8)
 
 
 def _autoencoder(dice: Dice, picture: Picture, strength: float) -> Picture:

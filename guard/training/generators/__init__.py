@@ -145,9 +145,9 @@ def _draw(family: Family, program: int, kin: Kin, attempt: int, push: int, size:
 
 def _finish(canvas: Canvas, program: Dice, content: Dice) -> Canvas:
     """What cameras and printers do to any picture: chroma, tone, grain. The same for all kin of a program."""
-    grey = (canvas @ LUMA)[..., None]
+    grey = as_canvas(canvas @ LUMA)[..., None]
     chroma = program.pick((0.0, 1.0, program.uniform(0.2, 0.8)), (0.1, 0.55, 0.35))
-    canvas = grey + (canvas - grey) * np.float32(chroma)
+    canvas = as_canvas(grey + (canvas - grey) * chroma)
     if program.chance(0.35):
         canvas = as_canvas(np.clip(canvas, 0, 1) ** np.exp(program.uniform(-0.5, 0.5)))
     if program.chance(0.3):

@@ -72,7 +72,7 @@ def _vary(z: Floats, kind: int) -> Floats:
     squared = np.maximum((z * z).sum(1), 0.05)
     radius, angle = np.sqrt(squared), np.arctan2(z[:, 0], z[:, 1])
     if kind == 1:  # sinusoidal
-        return np.asarray(np.sin(z), np.float64)
+        return np.stack([np.sin(z[:, 0]), np.sin(z[:, 1])], axis=-1)
     if kind == 2:  # spherical
         return z / squared[:, None]
     if kind == 3:  # swirl

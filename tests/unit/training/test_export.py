@@ -1,0 +1,97 @@
+"""One identity for two files: both runtimes agree, the weights come back, damage and foreign files are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from guard.embedders.files import sha256_of
+from guard.embedders.ort import OrtEmbedder
+from guard.errors import ConfigError
+from guard.pixels import to_batch
+from guard.training.config import NetworkConfig, TrainingConfig
+from guard.training.export import Exported, export, load_network, preprocessing_for, read_weights
+from guard.training.network import DescriptorNet, descriptor_net
+
+SMALL = NetworkConfig(widths=(8, 16, 24, 32), depths=(1, 2, 1), dim=32)
+
+
+def trained(config: NetworkConfig) -> DescriptorNet:
+    """Weights and statistics that look as if they had been learnt."""
+    torch.manual_seed(0)
+    network = DescriptorNet(config)
+    for name, value in network.state_dict().items():
+        if name.endswith("running_var"):
+            value.uniform_(0.3, 3)
+        elif value.is_floating_point() and value.ndim == 1:
+            value.add_(0.3 * torch.randn(value.shape))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export(trained(SMALL), tmp_path_factory.mktemp("export"), name="tiny", size=64)
+
+
+def test_both_runtimes_agree(exported: Exported) -> None:
+    assert exported.difference <= 1e-4
+    pictures = list(np.random.default_rng(0).integers(0, 256, (3, 50, 70, 3), np.uint8))
+    embedder = OrtEmbedder(exported.onnx)
+    x = torch.from_numpy(preprocessing_for(64).arrays(pictures))
+    with torch.inference_mode():
+        expected = load_network(exported.safetensors)(x).numpy()
+    np.testing.assert_allclose(embedder.embed(to_batch(pictures)), expected, atol=1e-4)
+
+
+def test_the_onnx_file_carries_the_identity_of_the_weights(exported: Exported) -> None:
+    spec = OrtEmbedder(exported.onnx).spec
+    assert spec.weights_sha256 == exported.weights_sha256 == sha256_of(exported.safetensors)
+    assert (spec.name, spec.dim, spec.input_size) == ("tiny", 32, 64)
+    assert spec.preprocessing == str(preprocessing_for(64))
+
+
+def test_weights_come_back_rounded_to_half_precision(exported: Exported) -> None:
+    original, found = trained(SMALL), load_network(exported.safetensors)
+    assert found.config == SMALL
+    for name, value in original.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(found.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_the_weights_load_strictly_into_the_registered_form(exported: Exported) -> None:
+    from safetensors.torch import load_file
+
+    descriptor_net(**SMALL.model_dump()).load_state_dict(load_file(exported.safetensors), strict=True)
+
+
+def test_exporting_twice_gives_the_same_identity(exported: Exported, tmp_path: Path) -> None:
+    again = export(load_network(exported.safetensors), tmp_path, name="tiny", size=64)
+    assert again.weights_sha256 == exported.weights_sha256
+
+
+def test_a_foreign_or_damaged_file_is_refused(tmp_path: Path, exported: Exported) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ConfigError, match=r"other\.safetensors"):
+        read_weights(tmp_path / "other.safetensors")
+    (tmp_path / "half.safetensors").write_bytes(exported.safetensors.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match=r"half\.safetensors"):
+        read_weights(tmp_path / "half.safetensors")
+
+
+def test_the_default_network_fits_the_wheel(tmp_path: Path) -> None:
+    config = TrainingConfig()
+    done = export(trained(config.network), tmp_path, name="default", size=config.export_size)
+    assert done.safetensors.stat().st_size + done.onnx.stat().st_size <= 12_000_000
+
+
+def test_rows_have_unit_norm_at_every_size() -> None:
+    network = trained(SMALL)
+    for size in (64, 96, 160):
+        with torch.inference_mode():
+            rows = network(torch.rand(2, 3, size, size) * 2 - 1)
+        torch.testing.assert_close(rows.norm(dim=1), torch.ones(2))
