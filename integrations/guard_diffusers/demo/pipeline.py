@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,13 +28,18 @@ def load_pipeline(
     folder: a `weights` folder written by `guard_diffusers.demo.train`; None: the shipped one.
     Raises MissingExtraError without diffusers, ConfigError if the folder holds no such model.
     """
+    # Said at import of classes that this pipeline does not use (image processors without torchvision).
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
         from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers.utils import logging
     except ImportError as exc:
         raise MissingExtraError("the demo pipeline", extra="demo") from exc
     import torch
 
+    shows_progress = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # four bars for a second's work
     with as_file(files("guard_diffusers.demo") / "weights") as shipped:
         root = folder or shipped
         if not (root / model / "unet").is_dir():
@@ -49,6 +55,8 @@ def load_pipeline(
             feature_extractor=None,
             requires_safety_checker=False,
         )
+    if shows_progress:
+        logging.enable_progress_bar()
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
