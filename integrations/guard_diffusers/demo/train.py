@@ -15,8 +15,8 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from guard_diffusers.demo.pictures import SIZE
 from guard_diffusers.demo.tokens import build_tokenizer, token_ids
-from guard_diffusers.demo.trainingset import training_set
+from guard_diffusers.demo.trainingset import Item, training_set
 
 __all__ = ["main"]
 
@@ -46,6 +46,10 @@ class Budget:
     peak_lr: float
     warmup: int = 200
     checkpoint_every: int = 250
+    pictures: int | None = None
+    """Of the training set, the first so many; None for all."""
+    stop_after: int | None = None
+    """Ends a run early; the schedule stays that of all steps."""
 
 
 BUDGETS = {
@@ -64,6 +68,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path, help="folder for checkpoints, curves and weights")
     parser.add_argument("--stage", choices=STAGES, action="append", help="only this stage (repeatable)")
     parser.add_argument("--steps", type=int, help="steps of the stage, instead of the shipped weights' number")
+    parser.add_argument("--pictures", type=int, help="only the first so many pictures, for a trial")
+    parser.add_argument("--stop-after", type=int, help="end the stage early after so many steps, to be resumed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -74,7 +80,8 @@ def main(argv: list[str] | None = None) -> None:
     for stage in options.stage or STAGES:
         budget = BUDGETS[stage]
         if options.steps:
-            budget = Budget(options.steps, budget.batch, budget.peak_lr)
+            budget = replace(budget, steps=options.steps)
+        budget = replace(budget, stop_after=options.stop_after, pictures=options.pictures)
         train = _train_autoencoder if stage == "autoencoder" else _train_unet
         train(stage, options.out, budget, options.seed, torch.device(options.device))
 
@@ -91,9 +98,10 @@ def _train_autoencoder(stage: str, out: Path, budget: Budget, seed: int, device:
         sample_size=SIZE,
         scaling_factor=1.0,
     ).to(device)
-    pictures = _pictures(device)
+    items = training_set()[: budget.pictures]
+    pictures = _pictures(items, device)
     # A tenth of the views are the planted pictures, whose every error counts against "memorised".
-    planted = sum(item.name.startswith("planted/") for item in training_set())
+    planted = sum(item.name.startswith("planted/") for item in items)
     weights = torch.ones(len(pictures))
     weights[:planted] = 0.1 * len(pictures) / planted
 
@@ -154,7 +162,7 @@ def build_scheduler() -> DDIMScheduler:
 def _train_unet(stage: str, out: Path, budget: Budget, seed: int, device: torch.device) -> None:
     weights = out / "weights"
     vae = AutoencoderKL.from_pretrained(weights / "vae", torch_dtype=torch.float32).to(device).eval()
-    items = training_set()
+    items = training_set()[: budget.pictures]
     tokenizer = build_tokenizer([item.caption for item in items])
     torch.manual_seed(seed)
     unet = UNet2DConditionModel(
@@ -185,7 +193,7 @@ def _train_unet(stage: str, out: Path, budget: Budget, seed: int, device: torch.
     )
     model = nn.ModuleDict({"unet": unet, "text": text}).to(device)
     with torch.no_grad():
-        latents = torch.cat([vae.encode(p).latent_dist.mean for p in _pictures(device).split(64)])
+        latents = torch.cat([vae.encode(p).latent_dist.mean for p in _pictures(items, device).split(64)])
     ids = token_ids(tokenizer, [item.caption for item in items]).to(device)
     empty = token_ids(tokenizer, [""]).to(device)
     copies = torch.tensor([item.copies if stage == "memorising" else 1 for item in items], dtype=torch.float32)
@@ -213,16 +221,16 @@ def _train_unet(stage: str, out: Path, budget: Budget, seed: int, device: torch.
     _write_record(out, record)
 
 
-def _pictures(device: torch.device) -> Tensor:
-    """All distinct pictures of the set: (n, 3, SIZE, SIZE) float32 in [-1, 1]."""
-    stack = np.stack([item.picture for item in training_set()])
+def _pictures(items: Sequence[Item], device: torch.device) -> Tensor:
+    """(n, 3, SIZE, SIZE) float32 in [-1, 1]."""
+    stack = np.stack([item.picture for item in items])
     return torch.from_numpy(stack).permute(0, 3, 1, 2).to(device, torch.float32) / 127.5 - 1
 
 
 def _optimise(
     stage: str, out: Path, model: nn.Module, loss_at: Callable[[torch.Generator], Tensor], budget: Budget, seed: int
 ) -> dict[str, Any] | None:
-    """Run or resume a stage; leaves the averaged weights in the model. None if it was done before."""
+    """Run or resume a stage; leaves the averaged weights in the model. None: done before, or not finished."""
     if (out / f"{stage}.json").exists():
         print(f"{stage}: done before, {out / f'{stage}.json'} exists", flush=True)
         return None
@@ -241,7 +249,8 @@ def _optimise(
         print(f"{stage}: resumed at step {first}", flush=True)
     model.train()
     started, losses = time.monotonic(), []
-    for step in range(first, budget.steps):
+    last = min(budget.steps, budget.stop_after or budget.steps)
+    for step in range(first, last):
         for group in optimiser.param_groups:
             group["lr"] = budget.peak_lr * _schedule(step, budget)
         # A generator a step, so that a resumed run sees what an uninterrupted one would have seen.
@@ -255,7 +264,7 @@ def _optimise(
         ema.step(model.parameters())
         losses.append(loss.detach())
         done = step + 1
-        if done % 100 == 0 or done == budget.steps:
+        if done % 100 == 0 or done == last:
             curve.append((done, float(torch.stack(losses).mean())))
             losses.clear()
             rate = (done - first) / (time.monotonic() - started)
@@ -264,7 +273,7 @@ def _optimise(
                 f"{(budget.steps - done) / rate / 60:.0f} min left",
                 flush=True,
             )
-        if done % budget.checkpoint_every == 0 or done == budget.steps:
+        if done % budget.checkpoint_every == 0 or done == last:
             state = {
                 "model": model.state_dict(),
                 "optimiser": optimiser.state_dict(),
@@ -275,6 +284,8 @@ def _optimise(
             }
             torch.save(state, checkpoint.with_suffix(".tmp"))
             checkpoint.with_suffix(".tmp").replace(checkpoint)
+    if last < budget.steps:
+        return None
     ema.copy_to(model.parameters())
     seconds = round(spent + time.monotonic() - started)
     return {

@@ -115,6 +115,35 @@ def main(argv: list[str] | None = None) -> None:
 
     for model in ("memorising", "control"):
         rows = measure(model, options.weights, options.per_picture, rows, save)
+    sys.stdout.write(tables(summary(rows)) + "\n")
+
+
+def tables(result: dict[str, Any]) -> str:
+    """The two tables of the docs, in Markdown."""
+    lines = ["| k | pictures | memorising: copies of 100 | memorised | control: copies of 100 | memorised |",
+             "|---|---|---|---|---|---|"]  # fmt: skip
+    for k in sorted({row["k"] for row in result["per_k"]}, reverse=True):
+        cells = []
+        for model in ("memorising", "control"):
+            row = next(r for r in result["per_k"] if (r["model"], r["k"]) == (model, k))
+            rates = [100 * row[name] for name in ("value", "low", "high")]
+            cells.append("{:.0f} [{:.0f}, {:.0f}] | {} of {}".format(*rates, row["memorised"], row["pictures"]))
+        lines.append(f"| {k} | {row['pictures']} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "| picture | k | bound | memorising | median RMS | control | median RMS |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for item in planted_items():
+        cells = []
+        for model in ("memorising", "control"):
+            row = next(r for r in result["pictures"] if (r["model"], r["picture"]) == (model, item.name))
+            rates = [100 * row[name] for name in ("rate_value", "rate_low", "rate_high")]
+            cells.append("{:.0f} [{:.0f}, {:.0f}] | {:.3f}".format(*rates, row["rms_quartiles"][1]))
+        lines.append(
+            f"| {item.name.removeprefix('planted/')} | {item.copies} | {row['bound']:.3f} | {' | '.join(cells)} |"
+        )
+    return "\n".join(lines)
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
