@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -104,10 +105,15 @@ def test_python_blocks_compile(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda p: p.name)
 def test_toml_blocks_are_valid_settings(path: Path) -> None:
-    import tomllib
-
     for block in re.findall(r"```toml\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL):
         GuardConfig.model_validate(tomllib.loads(block))
+
+
+def test_extras() -> None:
+    """Every extra is in the table of installing; together rows ("`test`, `dev`") count for each."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    rows = re.findall(r"^\| (`[^|]+`) \|", page("install.md"), flags=re.MULTILINE)
+    assert sorted(name for row in rows for name in re.findall(r"`([a-z]+)`", row)) == sorted(extras)
 
 
 def test_readme_has_its_two_commands_in_one_line_each() -> None:
