@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +187,7 @@ class _Trainer:
         self.step += 1
         self.views += 2 * c.pairs
         self._average()
-        return loss
+        return replace(loss, total=loss.total.detach())
 
     def _exchange(self) -> None:
         """Gradients are summed (each process has those of the whole loss through its own rows), statistics averaged."""
@@ -221,7 +221,7 @@ class _Trainer:
             "step": self.step - 1,
             "views": self.views,
             "progress": self._progress,
-            "loss": sum(float(loss.total.detach()) for loss in losses) / len(losses),
+            "loss": sum(float(loss.total) for loss in losses) / len(losses),
             **{name: mean(name) for name in ("contrast", "entropy", "accuracy", "positive", "nearest")},
             "learning_rate": now.learning_rate,
             "size": now.size,

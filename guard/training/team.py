@@ -58,7 +58,8 @@ def run_team(size: int, numbers: int, work: Callable[[Team, Any], None], argumen
         work(alone(), argument)
         return
     context = torch.multiprocessing.get_context("spawn")
-    board = torch.zeros(size, numbers).share_memory_()  # type: ignore[no-untyped-call]
+    zeros: Any = torch.zeros(size, numbers)
+    board: Tensor = zeros.share_memory_()
     barrier = context.Barrier(size)
     members = [
         context.Process(target=_member, args=(work, Team(rank, size, board, barrier), argument), daemon=True)

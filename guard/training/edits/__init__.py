@@ -5,6 +5,7 @@ The evaluation has a module of its own, and shares no function with this package
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from guard.training.edits.geometric import Frame, bend, mild_frame, random_frame, reframe
@@ -20,7 +21,10 @@ WHOLE = Frame(np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64))
 
 def weak_view(dice: Dice, picture: Picture, size: int) -> Picture:
     """As a reference is: whole, or nearly; recompressed, perhaps toned. (size, size, 3)."""
-    view = reframe(picture, mild_frame(dice) if dice.chance(0.4) else WHOLE, size, size)
+    if dice.chance(0.6):  # averaged, as preprocessing does
+        view = np.asarray(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+    else:
+        view = reframe(picture, mild_frame(dice), size, size)
     if dice.chance(0.3):
         view = recolour(dice, view, 0.35)
     return compress(dice, view, 0.5) if dice.chance(0.3) else view

@@ -69,7 +69,7 @@ def _vary(z: Floats, kind: int) -> Floats:
     z = np.clip(z, -8, 8)
     if kind == 0:
         return z
-    squared = np.maximum((z * z).sum(1), 0.05)
+    squared: Floats = np.maximum((z * z).sum(1), 0.05)
     radius, angle = np.sqrt(squared), np.arctan2(z[:, 0], z[:, 1])
     if kind == 1:  # sinusoidal
         return np.stack([np.sin(z[:, 0]), np.sin(z[:, 1])], axis=-1)
