@@ -65,6 +65,7 @@ def export(network: DescriptorNet, folder: Path, *, name: str, size: int) -> Exp
     }
     # one entry: several would be written in random order, and the checksum would change from export to export
     save_file(state, weights, metadata={METADATA: json.dumps(metadata, sort_keys=True)})
+    weights.chmod(0o644)  # written for the owner alone, and a wheel keeps that
     sha256 = sha256_of(weights)
     read = load_network(weights)
     graph.write_bytes(_onnx_bytes(read, size, {**metadata, METADATA_SHA256: sha256}))

@@ -180,7 +180,7 @@ class _Trainer:
         shows = torch.from_numpy(shown_by(c, self.options.seed, self.step, team.size)).to(self.device)
         loss = descriptor_loss(torch.cat(rows), shows, temperature=c.temperature, koleo=c.koleo)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()  # type: ignore[no-untyped-call]
+        loss.total.backward()
         self._exchange()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), c.clip_norm)
         self.optimizer.step()
