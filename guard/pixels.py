@@ -92,7 +92,12 @@ def _one(image: Any, where: str) -> RGBArray:
     if pil is not None and isinstance(image, pil.Image):
         if not _size_fits(image.height, image.width):  # before the pixels are touched
             raise InputError(_size_text(where, image.width, image.height))
-        return pil_to_rgb(image, where)
+        try:
+            return pil_to_rgb(image, where)
+        except (InputError, MemoryError):
+            raise
+        except Exception as exc:  # a lazily opened file is decoded here, and its plugin raises what it likes
+            raise InputError(f"{where} cannot be decoded: {type(exc).__name__}: {exc}") from exc
     raise InputError(f"{where} is a {type(image).__name__}; give a PIL image, a numpy array or a torch tensor")
 
 

@@ -69,7 +69,7 @@ def bounded(run: Callable[[], T], deadline_s: float, clock: Clock) -> T:
 
     thread = threading.Thread(target=work, name="memguard-check", daemon=True)
     thread.start()
-    thread.join(deadline_s)
+    thread.join(min(deadline_s, threading.TIMEOUT_MAX))
     if error:
         raise error[0]
     if not result:

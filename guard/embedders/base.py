@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     from guard.pixels import ImageBatch
     from guard.types import Descriptors
 
-__all__ = ["Embedder", "EmbedderSpec", "QueryDescriptors", "SupportsQuery", "Thresholds", "embed_query", "unit_rows"]
+__all__ = [
+    "Embedder",
+    "EmbedderSpec",
+    "QueryDescriptors",
+    "SupportsQuery",
+    "Thresholds",
+    "check_rows",
+    "embed_query",
+    "unit_rows",
+]
+
+UNIT_SLACK = 1e-3  # how far the norm of a row may be from 1 before the embedder is called broken
 
 Metric = Literal["cosine", "hamming"]
 
@@ -91,11 +102,37 @@ class SupportsQuery(Protocol):
 
 
 def embed_query(embedder: Embedder, batch: ImageBatch) -> QueryDescriptors:
-    """Embed for a look-up: with the embedder's own views where it has them, else one view."""
+    """Embed for a look-up: with the embedder's own views where it has them, else one view.
+
+    Raises CheckError(stage="embed") for rows that are no descriptors: a NaN lies below every threshold, and
+    would pass as a picture that matches nothing.
+    """
     if isinstance(embedder, SupportsQuery):
-        return embedder.embed_query(batch)
+        query = embedder.embed_query(batch)
+        dim = query.vectors.shape[-1]
+        check_rows(query.vectors.reshape(-1, dim), embedder.spec, len(batch) * query.vectors.shape[1])
+        return query
     vectors = embedder.embed(batch)
+    check_rows(vectors, embedder.spec, len(batch))
     return QueryDescriptors(vectors[:, None, :], np.ones(len(batch), np.bool_))
+
+
+def check_rows(vectors: Any, spec: EmbedderSpec, n: int) -> None:
+    """Raise CheckError(stage="embed") unless there are n finite rows of unit norm; an array or a tensor."""
+    if tuple(vectors.shape) != (n, spec.dim):
+        raise CheckError(
+            f"embedder {spec.name} returned {tuple(vectors.shape)} for {n} rows; expected {(n, spec.dim)}",
+            stage="embed",
+            reason="shape",
+        )
+    if n == 0:
+        return
+    norms = np.linalg.norm(vectors, axis=1) if isinstance(vectors, np.ndarray) else vectors.float().norm(dim=1)
+    low, high = float(norms.min()), float(norms.max())  # NaN and infinity survive both
+    if not (low >= 1 - UNIT_SLACK and high <= 1 + UNIT_SLACK):
+        raise CheckError(
+            f"embedder {spec.name} returned rows of norm {low:g} to {high:g}; expected 1", stage="embed", reason="norm"
+        )
 
 
 def unit_rows(raw: npt.NDArray[Any]) -> Descriptors:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.decode import MAX_BYTES, MAX_PIXELS, ImageFileError, decode, read_file
-from guard.embedders.base import Embedder, EmbedderSpec
+from guard.embedders.base import Embedder, check_rows
 from guard.errors import CheckError
 from guard.pixels import ImageBatch, RGBArray
 from guard.sources.base import Item, Skip
@@ -28,7 +28,6 @@ from guard.types import Record
 __all__ = ["GROUP", "Limits", "Row", "Rows", "prepare"]
 
 GROUP = 16  # items that one worker takes at a time, and that an embedder sees in one batch
-UNIT_SLACK = 1e-3  # how far a row's norm may be from 1 before the embedder is called broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,23 +177,6 @@ def _run(embedder: Embedder, rows: Sequence[Row]) -> npt.NDArray[np.float32]:
         vectors = vectors.detach().cpu().numpy()
     check_rows(vectors, embedder.spec, len(rows))
     return np.asarray(vectors, np.float32)
-
-
-def check_rows(vectors: Any, spec: EmbedderSpec, n: int) -> None:
-    """Raise CheckError(stage="embed") unless there are n finite rows of unit norm."""
-    if vectors.shape != (n, spec.dim):
-        raise CheckError(
-            f"embedder {spec.name} returned {vectors.shape} for {n} pictures; expected {(n, spec.dim)}",
-            stage="embed",
-            reason="shape",
-        )
-    norms = np.linalg.norm(np.asarray(vectors, np.float64), axis=1)
-    if not np.all(np.abs(norms - 1) <= UNIT_SLACK):  # NaN fails this too
-        raise CheckError(
-            f"embedder {spec.name} returned a row of norm {norms[np.argmax(~(np.abs(norms - 1) <= UNIT_SLACK))]:g}",
-            stage="embed",
-            reason="norm",
-        )
 
 
 def _refuse_if_broken(skipped: Sequence[Skip]) -> None:

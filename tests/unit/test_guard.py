@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from guard import Action, ConfigError, Decision, Guard, GuardConfig, GuardMetrics, Mode, Policy, Status
 from guard.config import load_config
@@ -89,6 +92,52 @@ def test_one_image_that_the_runtime_cannot_take_does_not_spoil_its_batch() -> No
     assert (report[1].stage, report[1].reason) == ("embed", "runtime")
     assert "cannot take" in report[1].reasons[0]
     assert sample(guard, "failures_total", pipeline="p", stage="embed", reason="runtime", outcome="closed") == 1
+
+
+def test_a_file_that_breaks_off_when_it_is_decoded_does_not_spoil_its_batch() -> None:
+    buffer = io.BytesIO()
+    picture(3).save(buffer, "PNG")
+    broken = Image.open(io.BytesIO(buffer.getvalue()[:-200]))  # opened; decoded only when it is checked
+    report = make_guard().check([picture(3), broken, picture(99)])
+    assert [v.decision for v in report] == [Decision.BLOCK, None, Decision.ALLOW]
+    assert (report[1].stage, report[1].reason) == ("pixels", "input")
+    assert "image 1 cannot be decoded" in report[1].reasons[0]
+
+
+class BrokenEmbedder(ToyEmbedder):
+    """Returns what is no descriptor, without a word."""
+
+    def __init__(self, rows: Callable[[np.ndarray], np.ndarray]) -> None:
+        super().__init__()
+        self.rows = rows
+
+    def embed(self, batch):
+        return self.rows(super().embed(batch))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda x: x * np.nan,
+        lambda x: x * 0,
+        lambda x: x * 0.1,
+        lambda x: x[:, :-1],
+        lambda x: x[:-1],
+        lambda x: x * np.inf,
+    ],
+    ids=["nan", "zero", "short", "narrow", "too few", "infinite"],
+)
+@pytest.mark.parametrize("tensor", [False, True])
+def test_rows_that_are_no_descriptors_are_an_error_and_not_a_pass(rows, tensor: bool) -> None:
+    guard = make_guard(BrokenEmbedder(lambda x: torch.from_numpy(rows(x)) if tensor else rows(x)))
+    with np.errstate(invalid="ignore"):
+        report = guard.check([picture(3)])
+    assert (report[0].status, report[0].stage, report[0].action) == (Status.ERROR, "embed", Action.REPLACED)
+
+
+@pytest.mark.parametrize("deadline_s", [float("inf"), 1e12])
+def test_a_deadline_beyond_what_a_thread_can_wait_for_is_none(deadline_s: float) -> None:
+    assert make_guard(deadline_s=deadline_s).check([picture(3)])[0].decision is Decision.BLOCK
 
 
 def test_a_form_that_nobody_knows_is_an_error_and_not_a_pass() -> None:
