@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from guard.errors import BlockedError, ConfigError
+from guard.errors import BlockedError, ConfigError, InputError
 from guard.types import Action, Report, Verdict
 
 if TYPE_CHECKING:
@@ -34,8 +34,10 @@ def apply(images: Any, report: Report, on_block: OnBlock | Callable[..., Any]) -
 
     images: a list of PIL images (or of lists of frames), an array (n, ..., h, w, 3) or a tensor
     (n, ..., 3, h, w); floating point in [0, 1], or uint8.
-    Raises ConfigError for `drop` on an array or tensor, where None has no place; BlockedError, with the
-    images that are not withheld, for `raise`.
+    A callable is given a picture (of videos: a clip) as it is returned, and gives back one of the same form; for
+    an array or tensor it may also give back a PIL image of the same size.
+    Raises ConfigError for `drop` on an array or tensor, where None has no place, or for a callable that gives
+    back another form; BlockedError, with the images that are not withheld, for `raise`.
     """
     withheld = report.withheld
     if not withheld:
@@ -53,13 +55,13 @@ def apply(images: Any, report: Report, on_block: OnBlock | Callable[..., Any]) -
         )
     out = images.copy() if isinstance(images, np.ndarray) else images.clone()
     for i in withheld:
-        out[i] = _withheld_item(images[i], report[i], on_block)
+        out[i] = _withheld_item(out[i], report[i], on_block)  # of the copy: a callable may write to what it gets
     return out
 
 
 def _withheld_item(image: Any, verdict: Verdict, on_block: OnBlock | Callable[..., Any]) -> Any:
     if callable(on_block):
-        return on_block(image, verdict)
+        return _same_form(image, on_block(image, verdict))
     if verdict.action is Action.DROPPED:
         return None
     if isinstance(image, list | tuple):  # the frames of a video
@@ -70,10 +72,60 @@ def _withheld_item(image: Any, verdict: Verdict, on_block: OnBlock | Callable[..
         return _blur_pil(image) if verdict.action is Action.BLURRED else placeholder(*image.size).convert(image.mode)
     if isinstance(image, np.ndarray):
         return _array_item(image, verdict)
+    if not hasattr(image, "movedim"):
+        raise InputError(f"a {type(image).__name__} cannot be replaced; only PIL images, arrays and tensors can")
     torch = sys.modules["torch"]
-    channels_last = image.detach().movedim(-3, -1).float().cpu().numpy()
-    changed = torch.from_numpy(_array_item(channels_last, verdict)).movedim(-1, -3)
+    channels_last = image.detach().movedim(-3, -1)
+    if image.is_floating_point():
+        channels_last = channels_last.float()  # numpy has no bfloat16
+    changed = torch.from_numpy(_array_item(channels_last.cpu().numpy(), verdict)).movedim(-1, -3)
     return changed.to(image.device, image.dtype)
+
+
+def _same_form(image: Any, made: Any) -> Any:
+    """What a callable gave back for image, held to the form that the host returns. Raises ConfigError."""
+    from PIL import Image
+
+    if isinstance(image, Image.Image):
+        fits = isinstance(made, Image.Image)
+    elif isinstance(image, list | tuple):
+        fits = type(made) is type(image) and len(made) == len(image)
+    elif isinstance(made, Image.Image) and image.ndim == 3:
+        fits = made.size == _size(image)
+        made = _pil_as(made, image) if fits else made
+    else:
+        fits = type(made) is type(image) and made.shape == image.shape and _is_float(made) == _is_float(image)
+    if not fits:
+        raise ConfigError(f"on_block: the callable was given {_form(image)} and gave back {_form(made)}")
+    return made
+
+
+def _size(image: Any) -> tuple[int, int]:
+    """Width and height of an array (h, w, c) or a tensor (c, h, w)."""
+    height, width = image.shape[:2] if isinstance(image, np.ndarray) else image.shape[1:]
+    return int(width), int(height)
+
+
+def _is_float(image: Any) -> bool:
+    return image.dtype.kind == "f" if isinstance(image, np.ndarray) else bool(image.is_floating_point())
+
+
+def _form(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"a {type(value).__name__} of {len(value)} frames"
+    shape = f" {tuple(value.shape)} {value.dtype}" if hasattr(value, "shape") else ""
+    return f"{type(value).__name__}{shape}"
+
+
+def _pil_as(picture: Any, like: Any) -> Any:
+    """A PIL image in the form of an array (h, w, c) or a tensor (c, h, w)."""
+    if not isinstance(like, np.ndarray):
+        torch = sys.modules["torch"]
+        form = np.empty((*like.shape[1:], like.shape[0]), np.float32 if like.is_floating_point() else np.uint8)
+        return torch.from_numpy(_pil_as(picture, form)).movedim(-1, 0).to(like.device, like.dtype)
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[like.shape[2]]
+    pixels = np.asarray(picture.convert(mode), np.float32).reshape(like.shape)
+    return (pixels / (1 if like.dtype == np.uint8 else 255)).astype(like.dtype)
 
 
 def _array_item(array: np.ndarray[Any, Any], verdict: Verdict) -> np.ndarray[Any, Any]:
@@ -83,15 +135,14 @@ def _array_item(array: np.ndarray[Any, Any], verdict: Verdict) -> np.ndarray[Any
     from PIL import Image
 
     top = 255.0 if array.dtype == np.uint8 else 1.0
-    height, width, channels = array.shape
+    height, width = array.shape[:2]
     if verdict.action is Action.BLURRED:
         rgb = np.clip(np.asarray(array[..., :3], np.float32) * (255 / top), 0, 255).astype(np.uint8)
         picture = _blur_pil(Image.fromarray(rgb if rgb.shape[2] == 3 else rgb.repeat(3, axis=2)))
     else:
         picture = placeholder(width, height)
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
-    pixels = np.asarray(picture.convert(mode), np.float32).reshape(height, width, channels)
-    return (pixels * (top / 255)).astype(array.dtype)
+    changed: np.ndarray[Any, Any] = _pil_as(picture, array)
+    return changed
 
 
 def _blur_pil(image: Any) -> Any:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from guard import Action, ConfigError, Decision, Report, Status, Verdict
+from guard import Action, ConfigError, Decision, InputError, Report, Status, Verdict
 from guard.actions import apply, placeholder
 from tests.support.toys import picture
 
@@ -50,6 +50,15 @@ def test_an_array_keeps_shape_and_dtype_and_is_copied(on_block: str, dtype: type
     assert np.abs(out[2].astype(float) - before[2].astype(float)).mean() > (5 if dtype is np.uint8 else 0.02)
 
 
+def test_bytes_in_a_tensor_become_the_notice_that_an_array_becomes() -> None:
+    array = (stack(2) * 255).astype(np.uint8)
+    for action, on_block in ((Action.REPLACED, "replace"), (Action.BLURRED, "blur")):
+        as_array = apply(array, report(action, Action.RELEASED), on_block)
+        as_tensor = apply(torch.from_numpy(array).permute(0, 3, 1, 2), report(action, Action.RELEASED), on_block)
+        np.testing.assert_array_equal(as_tensor.permute(0, 2, 3, 1).numpy(), as_array)
+        assert as_array[0].std() > 1  # and not black
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_tensor_keeps_dtype_and_device(dtype: torch.dtype) -> None:
     images = torch.from_numpy(stack()).permute(0, 3, 1, 2).to(dtype)
@@ -78,6 +87,11 @@ def test_every_frame_of_a_withheld_video_goes() -> None:
     assert apply(array, report(Action.RELEASED, Action.REPLACED), "replace")[1].max() > 0
 
 
+def test_what_has_no_form_cannot_be_replaced() -> None:
+    with pytest.raises(InputError, match="a str cannot be replaced"):
+        apply(["a path"], report(Action.REPLACED), "replace")
+
+
 def test_drop_puts_none_in_a_list_and_nowhere_else() -> None:
     assert apply([picture(0), picture(1)], report(Action.DROPPED, Action.RELEASED), "drop")[0] is None
     with pytest.raises(ConfigError, match="drop"):
@@ -94,6 +108,49 @@ def test_a_callable_gets_the_image_and_its_verdict() -> None:
     out = apply([picture(0)], report(Action.REPLACED), stamp)
     assert seen == [Decision.BLOCK]
     assert not np.asarray(out[0]).any()
+
+
+FORMS = {
+    "np": stack(2),
+    "bytes": (stack(2) * 255).astype(np.uint8),
+    "pt": torch.from_numpy(stack(2)).permute(0, 3, 1, 2),
+    "half": torch.from_numpy(stack(2)).permute(0, 3, 1, 2).half(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_callable_may_give_back_a_pil_image_for_an_array_or_tensor(form: str) -> None:
+    images = FORMS[form]
+    out = apply(
+        images, report(Action.REPLACED, Action.RELEASED), lambda _image, _verdict: Image.new("RGB", (64, 64), "white")
+    )
+    assert (type(out), out.dtype, out.shape) == (type(images), images.dtype, images.shape)
+    assert float(out[0].min()) == (255 if form == "bytes" else 1)
+    assert (out[1] == images[1]).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_callable_that_writes_to_what_it_gets_does_not_write_to_the_pipelines_output(form: str) -> None:
+    images = FORMS[form]
+    before = images.copy() if isinstance(images, np.ndarray) else images.clone()
+
+    def wipe(image, verdict):
+        image[:] = 0
+        return image
+
+    out = apply(images, report(Action.REPLACED, Action.RELEASED), wipe)
+    assert not out[0].any()
+    assert (images == before).all()
+
+
+@pytest.mark.parametrize("form", ["pil", *FORMS])
+@pytest.mark.parametrize("made", [None, 0.5, np.zeros((32, 32, 3), np.float32), Image.new("RGB", (8, 8)), [0]])
+def test_a_callable_that_gives_back_another_form_is_a_wrong_setting(form: str, made: object) -> None:
+    images = [picture(0), picture(1)] if form == "pil" else FORMS[form]
+    if form == "pil" and isinstance(made, Image.Image):
+        return  # a list may hold pictures of any size
+    with pytest.raises(ConfigError, match="on_block: the callable was given"):
+        apply(images, report(Action.REPLACED, Action.RELEASED), lambda _image, _verdict: made)
 
 
 def test_blur_leaves_nothing_to_recover() -> None:
