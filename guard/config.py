@@ -20,6 +20,7 @@ from guard.types import Mode
 __all__ = ["ENV_PREFIX", "GuardConfig", "OnBlock", "PolicyConfig", "SkipReason", "load_config", "override"]
 
 ENV_PREFIX = "MEMGUARD_"
+OPENING = frozenset({"device", "embedder", "index_backend", "index_device"})  # no call of an open guard can change them
 NOT_SETTINGS = frozenset({"CACHE"})  # read elsewhere, by the model list
 
 OnBlock = Literal["replace", "blur", "drop", "raise"]
@@ -125,6 +126,11 @@ def override(config: GuardConfig, options: Mapping[str, Any] | None) -> GuardCon
     """Apply the options of one call. Raises ConfigError as load_config does."""
     if not options:
         return config
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"guard_options is a {type(options).__name__}; give a mapping such as {{'mode': 'flag'}}")
+    late = sorted(OPENING.intersection(options))
+    if late:
+        raise ConfigError(f"{late[0]} (from guard_options) is read when the guard is opened; a call cannot change it")
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
     _merge(merged, origin, config.model_dump(exclude_unset=True), "config")
@@ -138,6 +144,8 @@ def _validated(merged: dict[str, Any], origin: Mapping[str, str]) -> GuardConfig
     except ValidationError as exc:
         lines = []
         for error in exc.errors():
+            if error["type"] == "callable_type":
+                continue  # of on_block; the line about its words is there too
             path = [str(part) for part in error["loc"] if str(part) in merged or "[" not in str(part)]
             field = ".".join(path) or "(config)"
             where = next((origin[f] for f in (field, path[0] if path else "") if f in origin), "")
@@ -152,7 +160,8 @@ def _merge(
     for key, value in values.items():
         dotted = f"{path}{key}"
         if isinstance(value, Policy):
-            value = {"flag": value.flag, "block": value.block}
+            given = {"flag": value.flag, "block": value.block}
+            value = {name: number for name, number in given.items() if number is not None}
         elif isinstance(value, BaseModel):
             value = value.model_dump(exclude_unset=True)
         if isinstance(value, Mapping):
@@ -177,13 +186,15 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name, text in environ.items():
+    for name, text in sorted(environ.items()):  # a whole comes before its parts
         if not name.startswith(ENV_PREFIX) or name.removeprefix(ENV_PREFIX) in NOT_SETTINGS:
             continue
         *parents, leaf = name.removeprefix(ENV_PREFIX).lower().split("__")
         node = values
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"{name} sets a part of {parent}, which {ENV_PREFIX}{parent.upper()} sets as a whole")
         node[leaf] = _parse(leaf, text)
     return values
 

@@ -174,8 +174,9 @@ class GuardMetrics:
         """
         try:
             server, _thread = start_http_server(port, addr=addr, registry=self._exposed())
-        except OSError as exc:
-            raise ConfigError(f"metrics cannot be served on {addr}:{port}: {exc.strerror or exc}") from exc
+        except (OSError, OverflowError) as exc:  # OverflowError: no such port
+            reason = getattr(exc, "strerror", None) or exc
+            raise ConfigError(f"metrics cannot be served on {addr}:{port}: {reason}") from exc
         return server
 
     def _exposed(self) -> CollectorRegistry:

@@ -34,9 +34,13 @@ def test_a_policy_object_is_a_keyword_like_any_other() -> None:
         ({}, {"mode": "off"}, "mode.*enforce"),
         ({}, {"modus": "flag"}, "modus.*not permitted.*Settings:.*mode"),
         ({"MEMGUARD_TYPO": "1"}, {}, "typo.*from environment"),
+        ({"MEMGUARD_POLICY": "strict", "MEMGUARD_POLICY__FLAG": "0.5"}, {}, "MEMGUARD_POLICY__FLAG.*MEMGUARD_POLICY"),
+        ({}, {"on_block": "blurr"}, r"^on_block: Input should be 'replace'[^;]*$"),
     ],
 )
-def test_an_error_names_the_field_and_its_source(environ: dict[str, str], keywords: dict[str, object], said: str) -> None:
+def test_an_error_names_the_field_and_its_source(
+    environ: dict[str, str], keywords: dict[str, object], said: str
+) -> None:
     with pytest.raises(ConfigError, match=said):
         load_config(None, environ=environ, **keywords)
 
@@ -71,6 +75,23 @@ def test_options_of_a_call_leave_the_rest_alone() -> None:
     assert config.policy.block == 0.6
     with pytest.raises(ConfigError, match=r"top_k.*from guard_options"):
         override(config, {"top_k": "many"})
+
+
+def test_what_a_policy_object_leaves_unset_does_not_undo_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "guard.toml"
+    file.write_text("[policy]\nflag = 0.4\n")
+    assert load_config(file, policy=Policy(block=0.9)).policy.build() == Policy(flag=0.4, block=0.9)
+
+
+@pytest.mark.parametrize("name", ["device", "embedder", "index_backend", "index_device"])
+def test_a_call_cannot_change_what_is_read_when_the_guard_is_opened(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}.*when the guard is opened"):
+        override(load_config(None), {name: "faiss"})
+
+
+def test_options_that_are_no_mapping_are_refused() -> None:
+    with pytest.raises(ConfigError, match="guard_options is a str"):
+        override(load_config(None), "flag")
 
 
 @given(flag=st.floats(-1, 1), block=st.floats(-1, 1))

@@ -52,6 +52,8 @@ def test_serve_shows_the_same_text_and_a_taken_port_is_named() -> None:
             assert b"memguard_build_info" in response.read()
         with pytest.raises(ConfigError, match=str(server.server_port)):
             metrics.serve(server.server_port)
+        with pytest.raises(ConfigError, match="99999"):
+            metrics.serve(99_999)
     finally:
         server.shutdown()
         server.server_close()
