@@ -8,6 +8,7 @@ raster are never tried, and Pillow's process-wide bomb limit is neither needed n
 from __future__ import annotations
 
 import io
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -110,17 +111,27 @@ def decode(
 
 
 def read_file(path: Path, *, where: str = "", max_bytes: int = MAX_BYTES) -> bytes:
-    """Read one file, refusing what is larger than max_bytes before it is read. Raises ImageFileError."""
+    """Read one file, refusing what is larger than max_bytes before it is read. Raises ImageFileError.
+
+    Devices, pipes and sockets are refused before they are opened: they need not end, or even begin.
+    """
     where = where or str(path)
     try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise _too_many_bytes(where, size, max_bytes)
-        return path.read_bytes()
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise ImageFileError(f"{where} is a device, pipe or socket; give a file", reason="not_an_image")
+        if status.st_size > max_bytes:
+            raise _too_many_bytes(where, status.st_size, max_bytes)
+        with path.open("rb") as file:
+            return file.read(status.st_size)
     except PermissionError as exc:
         raise ImageFileError(f"{where} may not be read: {exc.strerror}", reason="not_permitted") from exc
     except OSError as exc:
         raise ImageFileError(f"{where} cannot be opened: {exc.strerror}", reason="missing") from exc
+    except ValueError as exc:
+        if isinstance(exc, ImageFileError):
+            raise
+        raise ImageFileError(f"{where!r} is no name of a file: {exc}", reason="missing") from exc
 
 
 def sniff(head: bytes) -> str | None:

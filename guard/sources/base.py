@@ -36,7 +36,7 @@ class Skip:
 
     uri: str
     reason: str
-    """One word; the reasons of guard.decode, or no_image, damaged_source, no_vector."""
+    """One word; the reasons of guard.decode, or embed_failed, no_image, outside, damaged_source, no_vector."""
     detail: str
 
 

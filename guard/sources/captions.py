@@ -12,12 +12,22 @@ from typing import Any
 
 from guard.errors import ConfigError
 
-__all__ = ["CAPTION_COLUMNS", "METADATA_NAMES", "Captions", "caption_of_json", "caption_of_text", "pick", "table_rows"]
+__all__ = [
+    "CAPTION_COLUMNS",
+    "MAX_CAPTION_BYTES",
+    "METADATA_NAMES",
+    "Captions",
+    "caption_of_json",
+    "caption_of_text",
+    "pick",
+    "table_rows",
+]
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl")
 CAPTION_COLUMNS = ("caption", "text", "prompt", "TEXT", "title", "description", "alt_text", "additional_feature")
 """Tried in this order where the caller names none."""
 MAX_CAPTION = 10_000  # characters
+MAX_CAPTION_BYTES = 1 << 20  # of one file that holds a caption
 
 
 def pick(row: Mapping[str, Any], column: str | None, known: Sequence[str] = CAPTION_COLUMNS) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from guard.decode import sniff
 from guard.errors import ConfigError
 from guard.sources.base import Item, Skip, Survey
-from guard.sources.captions import METADATA_NAMES, Captions, caption_of_json, caption_of_text
+from guard.sources.captions import MAX_CAPTION_BYTES, METADATA_NAMES, Captions, caption_of_json, caption_of_text
 from guard.sources.files import sorted_names
 
 __all__ = ["IMAGE_SUFFIXES", "FolderSource"]
@@ -99,7 +99,7 @@ class FolderSource:
     def _kind(self, path: Path, suffix: str) -> str:
         if suffix in (".txt", ".json") and any(path.with_suffix(s).exists() for s in _SUFFIXES):
             return "sidecar"
-        if suffix in SIDECARS:
+        if suffix in SIDECARS or not path.is_file():  # a pipe would be waited for
             return "ignored"
         try:
             with path.open("rb") as file:
@@ -115,23 +115,49 @@ class FolderSource:
                     return found
             if folder == self.path:
                 break
-        sidecar = file.with_suffix(".txt")
-        if sidecar.is_file():
-            return caption_of_text(sidecar.read_bytes())
-        sidecar = file.with_suffix(".json")
-        if sidecar.is_file():
-            return caption_of_json(sidecar.read_bytes(), self.caption_column)
-        return ""
+        text = _sidecar(file.with_suffix(".txt"))
+        if text is not None:
+            return caption_of_text(text)
+        fields = _sidecar(file.with_suffix(".json"))
+        return "" if fields is None else caption_of_json(fields, self.caption_column)
 
     def _missing(self) -> Iterator[Skip]:
-        """Files that a metadata file lists and that do not exist."""
+        """Files that a metadata file lists and that no walk over this folder yields as pictures."""
         for file, kind in self._walk():
             if kind == "metadata":
                 for name in Captions(file, self.caption_column).names():
-                    if not (file.parent / name).exists():
-                        detail = f"{file.name} lists {name}, which does not exist"
-                        yield Skip(self._uri(file.parent / name), "missing", detail)
+                    listed = os.path.relpath(file.parent / name, self.path)
+                    reason, why = self._why_not(listed)
+                    if reason:
+                        yield Skip(_text(listed), reason, f"{file.name} lists {name}, which {why}")
+
+    def _why_not(self, name: str) -> tuple[str, str]:
+        """Reason and words, for a file that a table lists; both empty for a picture of this folder."""
+        if name.startswith(os.pardir):
+            return "outside", "lies outside of the folder"
+        listed = self.path / name
+        if not listed.exists():
+            return "missing", "does not exist"
+        suffix = listed.suffix.lower()
+        if suffix not in IMAGE_SUFFIXES and self._kind(listed, suffix) != "picture":
+            return "not_an_image", "is no picture"
+        return "", ""
 
     def _uri(self, file: Path) -> str:
-        relative = file.name if file == self.path else file.relative_to(self.path).as_posix()
-        return os.fsencode(relative).decode("utf-8", "backslashreplace")
+        return _text(file.name if file == self.path else file.relative_to(self.path).as_posix())
+
+
+def _text(name: str) -> str:
+    """A file's name as text; bytes that are no UTF-8 are escaped."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _sidecar(path: Path) -> bytes | None:
+    """The beginning of a caption file, None if there is none that can be read: it is not worth a lost picture."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return file.read(MAX_CAPTION_BYTES)
+    except OSError:
+        return None

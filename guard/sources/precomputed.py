@@ -24,6 +24,7 @@ TABLES = (".parquet", ".jsonl", ".csv")
 URI_COLUMNS = ("uri", "url", "image_path", "path", "file_name", "filename", "key", "id")
 _COLUMNS_SHA256 = ("sha256", "hash_sha256")
 _ROWS = 1024
+_BITS_SLACK = 1e-3  # float16 rounds 1/16 by less
 
 
 class PrecomputedSource:
@@ -78,12 +79,16 @@ class PrecomputedSource:
         norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
         for i, (vector, norm, fields) in enumerate(zip(vectors, norms, rows, strict=False)):
             uri = pick(fields, None, URI_COLUMNS) or f"{file.name}#{at + i}"
-            if not np.isfinite(norm) or norm == 0:
-                yield Skip(uri, "no_vector", f"row {at + i} of {file.name} is zero or not finite")
+            why = "is zero or not finite" if not np.isfinite(norm) or norm == 0 else ""
+            unit = vector / (norm if not why else 1)
+            if not why and self.spec.metric == "hamming" and np.ptp(np.abs(unit)) > _BITS_SLACK:
+                why = f"is no row of +-1 / sqrt({self.spec.dim}), as embedder {self.spec.name!r} makes them"
+            if why:
+                yield Skip(uri, "no_vector", f"row {at + i} of {file.name} {why}")
                 continue
             yield Item(
                 uri,
-                vector=(vector / norm).astype(np.float32),
+                vector=unit.astype(np.float32),
                 caption=pick(fields, self.caption_column),
                 sha256=pick(fields, None, _COLUMNS_SHA256).lower(),
             )

@@ -18,14 +18,13 @@ from typing import Any, NamedTuple
 from guard.decode import MAX_BYTES
 from guard.errors import ConfigError
 from guard.sources.base import Item, Skip, Survey
-from guard.sources.captions import caption_of_json, caption_of_text
+from guard.sources.captions import MAX_CAPTION_BYTES, caption_of_json, caption_of_text
 from guard.sources.files import files_fingerprint
 from guard.sources.folder import IMAGE_SUFFIXES
 
 __all__ = ["TAR_SUFFIXES", "WebDatasetSource", "expand_braces"]
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-_MAX_CAPTION_BYTES = 1 << 20
 _BLOCK = 512  # bytes; a tar archive is made of these and ends with two that are zero
 
 
@@ -80,7 +79,7 @@ class WebDatasetSource:
         key, members, pictures = "", list[Member](), 0
         for info in archive:
             archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every member otherwise
-            if not info.isfile():
+            if info.isdir():
                 continue
             folder, slash, name = info.name.rpartition("/")
             own = folder + slash + name.partition(".")[0]
@@ -91,12 +90,12 @@ class WebDatasetSource:
             key = own
             suffix = PurePosixPath(name).suffix.lower()
             if suffix in IMAGE_SUFFIXES:
-                wanted = info.size <= self.max_bytes and pictures >= skip
+                wanted = info.isfile() and info.size <= self.max_bytes and pictures >= skip
                 pictures += 1
             else:
-                wanted = info.size <= _MAX_CAPTION_BYTES and suffix in (".txt", ".json")
+                wanted = info.isfile() and info.size <= MAX_CAPTION_BYTES and suffix in (".txt", ".json")
             data = _read(archive, info) if wanted else None
-            members.append(Member(info.name, suffix, info.size, data))
+            members.append(Member(info.name, suffix, info.size, data, info.isfile()))
         if members:
             yield key, members
 
@@ -107,7 +106,12 @@ class WebDatasetSource:
         caption = self._caption(members)
         for member in pictures:
             uri = f"{shard.name}/{member.name}"
-            if member.size > self.max_bytes:
+            if not member.is_file:
+                detail = (
+                    f"{uri} is a link or a device; pack the files themselves (tar --dereference --hard-dereference)"
+                )
+                yield Skip(uri, "not_an_image", detail)
+            elif member.size > self.max_bytes:
                 yield Skip(uri, "file_too_large", f"{uri} has {member.size} bytes; at most {self.max_bytes} are read")
             else:
                 yield Item(uri, data=member.data or b"", caption=caption)
@@ -125,6 +129,8 @@ class Member(NamedTuple):
     suffix: str
     size: int
     data: bytes | None
+    is_file: bool
+    """False: a link, which is not followed, or a device."""
 
 
 def expand_braces(pattern: str) -> list[str]:

@@ -175,6 +175,14 @@ def test_a_path_without_a_file(tmp_path: Path, name: str) -> None:
     assert caught.value.reason == "missing"
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("name", "reason"), [("/dev/zero", "not_an_image"), ("a\0b.png", "missing")])
+def test_what_is_no_file_is_not_read(name: str, reason: str) -> None:
+    with pytest.raises(ImageFileError) as caught:
+        decode(Path(name))
+    assert caught.value.reason == reason
+
+
 def test_pillows_own_limit_is_neither_used_nor_changed() -> None:
     before, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
     Image.MAX_IMAGE_PIXELS = 100

@@ -89,6 +89,44 @@ def test_imagefolder_metadata(tmp_path: Path, form: str) -> None:
         captions(tmp_path, caption_column="nothing")
 
 
+def test_what_a_table_lists_and_no_walk_yields_is_skipped_with_a_reason(tmp_path: Path) -> None:
+    photos = photo_folder(tmp_path / "photos", 1)
+    photo_folder(tmp_path / "private", 1)
+    (photos / "notes.md").write_text("no picture")
+    names = ["0000.jpg", "../private/0000.jpg", str(tmp_path / "private" / "0000.jpg"), "notes.md", "gone.jpg"]
+    (photos / "metadata.csv").write_text("file_name,text\n" + "".join(f"{name},x\n" for name in names))
+    items = list(open_source(photos).items())
+    assert [i.uri for i in items if isinstance(i, Item)] == ["0000.jpg"]
+    assert sorted((s.uri, s.reason) for s in items if isinstance(s, Skip)) == [
+        ("../private/0000.jpg", "outside"),
+        ("../private/0000.jpg", "outside"),
+        ("gone.jpg", "missing"),
+        ("notes.md", "not_an_image"),
+    ]
+    assert open_source(photos).survey().total == len(items)
+
+
+@pytest.mark.timeout(60)
+def test_pipes_and_devices_are_never_opened(tmp_path: Path) -> None:
+    from guard.indexes import build_index
+    from tests.support.toys import ToyEmbedder
+
+    photos = photo_folder(tmp_path / "photos", 1)
+    os.mkfifo(photos / "pipe.jpg")
+    os.mkfifo(photos / "suffixless")
+    os.mkfifo(photos / "0000.txt")
+    (photos / "zero.png").symlink_to("/dev/zero")
+    report = build_index(photos, tmp_path / "x.index", ToyEmbedder())
+    assert (report.count, report.skipped, report.ignored) == (1, {"not_an_image": 2}, 1)
+
+
+def test_a_long_caption_file_is_not_read_to_its_end(tmp_path: Path) -> None:
+    captioned(tmp_path, "a", 0, "words")
+    with (tmp_path / "a.txt").open("r+b") as file:
+        file.truncate(1 << 36)  # sparse: 64 GiB that nobody has the memory for
+    assert captions(tmp_path)["a.jpg"].startswith("words")
+
+
 def test_metadata_without_names_is_refused(tmp_path: Path) -> None:
     photo_folder(tmp_path, 1)
     (tmp_path / "metadata.jsonl").write_text('{"text": "x"}\n')

@@ -48,6 +48,19 @@ def test_paths(tmp_path: Path) -> None:
     assert (item.uri, item.path, item.caption) == ("deep/x.jpg", tmp_path / "deep/x.jpg", "c")
 
 
+@pytest.mark.timeout(60)
+def test_paths_to_what_is_no_file_are_skipped(tmp_path: Path) -> None:
+    from guard.indexes import build_index
+    from tests.support.toys import ToyEmbedder
+
+    photo_folder(tmp_path / "photos", 1)
+    path = write(
+        tmp_path / "a.parquet", image_path=["photos/0000.jpg", "/dev/zero", "a\0b.jpg", "photos", "gone.jpg", None, ""]
+    )
+    report = build_index(path, tmp_path / "x.index", ToyEmbedder())
+    assert (report.count, report.skipped) == (1, {"missing": 3, "no_image": 2, "not_an_image": 1})
+
+
 def test_named_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", scan=[b"1"], image=[b"2"], words=["w"], caption=["c"])
     assert found(path, image_column="scan", caption_column="words") == [("a.parquet#0", b"1", "w")]

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from guard.embedders.registry import load_embedder
 from guard.errors import ConfigError
 from guard.indexes import build_index, open_index
 from guard.indexes.faissfile import pack_bits
@@ -48,6 +49,19 @@ def test_metadata_of_each_form(saved: Path, form: str) -> None:
 
 def test_without_metadata(saved: Path) -> None:
     assert [i.uri for i in open_source(saved, spec=SPEC).items()] == [f"e.npy#{i}" for i in range(5)]
+
+
+def test_floats_are_not_made_hashes_without_a_word(tmp_path: Path) -> None:
+    """256 values of another network have PDQ's dimension, and their signs would be taken for its bits."""
+    spec = load_embedder("pdq").spec
+    np.save(tmp_path / "e.npy", np.concatenate([unit_rows(2, 256), unit_rows(2, 256, signs=True)]))
+    items = list(open_source(tmp_path / "e.npy", spec=spec).items())
+    assert [(i.uri, i.reason) for i in items if isinstance(i, Skip)] == [
+        ("e.npy#0", "no_vector"),
+        ("e.npy#1", "no_vector"),
+    ]
+    np.save(tmp_path / "e.npy", unit_rows(2, 256, signs=True).astype(np.float16) * 3)
+    assert all(isinstance(i, Item) for i in open_source(tmp_path / "e.npy", spec=spec).items())
 
 
 def test_rows_that_are_no_vector_are_listed(tmp_path: Path) -> None:

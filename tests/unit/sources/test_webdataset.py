@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,26 @@ def members(n: int, prefix: str = "") -> list[tuple[str, bytes]]:
     for i in range(n):
         found += [(f"{prefix}{i:03d}.jpg", jpeg(i, 32)), (f"{prefix}{i:03d}.txt", f"caption {i}".encode())]
     return found
+
+
+def test_links_are_listed_and_not_followed(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "s.tar", "w") as archive:
+        for name, kind, target in [
+            ("a.jpg", tarfile.REGTYPE, ""),
+            ("b.jpg", tarfile.LNKTYPE, "a.jpg"),
+            ("c.jpg", tarfile.SYMTYPE, "/etc/hostname"),
+            ("d.jpg", tarfile.CHRTYPE, ""),
+            ("folder.jpg", tarfile.DIRTYPE, ""),
+        ]:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname, info.size = kind, target, 1 if kind == tarfile.REGTYPE else 0
+            archive.addfile(info, io.BytesIO(b"x") if info.size else None)
+    items = list(open_source(tmp_path / "s.tar").items())
+    assert [type(i).__name__ for i in items] == ["Item", "Skip", "Skip", "Skip"]
+    assert [(i.uri, i.reason) for i in items if isinstance(i, Skip)] == [
+        (f"s.tar/{name}.jpg", "not_an_image") for name in "bcd"
+    ]
+    assert [i.uri for i in open_source(tmp_path / "s.tar").items(2)] == ["s.tar/c.jpg", "s.tar/d.jpg"]
 
 
 def test_keys_and_captions(tmp_path: Path) -> None:
