@@ -31,9 +31,11 @@ def test_no_other_training_picture_is_near_a_planted_one() -> None:
         assert rms(others, item.picture).min() > MIN_RMS, item.name
 
 
-def test_every_count_has_several_pictures() -> None:
+def test_every_count_has_several_pictures_that_can_be_judged() -> None:
+    judged = {item.name: item.copies for item in planted_items()}
+    assert {p.name for p in PLANTED} - {name.removeprefix("planted/") for name in judged} == {"hubble"}
     for k in (1, 4, 16, 64, 256):
-        assert sum(p.copies == k for p in PLANTED) >= 3
+        assert sum(copies == k for copies in judged.values()) >= 2
 
 
 def test_drawings_are_frozen() -> None:
