@@ -83,7 +83,7 @@ class Guard:
         registry: Prometheus registry for the metrics; `metrics` shares another guard's.
         Raises ConfigError, IndexLoadError or MissingExtraError; the text says what to do.
         """
-        from guard.embedders.registry import load_embedder
+        from guard.embedders.registry import load_index_embedder
         from guard.indexes.store import open_index
 
         if policy is not None:
@@ -92,12 +92,12 @@ class Guard:
         index = open_index(Path(path), backend=checked.index_backend, device=checked.index_device)
         if embedder is None:
             options = {"device": checked.device} if checked.device else {}
-            embedder = load_embedder(checked.embedder or index.manifest.embedder.name, **options)
-        index.manifest.require(embedder.spec)
+            embedder = load_index_embedder(index.manifest.embedder.name, checked.embedder, **options)
+        index.manifest.require(embedder.spec, index=str(path))
         if metrics is None:
             flag, block = checked.policy.build().resolve(embedder.spec.thresholds)
             metrics = GuardMetrics(registry, thresholds=(flag, block))
-        return cls(index, embedder, config=checked, metrics=metrics, name=Path(path).name)
+        return cls(index, embedder, config=checked, metrics=metrics, name=Path(path).resolve().name)
 
     def check(
         self,

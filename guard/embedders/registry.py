@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     from guard.embedders.base import Embedder
 
-__all__ = ["DEFAULT", "EMBEDDERS", "Entry", "embedder_class", "load_embedder", "register_embedder"]
+__all__ = [
+    "DEFAULT",
+    "EMBEDDERS",
+    "Entry",
+    "embedder_class",
+    "load_embedder",
+    "load_index_embedder",
+    "register_embedder",
+]
 
 DEFAULT = "pdq"
 
@@ -82,6 +90,23 @@ def load_embedder(name: str | None = None, **options: Any) -> Embedder:
         raise ConfigError(f"embedder {name!r}: {exc}") from exc
     known = [*sorted(_entries), *sorted(MODELS), *(f"{prefix}:PATH" for prefix in _FILES)]
     raise ConfigError(f"unknown embedder {name!r}; known: {', '.join(known)}")
+
+
+def load_index_embedder(built_with: str, name: str | None = None, **options: Any) -> Embedder:
+    """Build the embedder of an index: name, else the one that the index says it was built with.
+
+    An index remembers the name of an ONNX or TorchScript model, and not its file.
+    Raises ConfigError as load_embedder does, and for a name of the index that says nothing here.
+    """
+    if name is None and built_with not in _entries:
+        from guard.embedders.models import MODELS
+
+        if built_with not in MODELS:
+            raise ConfigError(
+                f"the index was built with the embedder {built_with!r}, which is on no list here. If it was a file, "
+                "name that again: embedder = 'onnx:FILE' or 'torchscript:FILE' (--embedder, MEMGUARD_EMBEDDER)"
+            )
+    return load_embedder(name or built_with, **options)
 
 
 def _onnx(path: str, **options: Any) -> Embedder:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["checked_sha256", "from_state_dict", "from_torchscript", "from_transformers"]
 
+EXTRA_PREPROCESSING = "memguard_preprocessing"
+"""Name of the extra file within a TorchScript file; ONNX files have the same key in their metadata."""
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """Of a transformers folder, best first."""
 
@@ -32,26 +34,29 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 def from_torchscript(
     path: str | Path,
     *,
-    preprocessing: Preprocessing | str,
+    preprocessing: Preprocessing | str | None = None,
     name: str | None = None,
     expected_sha256: str = "",
     **options: Any,
 ) -> TorchEmbedder:
     """Load a TorchScript file, which executes what is in it: see the top of this file.
 
+    preprocessing: a record, its canonical text, or None to take it from the file, where
+    `torch.jit.save(module, path, _extra_files={"memguard_preprocessing": text})` put it.
     options: device, dtype, max_batch, thresholds of TorchEmbedder.
     Raises ConfigError for a file that is absent, damaged or of another checksum.
     """
     torch, path = import_torch(), Path(path)
     sha256 = checked_sha256(path, expected_sha256)
+    extra = {EXTRA_PREPROCESSING: ""}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is on its way out; published files stay
             warnings.simplefilter("ignore", FutureWarning)
-            module = torch.jit.load(str(path), map_location="cpu")
+            module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
     except (RuntimeError, ValueError) as exc:
         raise ConfigError(f"{path.name} is not a TorchScript file that torch can open: {_first_line(exc)}") from exc
-    return _embedder(module, path, sha256, preprocessing, name, options)
+    return _embedder(module, path, sha256, preprocessing or _text(extra[EXTRA_PREPROCESSING], path), name, options)
 
 
 def from_state_dict(
@@ -180,6 +185,16 @@ def _taking(model: nn.Module, take: Callable[[Any], Tensor]) -> nn.Module:
 
     module: nn.Module = Taking()
     return module
+
+
+def _text(written: str | bytes, path: Path) -> str:
+    text = written.decode("utf-8", "replace") if isinstance(written, bytes) else written
+    if not text.strip():
+        raise ConfigError(
+            f"{path.name} does not say how pictures are prepared for it; give preprocessing=, or save it with "
+            f"torch.jit.save(module, path, _extra_files={{{EXTRA_PREPROCESSING!r}: 'squash:288;bilinear;…'}})"
+        )
+    return text.strip()
 
 
 def _some(names: list[str]) -> str:

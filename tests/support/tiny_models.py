@@ -63,12 +63,15 @@ class SscdLike(nn.Module):
         return nn.functional.normalize(self.fc(pooled))
 
 
-def script_file(path: Path, net: nn.Module | None = None, size: int = SIZE) -> Path:
+def script_file(path: Path, net: nn.Module | None = None, size: int = SIZE, *, preprocessing: str = "") -> Path:
     if path.exists():  # two files of one network differ in their bytes
         return path
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated; the published files are in that format
-        torch.jit.trace(net or TinyNet(), torch.rand(2, 3, size, size)).save(str(path))
+        traced = torch.jit.trace(net or TinyNet(), torch.rand(2, 3, size, size))
+        torch.jit.save(
+            traced, str(path), _extra_files={"memguard_preprocessing": preprocessing} if preprocessing else {}
+        )
     return path
 
 

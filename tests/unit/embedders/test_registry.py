@@ -12,7 +12,7 @@ import pytest
 from guard.embedders.architectures import ARCHITECTURES, build_architecture, register_architecture
 from guard.embedders.ort import OrtEmbedder
 from guard.embedders.pdq import PdqEmbedder
-from guard.embedders.registry import EMBEDDERS, embedder_class, load_embedder, register_embedder
+from guard.embedders.registry import EMBEDDERS, embedder_class, load_embedder, load_index_embedder, register_embedder
 from guard.embedders.torch import TorchEmbedder
 from guard.errors import ConfigError
 from tests.support.tiny_models import onnx_file, preparation, script_file
@@ -29,6 +29,17 @@ def test_files_by_prefix(tmp_path: Path) -> None:
     script = script_file(tmp_path / "a.pt")
     assert isinstance(load_embedder(f"onnx:{onnx}", threads=1), OrtEmbedder)
     assert isinstance(load_embedder(f"torchscript:{script}", preprocessing=str(preparation)), TorchEmbedder)
+    told = script_file(tmp_path / "b.pt", preprocessing=str(preparation))
+    assert load_embedder(f"torchscript:{told}").spec.preprocessing == str(preparation)
+    with pytest.raises(ConfigError, match=r"a\.pt does not say how pictures are prepared.*memguard_preprocessing"):
+        load_embedder(f"torchscript:{script}")
+
+
+def test_the_embedder_of_an_index_is_asked_for_where_it_was_a_file(tmp_path: Path) -> None:
+    assert isinstance(load_index_embedder("pdq"), PdqEmbedder)
+    assert isinstance(load_index_embedder("anything", "pdq"), PdqEmbedder)
+    with pytest.raises(ConfigError, match=r"'mine'.*onnx:FILE"):
+        load_index_embedder("mine")
 
 
 @pytest.mark.parametrize("name", ["pdqq", "onnx", "onnx:", "../pdq"])
