@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from guard._version import __version__
 from guard.embedders.base import Embedder
-from guard.errors import ConfigError, GuardError
+from guard.errors import ConfigError
 from guard.indexes.faissfile import FlatLayout
 from guard.indexes.layout import KEEP, IndexFolder
 from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, Manifest, vector_kind
 from guard.indexes.preparation import Limits, Rows, prepare
 from guard.indexes.records import THUMBNAILS
-from guard.indexes.staging import Staging, complete, is_sealed, settings_sha256, unseal
+from guard.indexes.staging import Staging, complete, is_sealed, settings_sha256, unseal, writing
 from guard.sources.base import Source, Survey
 from guard.types import Collection
 
@@ -163,25 +161,27 @@ class _Job:
             ready = self._finished_before(building, settings)
             if ready is not None:
                 return self._report(ready, before, survey, began, resumed_at=survey.total or 0, unchanged=True)
-        staging = Staging(
-            building,
-            self.layout,
-            settings,
-            thumbnails=self.limits.thumbnail_px > 0,
-            base=self.folder.version(base) if base else None,
-            restart=restart or is_sealed(building),
-        )
+        with writing(building):
+            staging = Staging(
+                building,
+                self.layout,
+                settings,
+                thumbnails=self.limits.thumbnail_px > 0,
+                base=self.folder.version(base) if base else None,
+                restart=restart or is_sealed(building),
+            )
         start = staging.position
         try:
             self._fill(staging, survey)
             done = staging.position - start
-            with _writing(building):
+            with writing(building):
                 manifest = self._manifest(staging, survey, before)
                 staging.seal(manifest)
         finally:
             staging.close()
-        self.folder.publish(building)
-        self.folder.prune(self.keep)
+        with writing(self.folder.path):
+            self.folder.publish(building)
+            self.folder.prune(self.keep)
         return self._report(manifest, before, survey, began, resumed_at=start, done=done)
 
     def _fill(self, staging: Staging, survey: Survey) -> None:
@@ -199,7 +199,7 @@ class _Job:
             self._commit(staging, step)
 
     def _commit(self, staging: Staging, step: Rows) -> None:
-        with _writing(staging.folder):
+        with writing(staging.folder):
             staging.append(
                 self.layout.encode(step.vectors(self.layout.dim)),
                 step.records(staging.rows, self.collections),
@@ -272,17 +272,6 @@ class _Job:
             resumed_at=resumed_at,
             unchanged=unchanged,
         )
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """A full disk is no fault of the picture or of the settings; what is there can be resumed."""
-    try:
-        yield
-    except (OSError, sqlite3.Error) as exc:
-        raise GuardError(
-            f"{folder} cannot be written ({exc}); make room, then run the same command again to go on"
-        ) from exc
 
 
 def _more(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:

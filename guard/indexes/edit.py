@@ -16,7 +16,7 @@ from guard.indexes.faissfile import VECTORS, FlatLayout, check_file, map_rows
 from guard.indexes.layout import KEEP, IndexFolder, hold, release
 from guard.indexes.manifest import MANIFEST, Manifest
 from guard.indexes.records import RECORDS, THUMBNAILS, RecordReader, ThumbnailReader
-from guard.indexes.staging import Staging, complete, read_skipped
+from guard.indexes.staging import Staging, complete, read_skipped, writing
 from guard.types import Record
 
 __all__ = ["merge_indexes", "remove_from_index"]
@@ -43,7 +43,8 @@ def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, kee
                     f"{other.spec.identity()[field]!r} in the second; rebuild one of them with the other's embedder"
                 )
         stack.enter_context(folder.writer())
-        return _rewrite(folder, parts, frozenset(), keep)
+        with writing(folder.path):
+            return _rewrite(folder, parts, frozenset(), keep)
 
 
 def remove_from_index(
@@ -68,7 +69,8 @@ def remove_from_index(
             gone = part.reader.ids_where(ids=ids, uris=uris, sha256s=sha256s, collections=collections)
             if not gone:
                 raise ConfigError(f"no reference of {path} matches; nothing was removed")
-            manifest = _rewrite(folder, [part], frozenset(gone), keep)
+            with writing(folder.path):
+                manifest = _rewrite(folder, [part], frozenset(gone), keep)
         folder.prune(keep)  # once more, now that this process has let go of the old version
     return manifest, len(gone)
 

@@ -7,6 +7,7 @@ each core many times over: every call here asks for its share of the cores only.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -129,7 +130,10 @@ def pad(
 
 
 def is_gpu(device: str | None) -> bool:
-    return device is not None and device.startswith("cuda")
+    """Raises ConfigError for what names no device: it would mean the CPU without a word."""
+    if device is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise ConfigError(f"device {device!r} is unknown; known: cpu, cuda, cuda:1 …")
+    return device is not None and device != "cpu"
 
 
 def to_gpu(faiss: ModuleType, index: Any, device: str | None) -> Any:

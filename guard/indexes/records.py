@@ -155,7 +155,7 @@ class RecordReader:
     ) -> set[int]:
         """Ids of the records that have any of these."""
         found: set[int] = set()
-        for i in ids:
+        for i in (i for i in ids if 0 <= i < 1 << 63):  # SQLite has no larger numbers
             found.update(r[0] for r in self.table.query("SELECT id FROM records WHERE id = ?", (i,)))
         for uri in uris:
             found.update(r[0] for r in self.table.query("SELECT id FROM records WHERE uri = ?", (uri,)))

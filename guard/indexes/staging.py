@@ -11,8 +11,8 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -21,7 +21,7 @@ from typing import Any
 
 from guard._version import __version__
 from guard.embedders.base import EmbedderSpec
-from guard.errors import ConfigError, IndexLoadError
+from guard.errors import ConfigError, GuardError, IndexLoadError
 from guard.indexes.faissfile import VECTORS, FlatLayout
 from guard.indexes.layout import file_entry, sync_path, write_durably
 from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, EmbedderEntry, FileEntry, Manifest, ThresholdsEntry
@@ -29,7 +29,7 @@ from guard.indexes.records import INDEXES, RECORDS, THUMBNAILS, create_tables, r
 from guard.sources.base import Skip
 from guard.types import Record
 
-__all__ = ["SKIPPED", "Staging", "complete", "is_sealed", "read_skipped", "settings_sha256", "unseal"]
+__all__ = ["SKIPPED", "Staging", "complete", "is_sealed", "read_skipped", "settings_sha256", "unseal", "writing"]
 
 SKIPPED = "skipped.jsonl"
 _SETTINGS = "settings.json"
@@ -221,6 +221,17 @@ def complete(staging: Staging, spec: EmbedderSpec, sources: Sequence[str]) -> Ma
         settings_sha256=staging.settings_sha256,
         files=staging.finish(),
     )
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """A full disk is no fault of the picture or of the settings; what is there can be resumed."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as exc:
+        raise GuardError(
+            f"{folder} cannot be written ({exc}); make room, then run the same command again to go on"
+        ) from exc
 
 
 def read_skipped(version: Path) -> list[Skip]:

@@ -118,11 +118,11 @@ def load_vectors(
 
         rows = map_rows(path, layout, manifest.count)
         return TorchIndex(unpack_bits(rows, layout.dim) if layout.kind == "bits" else rows, device=device)
-    from guard.indexes.faiss_index import FaissBinaryIndex, FaissFlatIndex
+    from guard.indexes.faiss_index import FaissBinaryIndex, FaissFlatIndex, is_gpu
 
     if layout.kind == "float32":
         return FaissFlatIndex.load(path, device=device)
-    if device is not None and device != "cpu":
+    if is_gpu(device):
         raise ConfigError(f"device {device!r}: faiss searches packed bits on the CPU; use backend='torch' for a GPU")
     return FaissBinaryIndex.load(path)
 

@@ -81,6 +81,9 @@ def test_unknown_backends_and_devices(built: Path) -> None:
         open_index(built, backend="lance")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="cuda:7"):
         open_index(built, device="cuda:7")
+    for device in ("gpu", "cuda0", "cuda:x", "CPU"):
+        with pytest.raises(ConfigError, match=f"{device}.*cuda:1"):
+            open_index(built, device=device)
     with pytest.raises(ConfigError, match="nonsense"):
         open_index(built, backend="torch", device="nonsense")
 
