@@ -53,13 +53,21 @@ def bench(
             results.append(result or {"benchmark": name, "error": "it failed; see above", "rows": []})
     now = datetime.now(UTC).isoformat(timespec="seconds")
     document = {"memguard": __version__, "at": now, "machine": _machine(), "results": results}
-    if json_file:
-        json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if as_json:
         print_json(document)
     else:
         _print(results)
+    if json_file:
+        with errors_to_exit():
+            _write(json_file, json.dumps(document, indent=1) + "\n")
     raise typer.Exit(Exit.FAILED if failed else Exit.FINE)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise ConfigError(f"{file} cannot be written ({exc.strerror}); name another file with --out") from exc
 
 
 def _folder() -> Any:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from guard.cli.console import STYLES, Exit, err, errors_to_exit, out, print_json
-from guard.errors import ConfigError, InputError
+from guard.errors import InputError
 from guard.types import Decision, Status, Verdict
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ def check(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Picture files, or folders of them.")],
     index: Annotated[Path, typer.Option(help="Index directory made by `memguard index build`.")],
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="Embedder of the index, where it was a file: onnx:FILE or torchscript:FILE.")
+    ] = None,
     flag: Annotated[float | None, typer.Option(help="Similarity from which to flag, inclusive.")] = None,
     block: Annotated[float | None, typer.Option(help="Similarity from which to block, inclusive.")] = None,
     fail_on: Annotated[FailOn | None, typer.Option(help="Exit with 1 if a picture is flagged (or blocked).")] = None,
@@ -47,13 +50,14 @@ def check(
     memguard check renders/ --index training.index --fail-on block --json
     """
     with errors_to_exit():
-        raise typer.Exit(_check(images, index, config, flag, block, fail_on, as_json))
+        raise typer.Exit(_check(images, index, config, embedder, flag, block, fail_on, as_json))
 
 
 def _check(
     images: Sequence[Path],
     index: Path,
     config: Path | None,
+    embedder: str | None,
     flag: float | None,
     block: float | None,
     fail_on: FailOn | None,
@@ -63,6 +67,8 @@ def _check(
 
     thresholds = {k: v for k, v in (("flag", flag), ("block", block)) if v is not None}
     settings: dict[str, Any] = {"policy": thresholds} if thresholds else {}
+    if embedder is not None:
+        settings["embedder"] = embedder
     guard = Guard.open(index, config=config, mode="flag", on_error="open", deadline_s=None, **settings)
     code = Exit.FINE
     results: list[dict[str, object]] = []
@@ -70,17 +76,15 @@ def _check(
     table.columns[0].overflow = table.columns[3].overflow = "fold"  # a path that is cut is no path
     files = _files(images)
     while batch := list(islice(files, BATCH)):
-        pixels: list[RGBArray] = []
-        names: list[Path] = []
-        for path in batch:
-            try:
-                pixels.append(_decode(path))
-                names.append(path)
-            except InputError as exc:
+        decoded = [(path, _decoded(path)) for path in batch]
+        verdicts = iter(guard.check([p for _, p in decoded if not isinstance(p, InputError)], pipeline="check"))
+        for path, pixels in decoded:
+            if isinstance(pixels, InputError):
                 code = max(code, Exit.INPUT)
-                err.print(f"skipped: {exc}", style="yellow", markup=False, soft_wrap=True)
-                results.append({"image": str(path), "error": str(exc)})
-        for path, verdict in zip(names, guard.check(pixels, pipeline="check"), strict=True):
+                err.print(f"skipped: {pixels}", style="yellow", soft_wrap=True)
+                results.append({"image": str(path), "error": str(pixels)})
+                continue
+            verdict = next(verdicts)
             code = max(code, _code(verdict, fail_on))
             results.append({"image": str(path), **verdict.to_dict()})
             table.add_row(*_row(path, verdict))
@@ -91,26 +95,28 @@ def _check(
     return code
 
 
-def _decode(path: Path) -> RGBArray:
+def _decoded(path: Path) -> RGBArray | InputError:
+    """The picture, or why there is none."""
     from guard.decode import decode
+    from guard.sources.folder import IMAGE_SUFFIXES
 
-    return decode(path).rgb
+    if path.is_dir():
+        return InputError(f"{path} holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    if not path.exists():
+        return InputError(f"no such file: {path}")
+    try:
+        return decode(path).rgb
+    except InputError as exc:
+        return exc
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Files as given; of a folder, every picture in it, sorted. Raises ConfigError for what does not exist."""
+    """Files as given; of a folder, every picture in it, sorted, or the folder itself if it has none."""
     from guard.sources.folder import IMAGE_SUFFIXES
 
     for path in paths:
-        if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-            if not found:
-                raise ConfigError(f"{path} holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})")
-            yield from found
-        elif path.exists():
-            yield path
-        else:
-            raise ConfigError(f"no such file: {path}")
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir())
+        yield from found if path.is_dir() and found else [path]
 
 
 def _code(verdict: Verdict, fail_on: FailOn | None) -> Exit:

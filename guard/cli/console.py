@@ -15,10 +15,11 @@ from rich.console import Console
 from guard.errors import ConfigError, GuardError, InputError
 from guard.types import Decision
 
-__all__ = ["STYLES", "Exit", "err", "errors_to_exit", "out", "print_json"]
+__all__ = ["STYLES", "Exit", "err", "errors_to_exit", "escape_what_cannot_be_printed", "out", "print_json"]
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# No markup and no emoji codes: what is printed are paths, and "scans[draft]" is one.
+out = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 STYLES = {Decision.ALLOW: "green", Decision.FLAG: "yellow", Decision.BLOCK: "red"}
 
 
@@ -36,7 +37,19 @@ class Exit(IntEnum):
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output, for programs."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a name that is no UTF-8, or a terminal that knows ASCII alone
+        text = json.dumps(value, indent=2)
+    sys.stdout.write(text + "\n")
+
+
+def escape_what_cannot_be_printed() -> None:
+    """File names may hold bytes that no terminal shows: escape them instead of failing in the middle of a table."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
@@ -45,7 +58,7 @@ def errors_to_exit() -> Iterator[None]:
     try:
         yield
     except GuardError as exc:
-        err.print(f"error: {exc}", style="red", markup=False, soft_wrap=True)
+        err.print(f"error: {exc}", style="red", soft_wrap=True)
         code = Exit.INPUT if isinstance(exc, ConfigError | InputError) else Exit.FAILED
         raise typer.Exit(code) from exc
     except BrokenPipeError:  # `memguard … | head` is no error

@@ -34,7 +34,10 @@ SourceArgument = Annotated[
         "NAME.parquet or a folder of them; NAME.npy (precomputed embeddings, with NAME.parquet, .jsonl or .csv).",
     ),
 ]
-EmbedderOption = Annotated[str | None, typer.Option(help="Name of the embedder (default: pdq).")]
+EmbedderOption = Annotated[
+    str | None,
+    typer.Option(help="pdq (the default), a name of `memguard models`, onnx:FILE or torchscript:FILE."),
+]
 CaptionOption = Annotated[
     str | None, typer.Option(help="Column or JSON field of the captions (default: found by name).")
 ]
@@ -81,11 +84,12 @@ def build(
 
     memguard index build train.parquet --out training.index --caption-column prompt --thumbnails 0
     """
+    from guard.embedders.registry import load_embedder
     from guard.indexes.builder import build_index
     from guard.sources import open_source
 
     with errors_to_exit():
-        model = _embedder(embedder)
+        model = load_embedder(embedder)
         reader = open_source(
             source, spec=model.spec, caption_column=caption_column, image_column=image_column, metadata=metadata
         )
@@ -110,6 +114,9 @@ def build(
 def add(
     source: SourceArgument,
     index: Annotated[Path, typer.Option("--index", "--out", metavar="X.index", help="Index to extend.")],
+    embedder: Annotated[
+        str | None, typer.Option(help="Needed where the index's embedder was a file: onnx:FILE or torchscript:FILE.")
+    ] = None,
     caption_column: CaptionOption = None,
     image_column: ImageOption = None,
     metadata: MetadataOption = None,
@@ -129,11 +136,12 @@ def add(
 
     memguard index add artist/ --index training.index --collection protected --collection training
     """
+    from guard.embedders.registry import load_index_embedder
     from guard.indexes.builder import add_to_index
     from guard.sources import open_source
 
     with errors_to_exit():
-        model = _embedder(_manifest(index)[1].embedder.name)
+        model = load_index_embedder(_manifest(index)[1].embedder.name, embedder)
         reader = open_source(
             source, spec=model.spec, caption_column=caption_column, image_column=image_column, metadata=metadata
         )
@@ -189,12 +197,6 @@ index_app.command()(merge)
 index_app.command()(remove)
 
 
-def _embedder(name: str | None) -> Any:
-    from guard.embedders.registry import load_embedder
-
-    return load_embedder(name)
-
-
 def _limits(max_pixels: int | None) -> Any:
     from guard.indexes.preparation import Limits
 
@@ -211,7 +213,11 @@ def _manifest(index: Path) -> tuple[str, Manifest]:
 
 
 def _show(report: BuildReport, as_json: bool) -> Exit:
-    code = Exit.INPUT if report.skipped else Exit.FINE
+    nothing = not (report.added or report.skipped or report.unchanged)
+    code = Exit.INPUT if report.skipped or nothing else Exit.FINE
+    if nothing:
+        beside = f", only {report.ignored} other files" if report.ignored else ""
+        err.print(f"the source holds no picture{beside}: look at its path and kind", style="yellow", soft_wrap=True)
     if as_json:
         print_json(report.to_dict())
         return code

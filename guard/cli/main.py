@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from importlib.metadata import entry_points
 from typing import Annotated
 
@@ -10,6 +12,7 @@ import typer
 from guard._version import __version__
 from guard.cli.bench import bench
 from guard.cli.check import check
+from guard.cli.console import Exit, escape_what_cannot_be_printed
 from guard.cli.index import index_app
 from guard.cli.models import models_app
 
@@ -39,7 +42,8 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    del version  # its callback has answered
+    escape_what_cannot_be_printed()
 
 
 app.command()(check)
@@ -51,4 +55,8 @@ for _point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.n
 
 
 def main() -> None:
-    app()
+    try:
+        app()
+    except Exception:  # Python would leave with 1, which here means "found what was asked for"
+        traceback.print_exc()
+        sys.exit(Exit.FAILED)

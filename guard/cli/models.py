@@ -94,6 +94,7 @@ def fetch(
     source: Annotated[
         Path | None, typer.Option("--from", metavar="FILE", help="Weights that you brought yourself.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Download a model once: shows progress, goes on after an interruption, checks the checksum.
 
@@ -114,7 +115,7 @@ def fetch(
     )
     with errors_to_exit():
         card = model_card(name)
-        err.print(f"{card.title}; licence: {card.licence}", markup=False)
+        err.print(f"{card.title}; licence: {card.licence}", soft_wrap=True)
         with Progress(*columns, console=err, transient=True) as bar:
             task = bar.add_task(name, total=None)
             folder = fetch_model(
@@ -123,7 +124,10 @@ def fetch(
                 source=source,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
-    out.print(f"{name} is in {folder}", markup=False, soft_wrap=True)
+    if as_json:
+        print_json({"name": name, "folder": str(folder)})
+    else:
+        out.print(f"{name} is in {folder}", soft_wrap=True)
 
 
 def _row(name: str, cache: Path | None) -> dict[str, Any]:

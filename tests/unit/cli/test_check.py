@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from guard import __version__
-from guard.cli.main import app
+from guard.cli.main import app, main
 from guard.embedders.registry import load_embedder
 from guard.indexes.builder import build_index
 from tests.support.toys import picture
@@ -48,7 +51,9 @@ def test_a_folder_is_checked_and_printed(index: Path, renders: Path) -> None:
     assert "…" not in out
 
 
-@pytest.mark.parametrize(("fail_on", "name", "code"), [("block", "copy.jpg", 1), ("flag", "copy.jpg", 1), ("flag", "own.png", 0)])
+@pytest.mark.parametrize(
+    ("fail_on", "name", "code"), [("block", "copy.jpg", 1), ("flag", "copy.jpg", 1), ("flag", "own.png", 0)]
+)
 def test_fail_on(index: Path, renders: Path, fail_on: str, name: str, code: int) -> None:
     assert run("check", renders / name, "--index", index, "--fail-on", fail_on)[0] == code
 
@@ -79,6 +84,39 @@ def test_thresholds_from_the_command_line(index: Path, renders: Path) -> None:
     assert json.loads(out)["results"][0]["decision"] == "flag"
 
 
+def test_a_missing_file_costs_only_itself_and_the_order_is_that_of_the_arguments(index: Path, renders: Path) -> None:
+    (renders / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    (renders / "empty").mkdir()
+    (renders / "link.png").symlink_to(renders / "gone.png")
+    names = [renders / n for n in ("absent.png", "own.png", "broken.png", "empty", "link.png", "copy.jpg")]
+    code, out, err = run("check", *names, "--index", index, "--json")
+    assert code == 2
+    results = json.loads(out)["results"]
+    assert [r["image"] for r in results] == [str(name) for name in names]
+    assert [r.get("decision") for r in results] == [None, "allow", None, None, None, "block"]
+    assert "no such file" in results[0]["error"]
+    assert "holds no picture" in results[3]["error"]
+    assert err.count("skipped:") == 4
+
+
+def test_names_that_no_terminal_can_show(index: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "[draft] :smile:"
+    folder.mkdir()
+    path = os.fsencode(folder) + b"/\xff[b].png"
+    try:
+        with open(path, "wb") as file:  # noqa: PTH123 - a Path cannot hold these bytes
+            picture(3, 200, 200).save(file, "PNG")
+    except OSError:
+        pytest.skip("this file system refuses names that are not UTF-8")
+    environment = {**os.environ, "COLUMNS": "300", "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-m", "guard", "check", folder, "--index", index]
+    table = subprocess.run(command, capture_output=True, env=environment, timeout=120)
+    assert (table.returncode, table.stderr) == (0, b"")
+    assert b"[draft] :smile:/\\udcff[b].png" in table.stdout
+    document = subprocess.run([*command, "--json"], capture_output=True, env=environment, timeout=120)
+    assert json.loads(document.stdout)["results"][0]["image"] == os.fsdecode(path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -98,6 +136,17 @@ def test_a_missing_index_cannot_run(tmp_path: Path, renders: Path) -> None:
     code, _, err = run("check", renders, "--index", tmp_path / "no.index")
     assert code == 3
     assert "no.index" in err.replace("\n", "")
+
+
+def test_an_error_that_nobody_foresaw_is_no_finding(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Python itself would leave with 1, which means that a picture was flagged."""
+    monkeypatch.setattr(sys, "argv", ["memguard", "check", str(tmp_path), "--index", str(tmp_path / ("x" * 300))])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 3
+    assert capsys.readouterr().err
 
 
 def test_version_and_help() -> None:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from guard.cli.index import index_app
 from tests.support.references import photo_folder, tar_shard
+from tests.support.tiny_models import onnx_file, preparation, script_file
 
 runner = CliRunner()
 
@@ -142,3 +143,48 @@ def test_help_has_an_example(verb: str) -> None:
     code, text = run(verb, "--help")
     assert code == 0
     assert f"memguard index {verb}" in text
+
+
+@pytest.mark.parametrize("beside", [0, 1])
+def test_a_source_that_holds_nothing_is_bad_input(tmp_path: Path, beside: int) -> None:
+    """An index of nothing allows everything, so that nobody should get one without a word."""
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    if beside:
+        tar_shard(tmp_path / "data" / "train" / "s.tar", [("a.jpg", b"x")])
+    code, text = run("build", tmp_path / "data", "--out", tmp_path / "x.index")
+    assert code == 2
+    assert "holds no picture" in text
+    assert ("1 other files" in text) == bool(beside)
+
+
+def test_names_in_brackets_are_printed_as_they_are(tmp_path: Path) -> None:
+    photos = photo_folder(tmp_path / "scans[draft][" / "b]", 1).parent
+    code, text = run("build", photos, "--out", tmp_path / "x[bold][" / "b].index")
+    assert code == 0
+    assert "x[bold][/b].index, version 0001" in text
+    code, text = run("info", tmp_path / "x[bold][" / "b].index")
+    assert code == 0
+    assert "folder scans[draft][" in text
+
+
+def test_an_id_beyond_every_index_matches_nothing(index: Path) -> None:
+    code, text = run("remove", index, "--id", 10**30)
+    assert code == 2
+    assert "nothing was removed" in text
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torchscript"])
+def test_an_index_of_a_model_file_can_be_extended(tmp_path: Path, photos: Path, kind: str) -> None:
+    if kind == "onnx":
+        file = onnx_file(tmp_path / "own.onnx", preprocessing=str(preparation))
+    else:
+        file = script_file(tmp_path / "own.pt", preprocessing=str(preparation))
+    more, index = photo_folder(tmp_path / "more", 2), tmp_path / "x.index"
+    assert run("build", photos, "--out", index, "--embedder", f"{kind}:{file}")[0] == 0
+    code, text = run("add", more, "--index", index)
+    assert code == 2
+    assert "'own'" in text.replace("\n", "")
+    assert f"{kind}:FILE" in text
+    code, text = run("add", more, "--index", index, "--embedder", f"{kind}:{file}")
+    assert code == 0
+    assert "8 references" in text
