@@ -16,7 +16,7 @@ from guard_diffusers import outputs, tensors
 from guard_diffusers.arguments import CallArguments
 from guard_diffusers.callbacks import leaking_callback
 from guard_diffusers.inputs import own_pictures
-from guard_diffusers.latents import decode, why_not, zeroed
+from guard_diffusers.latents import decode, why_not, without_latents, zeroed
 from guard_diffusers.outputs import Kind
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class _GuardedCall:
             value = tensors.convert(value, converted_to)
         self._tell(report)
         value = self.guard.apply(value, report, options=self.options)
-        return outputs.attach(outputs.put(out, value), report)
+        return outputs.attach(without_latents(outputs.put(out, value), report.withheld, len(report)), report)
 
     def _release_latents(self, out: Any, latents: Any) -> Any:
         reason = why_not(self.pipe, latents, self.call)
@@ -110,7 +110,8 @@ class _GuardedCall:
         self._tell(report)
         if self.config.on_block == "raise":
             self.guard.apply(latents, report, options=options)
-        return outputs.attach(outputs.put(out, zeroed(latents, report.withheld)), report)
+        out = outputs.put(out, zeroed(latents, report.withheld))
+        return outputs.attach(without_latents(out, report.withheld, len(report)), report)
 
     def _check(self, value: Any, kind: Kind, options: Mapping[str, Any]) -> Report:
         own = None

@@ -17,15 +17,17 @@ def leaking_callback(call: CallArguments) -> str | None:
 
     `callback_on_step_end` sees the tensors that `callback_on_step_end_tensor_inputs` names (or that a
     PipelineCallback names itself); without any, or with prompt embeddings alone, it sees no picture.
-    The older `callback` always gets the latents.
+    The older `callback` always gets the latents. `prior_callback_on_step_end` of combined pipelines gets
+    those of the first stage.
     """
     if call.get("callback") is not None:
         return "callback"
-    callback = call.get("callback_on_step_end")
-    if callback is None:
-        return None
-    official = {c.__name__ for c in type(callback).__mro__} & {"PipelineCallback", "MultiPipelineCallbacks"}
-    asked = callback.tensor_inputs if official else call.get("callback_on_step_end_tensor_inputs")
-    if asked is None or not all(name.endswith(_HARMLESS) for name in asked):
-        return "callback_on_step_end"
+    for name in ("callback_on_step_end", "prior_callback_on_step_end"):
+        callback = call.get(name)
+        if callback is None:
+            continue
+        official = {c.__name__ for c in type(callback).__mro__} & {"PipelineCallback", "MultiPipelineCallbacks"}
+        asked = callback.tensor_inputs if official else call.get(f"{name}_tensor_inputs")
+        if asked is None or not all(tensor.endswith(_HARMLESS) for tensor in asked):
+            return name
     return None

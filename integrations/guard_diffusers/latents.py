@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from guard_diffusers.outputs import is_tensor, value_of
 from guard_diffusers.tensors import package_of, processor_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from guard_diffusers.arguments import CallArguments
 
-__all__ = ["decode", "why_not", "zeroed"]
+__all__ = ["decode", "why_not", "without_latents", "zeroed"]
 
 _PLAIN = frozenset(
     {
@@ -86,6 +87,30 @@ def zeroed(latents: Tensor, positions: Sequence[int]) -> Tensor:
     for i in positions:
         latents[i] = 0
     return latents
+
+
+def without_latents(out: Any, withheld: Sequence[int], count: int) -> Any:
+    """The output, with what stands beside withheld pictures in it zeroed: a VAE would bring them back from latents.
+
+    out: an output object (written to) or a tuple (a new one), whose other items may be tensors of four dimensions
+    and more. count: of the pictures; where the number of latents differs, all of them go.
+    """
+    if not withheld:
+        return out
+
+    def clean(item: Any) -> Any:
+        if not is_tensor(item) or item.ndim < 4:
+            return item
+        return zeroed(item, withheld if len(item) == count else range(len(item)))
+
+    if isinstance(out, tuple):
+        return (*out[:1], *map(clean, out[1:]))
+    if hasattr(out, "to_tuple"):
+        pictures = value_of(out)
+        for name, item in list(out.items()):
+            if item is not pictures:
+                setattr(out, name, clean(item))
+    return out
 
 
 def _unscaled(latents: Tensor, config: Any) -> Tensor:

@@ -65,12 +65,14 @@ def protect(
     pixels: "tensor" takes them before they become PIL images or arrays, "output" as they are returned;
     "auto" takes the tensor where the pipeline runs on an accelerator. The result is the same.
     Protecting a guarded pipeline again replaces its guard and settings.
-    Raises ConfigError for what is no pipeline that makes pictures.
+    Raises ConfigError for what is no pipeline that makes pictures, or no guard.
     """
     base = _unguarded_class(type(pipe))
     _require_pictures(base)
     if pixels not in ("auto", "tensor", "output"):
         raise ConfigError(f"pixels = {pixels!r}; known: auto, tensor, output")
+    if not callable(getattr(guard, "check", None)):
+        raise ConfigError(f"guard is a {type(guard).__name__}; open one: Guard.open('training.index')")
     label = name or base.__name__
     guard.metrics.add_pipeline(label)
     vars(pipe)[_STATE] = Protection(guard, label, name is not None, tuple(inputs), on_report, pixels)

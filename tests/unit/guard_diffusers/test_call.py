@@ -192,6 +192,41 @@ def test_an_output_of_unknown_form_is_refused_unless_allowed(planted: Any) -> No
         assert custom(form, guard_options={"mode": "flag"}).guard[0].reason == "form"
 
 
+class WithLatents(StableDiffusionPipeline):
+    """Hands out the latents beside the pictures, as SanaWMPipeline and Marigold do."""
+
+    def __call__(self, seeds: list[int], whole: bool = False, return_dict: bool = True) -> Any:  # type: ignore[override]
+        generator = [tiny.seeded(s) for s in seeds]
+        arguments = {"prompt": ["a cat"] * len(seeds), "num_inference_steps": 2, "generator": generator}
+        latents = super().__call__(**arguments, output_type="latent").images
+        image = self.vae.decode(latents / self.vae.config.scaling_factor).sample.detach()
+        images = self.image_processor.postprocess(image, output_type="pil")
+        latents = latents[None] if whole else latents
+        return Beside(images, [1, 2], latents) if return_dict else (images, [1, 2], latents)
+
+
+@dataclass
+class Beside(BaseOutput):
+    images: Any
+    numbers: Any
+    latent: Any
+
+
+@pytest.mark.parametrize("return_dict", [True, False])
+def test_latents_beside_withheld_pictures_go_too(planted: Any, return_dict: bool) -> None:
+    custom = tiny._stable_diffusion(WithLatents)
+    before = custom([1, 0])
+    assert planted.is_copy(before.images) == [False, True]
+    protect(custom, planted.guard())
+    images, numbers, latent = (custom([1, 0], return_dict=return_dict)[i] for i in range(3))
+    assert planted.is_copy(images) == [False, False]
+    assert numbers == [1, 2]
+    assert same_bits(latent[0], before.latent[0])
+    assert not latent[1].any()
+    assert not custom([1, 0], whole=True, return_dict=return_dict)[2].any()  # one tensor of all pictures
+    assert same_bits(custom([1], return_dict=return_dict)[2], custom([1], guard_options={"mode": "flag"}).latent)
+
+
 class Stuck(Broken):
     """A runtime that comes back when the test is over."""
 

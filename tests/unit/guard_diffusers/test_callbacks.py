@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from diffusers import StableCascadeCombinedPipeline
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback, SDCFGCutoffCallback
 
 from guard import Decision, SkippedError
@@ -23,6 +24,19 @@ class Peek(PipelineCallback):
 
 def nothing(*step: Any) -> dict[str, Any]:
     return {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "leaks"),
+    [
+        ({"prior_callback_on_step_end": nothing}, "prior_callback_on_step_end"),
+        ({"prior_callback_on_step_end": nothing, "prior_callback_on_step_end_tensor_inputs": []}, None),
+        ({"callback_on_step_end": nothing}, "callback_on_step_end"),
+    ],
+)
+def test_what_leaks_from_the_first_stage_of_a_combined_pipeline(arguments: dict[str, Any], leaks: str | None) -> None:
+    call = CallArguments(StableCascadeCombinedPipeline.__call__, None, ("a cat",), arguments)
+    assert leaking_callback(call) == leaks
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,8 @@ def test_what_makes_no_pictures_is_refused(planted: Any) -> None:
         protect({}, guard)
     with pytest.raises(ConfigError, match="GuardBlock"):
         protect(StableDiffusionXLAutoBlocks().init_pipeline(), guard)
+    with pytest.raises(ConfigError, match=r"guard is a str; open one: Guard\.open"):
+        protect(tiny.unconditional(), "training.index")  # type: ignore[type-var, arg-type]
     with pytest.raises(ConfigError, match="pixels = 'gpu'"):
         protect(tiny.unconditional(), guard, pixels="gpu")  # type: ignore[arg-type]
     assert type(sound) is AudioLDM2Pipeline
