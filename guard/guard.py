@@ -71,7 +71,7 @@ class Guard:
         *,
         policy: Policy | None = None,
         config: GuardConfig | str | os.PathLike[str] | None = None,
-        embedder: Embedder | None = None,
+        embedder: Embedder | str | None = None,
         metrics: GuardMetrics | None = None,
         registry: CollectorRegistry | None = None,
         **settings: Any,
@@ -80,6 +80,7 @@ class Guard:
 
         policy: thresholds; unset ones are the embedder's. config: a GuardConfig or a TOML file.
         settings: single fields of GuardConfig, which win over file and environment (`MEMGUARD_…`).
+        embedder: one that is loaded already, or the setting of that name: "onnx:FILE", "torchscript:FILE", a model.
         registry: Prometheus registry for the metrics; `metrics` shares another guard's.
         Raises ConfigError, IndexLoadError or MissingExtraError; the text says what to do.
         """
@@ -88,6 +89,8 @@ class Guard:
 
         if policy is not None:
             settings["policy"] = policy
+        if isinstance(embedder, str):
+            settings["embedder"], embedder = embedder, None
         checked = load_config(config, environ=os.environ, **settings)
         index = open_index(Path(path), backend=checked.index_backend, device=checked.index_device)
         if embedder is None:

@@ -23,7 +23,13 @@ index_app = typer.Typer(
     name="index",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Build, extend, inspect and repair the index of a reference set.",
+    help="""Build, extend, inspect and check the index of a reference set.
+
+    [bold]Examples[/bold]
+
+    memguard index build photos/ --out training.index
+
+    memguard index info training.index""",
 )
 
 SourceArgument = Annotated[

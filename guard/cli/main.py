@@ -25,7 +25,15 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="Find near-copies of training images in what an image-generation pipeline makes.",
+    help="""Find near-copies of training images in what an image-generation pipeline makes.
+
+    [bold]Examples[/bold]
+
+    memguard demo
+
+    memguard index build photos/ --out training.index
+
+    memguard check render.png --index training.index --fail-on block""",
     epilog="Exit codes: 0 fine; 1 found what was asked for; 2 usage or bad input; 3 the guard could not run.",
 )
 

@@ -153,5 +153,7 @@ def test_version_and_help() -> None:
     assert run("--version")[1].strip() == f"memguard {__version__}"
     code, out, _ = run("--help")
     assert code == 0
+    assert "Examples" in out
+    assert "Examples" in run("index", "--help")[1]
     for verb in ("check", "index", "models", "bench", "demo"):
         assert verb in out

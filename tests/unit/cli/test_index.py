@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from guard.cli.index import index_app
+from guard.cli.main import app
 from tests.support.references import photo_folder, tar_shard
 from tests.support.tiny_models import onnx_file, preparation, script_file
 
@@ -188,3 +189,7 @@ def test_an_index_of_a_model_file_can_be_extended(tmp_path: Path, photos: Path, 
     code, text = run("add", more, "--index", index, "--embedder", f"{kind}:{file}")
     assert code == 0
     assert "8 references" in text
+    options = ["--index", str(index), "--flag", "0.9", "--block", "0.99"]
+    assert runner.invoke(app, ["check", str(more), *options]).exit_code == 2
+    checked = runner.invoke(app, ["check", str(more), *options, "--embedder", f"{kind}:{file}", "--fail-on", "block"])
+    assert checked.exit_code == 1
