@@ -13,6 +13,7 @@ from guard._version import __version__
 from guard.cli.bench import bench
 from guard.cli.check import check
 from guard.cli.console import Exit, escape_what_cannot_be_printed
+from guard.cli.eval import eval_app
 from guard.cli.index import index_app
 from guard.cli.models import models_app
 
@@ -58,6 +59,7 @@ app.command()(check)
 app.add_typer(index_app, name="index")
 app.add_typer(models_app, name="models")
 app.command()(bench)
+app.add_typer(eval_app, name="eval")
 for _point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
     app.command(_point.name)(_point.load())
 

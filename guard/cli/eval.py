@@ -1,0 +1,148 @@
+"""`memguard eval`: how well embedders tell copies from other pictures, on the user's own pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from guard.cli.console import Exit, err, errors_to_exit, out
+from guard.errors import ConfigError
+
+__all__ = ["eval_app"]
+
+NOTE = """Percent, with 95 % intervals over sources. Thresholds are those of all groups together.
+Each group's own, every single edit and FPR 0.01 % are in the file."""
+PHOTOGRAPHS = "photographs"  # the group of --images
+
+eval_app = typer.Typer(no_args_is_help=True, help="Measure embedders on your own pictures.")
+
+
+@eval_app.callback()
+def _group() -> None:
+    """Keeps `descriptors` a verb of its own while it is the only one."""
+
+
+@eval_app.command()
+def descriptors(
+    json_file: Annotated[Path, typer.Option("--json", help="Write all figures to this JSON file.")],
+    images: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Folder of photographs; repeatable.")] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="Folder of another group, e.g. xrays=scans/; may be repeated."),
+    ] = None,
+    embedder: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Embedder to compare with, named as for `index build`; may be repeated."),
+    ] = None,
+    splits: Annotated[int, typer.Option(min=1, help="Seeded divisions into references and negatives.")] = 5,
+    limit: Annotated[int | None, typer.Option(min=5, help="At most so many pictures a group.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of pictures, splits, edits and resamples.")] = 0,
+    real_pairs: Annotated[
+        Path | None, typer.Option(help="Table of real copies: query, reference and label, with tabs between.")
+    ] = None,
+    same: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="TSV", help="Table of files that show one source: `file`, label; or pairs. Repeatable."),
+    ] = None,
+    one_source: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Folder whose pictures all show one source; may be repeated."),
+    ] = None,
+    no_baselines: Annotated[bool, typer.Option("--no-baselines", help="Only the named embedders.")] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps descriptors: a stopped or repeated run goes on from it.")
+    ] = None,
+) -> None:
+    """Edit pictures in many ways, and measure which embedder finds the originals without false alarms.
+
+    [bold]Examples[/bold]
+
+    memguard eval descriptors --images photos/ --json photos.json
+
+    memguard eval descriptors --images photos/ --group xrays=scans/ --embedder sscd_disc_mixup --json compared.json
+    """
+    with errors_to_exit():
+        groups = _groups(images or [], group or [])
+        if not json_file.resolve().parent.is_dir():
+            raise ConfigError(f"no such folder: {json_file.resolve().parent}")
+        from guard.evaluation.run import Settings, evaluate_descriptors, takes_part
+
+        settings = Settings(
+            splits=splits,
+            seed=seed,
+            limit=limit,
+            real_pairs=real_pairs,
+            same=same or [],
+            one_source=one_source or [],
+            cache=cache,
+        )
+        entrants = takes_part(embedder or [], with_baselines=not no_baselines)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=err, transient=True) as bar:
+            tasks: dict[str, Any] = {}
+
+            def progress(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = bar.add_task(what, total=total)
+                bar.update(tasks[what], completed=done)
+
+            document = evaluate_descriptors(groups, entrants, settings, progress=progress)
+        json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        for line in document["skipped"]:
+            err.print(f"skipped: {line}", style="yellow", markup=False, soft_wrap=True)
+        _print(document, list(entrants))
+        raise typer.Exit(Exit.INPUT if document["skipped"] else Exit.FINE)
+
+
+def _groups(images: list[Path], named: list[str]) -> dict[str, list[Path]]:
+    groups: dict[str, list[Path]] = {PHOTOGRAPHS: list(images)} if images else {}
+    for text in named:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder):
+            raise ConfigError(f"--group {text!r}: write NAME=DIR, e.g. xrays=scans/")
+        groups.setdefault(name, []).append(Path(folder))
+    if not groups:
+        raise ConfigError("give pictures: --images DIR, or --group NAME=DIR")
+    return groups
+
+
+def _print(document: dict[str, Any], entrants: list[str]) -> None:
+    """A table a group: each entrant's families, then the mean of the families."""
+    for group, counts in document["protocol"]["groups"].items():
+        table = Table("", "recall@1", "at FPR 1 %", "at FPR 0.1 %", "µAP", box=None, pad_edge=False)
+        for name in entrants:
+            figures = document["results"][name][group]
+            table.add_row(Text(name, "cyan"))
+            for key in [key for key in figures if key.startswith("family:") or key == "all_edits"]:
+                one = figures[key]
+                at = one["recall_at_fpr"]
+                cells = (_percent(cell) for cell in (one["recall_at_1"], at["0.01"], at["0.001"], one["micro_ap"]))
+                mean = key == "all_edits"
+                label = "  all edits" if mean else f"  {key.removeprefix('family:')}"
+                table.add_row(label, *cells, style="bold" if mean else "")
+        out.print(f"{group}: {counts['pictures']} pictures of {counts['sources']} sources,", style="bold", end=" ")
+        out.print(f"{counts['queries_an_edit']} queries an edit, {counts['negative_queries']} negative queries",
+                  soft_wrap=True)  # fmt: skip
+        out.print(table)
+        out.print()
+    for name in [name for name in entrants if name in document.get("real_pairs", {})]:
+        found = document["real_pairs"][name]
+        at = ", ".join(f"{_percent(found['recall_at_fpr'][fpr])} at FPR {fpr}" for fpr in ("0.01", "0.001"))
+        text = f"real pairs ({found['pairs']} of {found['sources']} pictures), {name}: "
+        out.print(text + f"{_percent(found['recall_at_1'])} found first, {at}", soft_wrap=True, markup=False)
+    out.print(NOTE, style="dim", soft_wrap=True)
+
+
+def _percent(rate: Mapping[str, float | None]) -> Text:
+    """93.1 [90,95]: the figure, and its interval in whole percent."""
+    value, low, high = (rate[key] for key in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return Text("-")
+    return Text(f"{100 * value:.1f} [{100 * low:.0f},{100 * high:.0f}]")

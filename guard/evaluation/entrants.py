@@ -1,0 +1,114 @@
+"""What takes part in an evaluation: embedders and the plain baselines, as functions of pictures. Knows no protocol.
+
+An entrant turns references and queries into vectors, each picture into one view or more; the similarity of two
+pictures is the largest inner product of their views. Baselines: PDQ with one view and with its eight, pHash, and
+the distance of small grey thumbnails. An embedder that is registered as `untrained` (the shipped network with its
+weights as they were drawn) takes part by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from guard.embedders.base import Embedder, SupportsQuery
+from guard.embedders.registry import EMBEDDERS, load_embedder
+from guard.pixels import ImageBatch, RGBArray
+
+__all__ = ["UNTRAINED", "Entrant", "baselines", "entrants_of", "l2_entrant", "phash_entrant"]
+
+UNTRAINED = "untrained"
+BATCH = 16  # pictures embedded together
+PHASH_SIDE, PHASH_KEPT = 32, 8  # px; 8 x 8 frequencies = 64 bits
+THUMBNAIL = 16  # px
+
+Vectors = npt.NDArray[np.float32]
+Views = Callable[[Sequence[RGBArray]], Vectors]
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    name: str
+    identity: str
+    """Changes whenever its vectors do; the key of what is cached."""
+    references: Views
+    """n pictures -> (n, views, d) float32."""
+    queries: Views
+    """n pictures -> (n, views, d) float32. A row of zeros: this picture can match nothing."""
+
+
+def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
+    """The embedder with one view; and, as "NAME+views", with its own views of a query where it has them."""
+    identity = repr(sorted(embedder.spec.identity().items()))
+
+    def one_view(images: Sequence[RGBArray]) -> Vectors:
+        return np.concatenate([_array(embedder.embed(batch)) for batch in _batches(images)])[:, None]
+
+    found = [Entrant(name, identity, one_view, one_view)]
+    if isinstance(embedder, SupportsQuery):
+        looks: SupportsQuery = embedder
+
+        def own_views(images: Sequence[RGBArray]) -> Vectors:
+            seen = [looks.embed_query(batch) for batch in _batches(images)]
+            return np.concatenate([_array(q.vectors) * _array(q.usable)[:, None, None] for q in seen])
+
+        found.append(Entrant(f"{name}+views", f"{identity}+views", one_view, own_views))
+    return found
+
+
+def baselines() -> list[Entrant]:
+    """What every run compares with."""
+    found = [*entrants_of("pdq", load_embedder("pdq")), phash_entrant(), l2_entrant()]
+    return found + (entrants_of(UNTRAINED, load_embedder(UNTRAINED))[:1] if UNTRAINED in EMBEDDERS else [])
+
+
+def phash_entrant() -> Entrant:
+    """64 signs of low frequencies against their median (Krawetz 2011); cosine = 1 - 2 * differing bits / 64."""
+    k, n = np.arange(PHASH_KEPT)[:, None], np.arange(PHASH_SIDE)
+    basis = np.cos(np.pi * (2 * n + 1) * k / (2 * PHASH_SIDE))  # the first rows of a DCT-II
+
+    def views(images: Sequence[RGBArray]) -> Vectors:
+        low = basis @ np.stack([_grey(image, PHASH_SIDE) for image in images]) @ basis.T
+        flat = low.reshape(len(images), -1)
+        bits = flat > np.median(flat, axis=1, keepdims=True)
+        side = 1 / PHASH_KEPT
+        return np.where(bits, side, -side).astype(np.float32)[:, None]
+
+    return Entrant("phash", f"phash:{PHASH_SIDE}:{PHASH_KEPT}", views, views)
+
+
+def l2_entrant() -> Entrant:
+    """Minus the squared distance of grey thumbnails: 2ab - aa - bb = (2a, -aa, -1) · (b, 1, bb), an inner product."""
+
+    def thumbnails(images: Sequence[RGBArray]) -> npt.NDArray[np.float64]:
+        return np.stack([_grey(image, THUMBNAIL).ravel() / 255 for image in images])
+
+    def queries(images: Sequence[RGBArray]) -> Vectors:
+        a = thumbnails(images)
+        columns = [2 * a, -(a * a).sum(1, keepdims=True), -np.ones((len(a), 1))]
+        return np.concatenate(columns, axis=1).astype(np.float32)[:, None]
+
+    def references(images: Sequence[RGBArray]) -> Vectors:
+        b = thumbnails(images)
+        columns = [b, np.ones((len(b), 1)), (b * b).sum(1, keepdims=True)]
+        return np.concatenate(columns, axis=1).astype(np.float32)[:, None]
+
+    return Entrant("l2", f"l2:{THUMBNAIL}", references, queries)
+
+
+def _grey(image: RGBArray, side: int) -> npt.NDArray[np.float64]:
+    small = Image.fromarray(image).convert("L").resize((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(small, np.float64)
+
+
+def _batches(images: Sequence[RGBArray]) -> list[ImageBatch]:
+    return [ImageBatch(arrays=tuple(images[i : i + BATCH])) for i in range(0, len(images), BATCH)]
+
+
+def _array(values: Any) -> npt.NDArray[Any]:
+    return np.asarray(values.cpu() if hasattr(values, "cpu") else values)

@@ -1,0 +1,200 @@
+"""The whole evaluation of descriptors, from folders to one document of plain values. Knows the order of the parts."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from guard._version import __version__
+from guard.embedders.registry import DEFAULT, load_embedder
+from guard.errors import ConfigError
+from guard.evaluation.edits import EDITS, VERSION, Edit
+from guard.evaluation.entrants import Entrant, baselines, entrants_of
+from guard.evaluation.intervals import Interval
+from guard.evaluation.metrics import FPRS, Floats
+from guard.evaluation.pictures import SIDE, find_pictures, load, read_pairs
+from guard.evaluation.protocol import POOLED, RESAMPLES, Figures, Plan, Results, evaluate, plan, summary
+from guard.evaluation.real_pairs import real_pairs
+from guard.evaluation.scores import embed_all, score
+
+__all__ = ["Settings", "evaluate_descriptors", "takes_part"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What decides the figures, apart from pictures and entrants."""
+
+    splits: int = 5
+    seed: int = 0
+    limit: int | None = None
+    """Pictures a group at most."""
+    side: int = SIDE
+    resamples: int = RESAMPLES
+    same: Sequence[Path] = ()
+    one_source: Sequence[Path] = ()
+    real_pairs: Path | None = None
+    cache: Path | None = None
+    edits: Sequence[Edit] = field(default_factory=lambda: tuple(EDITS.values()))
+
+
+def takes_part(names: Sequence[str], *, with_baselines: bool = True) -> dict[str, Entrant]:
+    """The default embedder (also as `default`), those that are named, and the baselines; by name."""
+    entrants: dict[str, Entrant] = {}
+    for name in dict.fromkeys([DEFAULT, *names]) if with_baselines else dict.fromkeys(names or [DEFAULT]):
+        entrants |= {entrant.name: entrant for entrant in entrants_of(name, load_embedder(name))}
+    if with_baselines:
+        entrants |= {entrant.name: entrant for entrant in baselines() if entrant.name not in entrants}
+    return entrants
+
+
+def evaluate_descriptors(
+    groups: Mapping[str, Sequence[Path]],
+    entrants: Mapping[str, Entrant],
+    settings: Settings | None = None,
+    *,
+    progress: Progress = lambda _what, _done, _all: None,
+) -> dict[str, Any]:
+    """Run the protocol; docs/evaluation.md describes the document that comes back.
+
+    Raises ConfigError for folders, tables or groups that cannot serve, and what an embedder raises.
+    """
+    settings = settings or Settings()
+    began = time.monotonic()
+    pairs = read_pairs(settings.real_pairs) if settings.real_pairs else []
+    if settings.real_pairs and not pairs:
+        raise ConfigError(f"{settings.real_pairs} lists no pair")
+    found = find_pictures(
+        groups,
+        same=[*settings.same, *([settings.real_pairs] if settings.real_pairs else [])],
+        one_source=settings.one_source,
+        limit=settings.limit,
+        seed=settings.seed,
+        side=settings.side,
+        progress=lambda done, total: progress("reading", done, total),
+    )
+    drawn = plan(found.pictures, splits=settings.splits, seed=settings.seed)
+    done = 0
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        progress("embedding", done, len(drawn.pictures))
+
+    embedded = embed_all(
+        drawn.pictures,
+        [load(c.path, settings.side) for c in drawn.carriers],
+        settings.edits,
+        list(entrants.values()),
+        seed=settings.seed,
+        side=settings.side,
+        cache=settings.cache,
+        progress=one_more,
+    )
+    results: dict[str, Results] = {}
+    for i, name in enumerate(entrants):
+        progress("counting", i, len(entrants))
+        scores = score(embedded[name], drawn.sources, drawn.is_reference)
+        results[name] = evaluate(drawn, settings.edits, scores, resamples=settings.resamples)
+    progress("counting", len(entrants), len(entrants))
+    document = _document(drawn, settings, results, found.skipped)
+    if pairs:
+        clean = _unrelated(drawn, pairs)
+        document["real_pairs"] = _aliased({
+            name: real_pairs(
+                pairs,
+                embedded[name].references[clean],
+                entrant,
+                {fpr: float(limit[0]) for fpr, limit in results[name].thresholds[POOLED].items()},
+                side=settings.side,
+            )
+            for name, entrant in entrants.items()
+        })  # fmt: skip
+    document["seconds"] = round(time.monotonic() - began, 1)
+    return document
+
+
+def _unrelated(drawn: Plan, pairs: Sequence[tuple[Path, Path, str]]) -> list[int]:
+    """Positions of the pictures that share no source with any pair."""
+    paired = {path for query, reference, _ in pairs for path in (query, reference)}
+    related = {s for s, p in zip(drawn.sources.tolist(), drawn.pictures, strict=True) if p.path in paired}
+    return [i for i, source in enumerate(drawn.sources.tolist()) if source not in related]
+
+
+def _document(
+    drawn: Plan, settings: Settings, results: Mapping[str, Results], skipped: Sequence[str]
+) -> dict[str, Any]:
+    any_result = next(iter(results.values()))
+    return {
+        "memguard": __version__,
+        "protocol": {
+            "splits": settings.splits,
+            "seed": settings.seed,
+            "longer_side_px": settings.side,
+            "resamples": settings.resamples,
+            "edits_version": VERSION,
+            "edits": {e.name: {"family": e.family, "parameters": dict(e.parameters)} for e in settings.edits},
+            "groups": any_result.counts,
+            "carriers": len(drawn.carriers),
+            "thresholds": "exclusive; at most the share FPR of the negative queries lies above",
+        },
+        "skipped": list(skipped),
+        "results": _aliased({
+            name: {
+                group: {key: _figures(figures) for key, figures in by_edit.items()}
+                for group, by_edit in result.figures.items()
+            }
+            for name, result in results.items()
+        }),
+        "thresholds": _aliased({
+            name: {group: {str(fpr): _number(limit[0]) for fpr, limit in limits.items()}
+                   for group, limits in result.thresholds.items()}
+            for name, result in results.items()
+        }),
+        "false_positive_rates": _aliased({
+            name: {
+                group: {str(fpr): {"untouched": _interval(plain), "edited": _interval(edited)}
+                        for fpr, (plain, edited) in rates.items()}
+                for group, rates in result.false_positives.items()
+            }
+            for name, result in results.items()
+        }),
+        "look_alikes": _aliased({
+            name: {group: {str(fpr): _interval(rate) for fpr, rate in rates.items()}
+                   for group, rates in result.look_alikes.items()}
+            for name, result in results.items()
+        }),
+    }  # fmt: skip
+
+
+def _aliased(by_name: dict[str, Any]) -> dict[str, Any]:
+    """The default embedder's under `default` too, and with its own views under `default+views`."""
+    for suffix in ("", "+views"):
+        if f"{DEFAULT}{suffix}" in by_name:
+            by_name[f"default{suffix}"] = by_name[f"{DEFAULT}{suffix}"]
+    return by_name
+
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    return {
+        "recall_at_fpr": {str(fpr): _interval(figures.recall_at_fpr[fpr]) for fpr in FPRS},
+        "recall_at_own_fpr": {str(fpr): _interval(figures.recall_at_own_fpr[fpr]) for fpr in FPRS},
+        "recall_at_1": _interval(figures.recall_at_1),
+        "micro_ap": _interval(figures.micro_ap),
+    }
+
+
+def _interval(values: Floats) -> dict[str, float | None]:
+    found: Interval = summary(values)
+    return {"value": _number(found.value), "low": _number(found.low), "high": _number(found.high)}
+
+
+def _number(value: float) -> float | None:
+    """None where there is nothing to say: JSON knows no nan."""
+    return round(float(value), 6) if math.isfinite(value) else None

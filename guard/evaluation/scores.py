@@ -1,0 +1,161 @@
+"""Pictures, edits and an entrant -> similarities of every query with every reference it could meet. Knows no metric.
+
+Variant 0 of a picture is the picture itself, variant i the i-th edit of it. For each split, a variant's best
+similarity is taken over the split's references, without its own source: what is left is a wrong answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from guard.evaluation.edits import VERSION, Edit
+from guard.evaluation.entrants import Entrant, Vectors
+from guard.evaluation.pictures import PictureFile, load
+from guard.pixels import RGBArray
+
+__all__ = ["Embedded", "Scores", "embed_all", "score"]
+
+OTHERS = 3  # carriers that one picture's edits may use
+AHEAD = 2  # pictures whose edits are made while others are embedded
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """An entrant's vectors of all pictures."""
+
+    references: Vectors
+    """(pictures, views, d)."""
+    queries: list[Vectors]
+    """Of each picture (variants, views, d)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    own: npt.NDArray[np.float32]
+    """(pictures, variants): similarity of a variant with its picture."""
+    best_other: npt.NDArray[np.float32]
+    """(splits, pictures, variants): with the nearest reference of another source."""
+    untouched: npt.NDArray[np.float32]
+    """(pictures, pictures): of the pictures as they are."""
+
+
+def embed_all(
+    pictures: Sequence[PictureFile],
+    carriers: Sequence[RGBArray],
+    edits: Sequence[Edit],
+    entrants: Sequence[Entrant],
+    *,
+    seed: int,
+    side: int,
+    cache: Path | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> dict[str, Embedded]:
+    """Edit every picture once and let every entrant embed it. carriers: for insets, collages and blends; at least one.
+
+    cache: a folder where vectors are kept; what is there is neither edited nor embedded again.
+    """
+    context = _context(carriers, edits, seed, side)
+    found: dict[str, list[tuple[Vectors, Vectors]]] = {entrant.name: [] for entrant in entrants}
+    files = [[_cached(cache, entrant, picture, context) for entrant in entrants] for picture in pictures]
+
+    def variants(i: int) -> list[RGBArray] | None:
+        if all(path is not None and path.exists() for path in files[i]):
+            return None
+        return _variants(pictures[i], carriers, edits, seed, side)
+
+    for i, made in enumerate(_ahead(variants, len(pictures))):
+        for entrant, path in zip(entrants, files[i], strict=True):
+            vectors = _read(path)
+            if vectors is None:
+                made = made or _variants(pictures[i], carriers, edits, seed, side)
+                vectors = (entrant.references(made[:1])[0], entrant.queries(made))
+                _write(path, vectors)
+            found[entrant.name].append(vectors)
+        progress()
+    return {name: Embedded(np.stack([r for r, _ in rows]), [q for _, q in rows]) for name, rows in found.items()}
+
+
+def score(embedded: Embedded, sources: npt.NDArray[np.intp], is_reference: npt.NDArray[np.bool_]) -> Scores:
+    """sources (pictures,), is_reference (splits, pictures). At least two sources are references in every split."""
+    n, views, d = embedded.references.shape
+    variants = len(embedded.queries[0])
+    flat = embedded.references.reshape(n * views, d)
+    own = np.empty((n, variants), np.float32)
+    best = np.empty((len(is_reference), n, variants), np.float32)
+    untouched = np.empty((n, n), np.float32)
+    for i, queries in enumerate(embedded.queries):
+        inner = queries.reshape(-1, d) @ flat.T
+        similarity = inner.reshape(variants, -1, n, views).max(axis=(1, 3))  # (variants, pictures)
+        own[i], untouched[i] = similarity[:, i], similarity[0]
+        similarity[:, sources == sources[i]] = -np.inf
+        for split, chosen in enumerate(is_reference):
+            best[split, i] = similarity[:, chosen].max(axis=1)
+    return Scores(own, best, untouched)
+
+
+def _variants(
+    picture: PictureFile, carriers: Sequence[RGBArray], edits: Sequence[Edit], seed: int, side: int
+) -> list[RGBArray]:
+    pixels = load(picture.path, side)
+    key = [seed, int(picture.sha256[:12], 16)]  # of the content: neither order nor folder matter
+    chosen = np.random.default_rng(key).permutation(len(carriers))[:OTHERS]
+    others = [carriers[i] for i in chosen.tolist()]
+    return [pixels, *(edit(pixels, others, seed=key) for edit in edits)]
+
+
+def _ahead(make: Callable[[int], list[RGBArray] | None], n: int) -> Iterator[list[RGBArray] | None]:
+    """make(0), make(1), … in order, a few of them at work in threads: Pillow and numpy let others run."""
+    workers = max(1, min(4, os.cpu_count() or 1))
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[list[RGBArray] | None]] = deque()
+        for i in range(n):
+            waiting.append(pool.submit(make, i))
+            if len(waiting) > workers + AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _context(carriers: Sequence[RGBArray], edits: Sequence[Edit], seed: int, side: int) -> str:
+    """Everything but the picture and the entrant that decides what the vectors are."""
+    listed = [(e.name, e.described) for e in edits]
+    digest = hashlib.sha256(repr((VERSION, seed, side, listed)).encode())
+    for carrier in carriers:
+        digest.update(carrier.tobytes())
+    return digest.hexdigest()
+
+
+def _cached(cache: Path | None, entrant: Entrant, picture: PictureFile, context: str) -> Path | None:
+    if cache is None:
+        return None
+    key = hashlib.sha256(f"{entrant.name}\n{entrant.identity}\n{context}\n{picture.sha256}".encode()).hexdigest()
+    return cache / key[:2] / f"{key}.npz"
+
+
+def _read(path: Path | None) -> tuple[Vectors, Vectors] | None:
+    if path is not None and path.exists():
+        damaged = (OSError, ValueError, KeyError, EOFError, BadZipFile)  # then it is made anew
+        with suppress(*damaged), path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
+            return file["references"], file["queries"]
+    return None
+
+
+def _write(path: Path | None, vectors: tuple[Vectors, Vectors]) -> None:
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    with part.open("wb") as file:
+        np.savez(file, references=vectors[0], queries=vectors[1])
+    part.replace(path)
