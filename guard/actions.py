@@ -33,7 +33,7 @@ def apply(images: Any, report: Report, on_block: OnBlock | Callable[..., Any]) -
     """Return images with every withheld one replaced as the report says; the same object if there is none.
 
     images: a list of PIL images (or of lists of frames), an array (n, ..., h, w, 3) or a tensor
-    (n, ..., 3, h, w); floating point in [0, 1], or uint8.
+    (n, ..., 3, h, w), floating point in [0, 1], or uint8; or one picture, as `Guard.check` takes it too.
     A callable is given a picture (of videos: a clip) as it is returned, and gives back one of the same form; for
     an array or tensor it may also give back a PIL image of the same size.
     Raises ConfigError for `drop` on an array or tensor, where None has no place, or for a callable that gives
@@ -42,6 +42,8 @@ def apply(images: Any, report: Report, on_block: OnBlock | Callable[..., Any]) -
     withheld = report.withheld
     if not withheld:
         return images
+    if not isinstance(images, list | tuple) and getattr(images, "ndim", 0) < 4:
+        return apply([images], report, on_block)[0]
     if any(report[i].action is Action.RAISED for i in withheld):
         raise BlockedError(report, [image for i, image in enumerate(images) if i not in withheld])
     if isinstance(images, list | tuple):
@@ -129,7 +131,9 @@ def _pil_as(picture: Any, like: Any) -> Any:
 
 
 def _array_item(array: np.ndarray[Any, Any], verdict: Verdict) -> np.ndarray[Any, Any]:
-    """(..., h, w, c) in, the same shape and dtype out; c may be 1, 3 or 4."""
+    """(h, w) or (..., h, w, c) in, the same shape and dtype out; c may be 1, 3 or 4."""
+    if array.ndim == 2:
+        return _array_item(array[..., None], verdict)[..., 0]
     if array.ndim > 3:
         return np.stack([_array_item(frame, verdict) for frame in array])
     from PIL import Image

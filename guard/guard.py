@@ -22,7 +22,7 @@ from guard.config import GuardConfig, load_config, override
 from guard.embedders.base import Embedder, embed_query
 from guard.errors import GuardError, InputError
 from guard.metrics import GuardMetrics
-from guard.pixels import ImageBatch, RGBArray, to_batch
+from guard.pixels import ImageBatch, RGBArray, settle, to_batch
 from guard.policy import Policy, decide
 from guard.stages import Clock, bounded, failed, translated
 from guard.types import Decision, Match, Mode, Report, Status, Verdict
@@ -206,7 +206,12 @@ class Guard:
         clock = Clock()
         run: Callable[[], list[Verdict]] = lambda: self._verdicts(clock, config, images, inputs)  # noqa: E731
         try:
-            verdicts = run() if config.deadline_s is None else bounded(run, config.deadline_s, clock)
+            if config.deadline_s is None:
+                verdicts = run()
+            else:
+                with clock("pixels"):
+                    settle(images)
+                verdicts = bounded(run, config.deadline_s, clock)
         except GuardError as exc:
             verdicts = [failed(exc, clock.stage)] * count
         return verdicts, dict(clock.seconds)

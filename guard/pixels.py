@@ -20,7 +20,7 @@ from guard.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MAX_SIDE", "MIN_SIDE", "ImageBatch", "RGBArray", "pil_to_rgb", "to_batch"]
+__all__ = ["MAX_SIDE", "MIN_SIDE", "ImageBatch", "RGBArray", "pil_to_rgb", "settle", "to_batch"]
 
 RGBArray = npt.NDArray[np.uint8]
 """(h, w, 3) RGB."""
@@ -76,6 +76,18 @@ def to_batch(images: Any) -> ImageBatch:
             return _tensor_list(images)
         return ImageBatch(arrays=tuple(_one(image, f"image {i}") for i, image in enumerate(images)))
     return ImageBatch(arrays=(_one(images, "image"),))
+
+
+def settle(images: Any) -> None:
+    """Wait until the values of CUDA tensors are there, before another thread looks at them.
+
+    A check runs on a thread of its own, whose CUDA stream does not wait for one that the caller works on.
+    """
+    first: Any = images if not isinstance(images, list | tuple) else images[0] if images else None
+    if _is_tensor(first) and first.device.type == "cuda":
+        import torch
+
+        torch.cuda.current_stream(first.device).synchronize()
 
 
 def _is_tensor(value: Any) -> bool:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from guard import Action, ConfigError, Decision, InputError, Report, Status, Verdict
+from guard import Action, BlockedError, ConfigError, Decision, InputError, Report, Status, Verdict
 from guard.actions import apply, placeholder
 from tests.support.toys import picture
 
@@ -21,6 +21,14 @@ def report(*actions: Action) -> Report:
 
 def stack(n: int = 3) -> np.ndarray:
     return np.stack([np.asarray(picture(i), np.float32) / 255 for i in range(n)])
+
+
+FORMS = {
+    "np": stack(2),
+    "bytes": (stack(2) * 255).astype(np.uint8),
+    "pt": torch.from_numpy(stack(2)).permute(0, 3, 1, 2),
+    "half": torch.from_numpy(stack(2)).permute(0, 3, 1, 2).half(),
+}
 
 
 def test_nothing_withheld_gives_back_the_same_object() -> None:
@@ -87,6 +95,19 @@ def test_every_frame_of_a_withheld_video_goes() -> None:
     assert apply(array, report(Action.RELEASED, Action.REPLACED), "replace")[1].max() > 0
 
 
+@pytest.mark.parametrize("on_block", ["replace", "blur"])
+@pytest.mark.parametrize("form", ["pil", "grey", *FORMS])
+def test_one_picture_alone(form: str, on_block: str) -> None:
+    image = {"pil": picture(0), "grey": stack(1)[0, ..., 0]}[form] if form in ("pil", "grey") else FORMS[form][0]
+    out = apply(image, report(ACTIONS[on_block]), on_block)
+    assert type(out) is type(image)
+    assert (out.size == image.size) if form == "pil" else (out.shape, out.dtype) == (image.shape, image.dtype)
+    assert apply(image, report(Action.RELEASED), on_block) is image
+    with pytest.raises(BlockedError) as blocked:
+        apply(image, report(Action.RAISED), "raise")
+    assert blocked.value.allowed == []
+
+
 def test_what_has_no_form_cannot_be_replaced() -> None:
     with pytest.raises(InputError, match="a str cannot be replaced"):
         apply(["a path"], report(Action.REPLACED), "replace")
@@ -108,14 +129,6 @@ def test_a_callable_gets_the_image_and_its_verdict() -> None:
     out = apply([picture(0)], report(Action.REPLACED), stamp)
     assert seen == [Decision.BLOCK]
     assert not np.asarray(out[0]).any()
-
-
-FORMS = {
-    "np": stack(2),
-    "bytes": (stack(2) * 255).astype(np.uint8),
-    "pt": torch.from_numpy(stack(2)).permute(0, 3, 1, 2),
-    "half": torch.from_numpy(stack(2)).permute(0, 3, 1, 2).half(),
-}
 
 
 @pytest.mark.parametrize("form", FORMS)
