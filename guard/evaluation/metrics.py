@@ -61,11 +61,16 @@ def rate(hits: npt.NDArray[np.bool_], units: Ints, weights: Floats) -> Floats:
 
 def rate_above(similarity: npt.NDArray[np.floating], units: Ints, weights: Floats, limits: Floats) -> Floats:
     """(b,) weighted share of the queries above the limit of their resample."""
+    total = weights @ np.bincount(units, minlength=weights.shape[1])
+    near = similarity > limits.min(initial=np.inf)  # seldom many of the negatives; the rest is below every limit
+    similarity, units = similarity[near], units[near]
+    if len(similarity) == 0:
+        return _divided(np.zeros(len(weights)), total)
     order = np.argsort(-similarity, kind="stable")
     sums = np.cumsum(weights[:, units[order]], axis=1)
     count = np.searchsorted(-similarity[order], -limits, side="left")  # strictly above
-    found = np.where(count > 0, sums[np.arange(len(weights)), np.maximum(count, 1) - 1], 0) if len(order) else limits
-    return _divided(found, sums[:, -1] if len(order) else np.zeros(len(weights)))
+    found = np.where(count > 0, sums[np.arange(len(weights)), np.maximum(count, 1) - 1], 0.0)
+    return _divided(found, total)
 
 
 def micro_ap(
