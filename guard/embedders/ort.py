@@ -16,6 +16,7 @@ from guard.embedders.base import EmbedderSpec, Thresholds, unit_rows
 from guard.embedders.files import sha256_of
 from guard.embedders.preprocess import Preprocessing
 from guard.errors import CheckError, ConfigError, MissingExtraError
+from guard.extras import both_installed
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -173,9 +174,10 @@ class OrtEmbedder:
         return session
 
     def _missing_provider(self, found: str) -> str:
+        cure = both_installed("onnxruntime", "onnxruntime-gpu") or "install the extra 'gpu' and matching CUDA libraries"
         return (
             f"provider {self._provider!r} was asked for, and this ONNX Runtime cannot run it here ({found}); "
-            "install the extra 'gpu' and matching CUDA libraries, or ask for provider 'cpu'"
+            f"{cure}, or ask for provider 'cpu'"
         )
 
     def _chosen_preprocessing(self, given: Preprocessing | str | None, metadata: dict[str, str]) -> Preprocessing:

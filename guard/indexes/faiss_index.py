@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.errors import ConfigError, IndexLoadError, MissingExtraError
+from guard.extras import both_installed
 from guard.indexes.faissfile import pack_bits
 from guard.types import Candidates, Descriptors
 
@@ -142,8 +143,8 @@ def to_gpu(faiss: ModuleType, index: Any, device: str | None) -> Any:
     gpus = faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0
     if number >= gpus:
         raise ConfigError(
-            f"device {device!r}: the faiss that is installed sees {gpus} GPUs; install memorization-guard[gpu], "
-            "or use backend='torch'"
+            f"device {device!r}: the faiss that is installed sees {gpus} GPUs; "
+            f"{both_installed('faiss-cpu', 'faiss-gpu') or 'install memorization-guard[gpu]'}, or use backend='torch'"
         )
     resources = faiss.StandardGpuResources()
     moved = faiss.index_cpu_to_gpu(resources, number, index)
