@@ -125,7 +125,7 @@ def _print(document: dict[str, Any], entrants: list[str]) -> None:
                 at = one["recall_at_fpr"]
                 cells = (_percent(cell) for cell in (one["recall_at_1"], at["0.01"], at["0.001"], one["micro_ap"]))
                 mean = key == "all_edits"
-                label = "  all edits" if mean else f"  {key.removeprefix('family:')}"
+                label = " all edits" if mean else f" {key.removeprefix('family:')}"
                 table.add_row(label, *cells, style="bold" if mean else "")
         out.print(f"{group}: {counts['pictures']} pictures of {counts['sources']} sources,", style="bold", end=" ")
         out.print(f"{counts['queries_an_edit']} queries an edit, {counts['negative_queries']} negative queries",
