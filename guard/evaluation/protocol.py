@@ -92,9 +92,10 @@ def plan(pictures: Sequence[PictureFile], *, splits: int = 5, seed: int = 0) -> 
         raise ConfigError(f"pictures of {len(numbers)} sources are too few; give at least {MIN_SOURCES + 1}")
     if POOLED in {p.group for p in left}:
         raise ConfigError(f"a group cannot be called {POOLED!r}; that name stands for all of them")
+    names = {name: i for i, name in enumerate(dict.fromkeys(p.group for p in left))}
     group_of = np.zeros(len(numbers), np.intp)  # of a source: that of its first picture
     for i in reversed(range(len(left))):
-        group_of[sources[i]] = list(dict.fromkeys(p.group for p in left)).index(left[i].group)
+        group_of[sources[i]] = names[left[i].group]
     is_reference = np.zeros((splits, len(left)), np.bool_)
     for split in range(splits):
         for group in np.unique(group_of):
