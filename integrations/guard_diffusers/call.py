@@ -91,7 +91,22 @@ class _GuardedCall:
             value = tensors.convert(value, converted_to)
         self._tell(report)
         value = self.guard.apply(value, report, options=self.options)
-        return outputs.attach(without_latents(outputs.put(out, value), report.withheld, len(report)), report)
+        out = without_latents(outputs.put(out, value), report.withheld, len(report))
+        return outputs.attach(self._release_beside(out), report)
+
+    def _release_beside(self, out: Any) -> Any:
+        """Check further lists of PIL images in an output, too; on_report alone is told of them."""
+        for place, item in outputs.beside(out):
+            if outputs.holds_pil(item):
+                kind = outputs.kind_of(item)
+                if kind is None:
+                    text = f"{type(self.pipe).__name__} returned further pictures that cannot be read"
+                    self._tell(self._unchecked(outputs.count_of(item), "form", text))
+                    continue
+                report = self._check(item, kind, self.options)
+                self._tell(report)
+                out = outputs.put_beside(out, place, self.guard.apply(item, report, options=self.options))
+        return out
 
     def _release_latents(self, out: Any, latents: Any) -> Any:
         reason = why_not(self.pipe, latents, self.call)

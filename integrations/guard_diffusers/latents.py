@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from guard_diffusers.outputs import is_tensor, value_of
+from guard_diffusers.outputs import beside, is_tensor, put_beside
 from guard_diffusers.tensors import package_of, processor_of
 
 if TYPE_CHECKING:
@@ -95,21 +95,9 @@ def without_latents(out: Any, withheld: Sequence[int], count: int) -> Any:
     out: an output object (written to) or a tuple (a new one), whose other items may be tensors of four dimensions
     and more. count: of the pictures; where the number of latents differs, all of them go.
     """
-    if not withheld:
-        return out
-
-    def clean(item: Any) -> Any:
-        if not is_tensor(item) or item.ndim < 4:
-            return item
-        return zeroed(item, withheld if len(item) == count else range(len(item)))
-
-    if isinstance(out, tuple):
-        return (*out[:1], *map(clean, out[1:]))
-    if hasattr(out, "to_tuple"):
-        pictures = value_of(out)
-        for name, item in list(out.items()):
-            if item is not pictures:
-                setattr(out, name, clean(item))
+    for place, item in beside(out) if withheld else ():
+        if is_tensor(item) and item.ndim >= 4:
+            out = put_beside(out, place, zeroed(item, withheld if len(item) == count else range(len(item))))
     return out
 
 

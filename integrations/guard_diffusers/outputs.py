@@ -9,7 +9,19 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PICTURE_FIELDS", "Kind", "attach", "count_of", "kind_of", "put", "value_of"]
+__all__ = [
+    "PICTURE_FIELDS",
+    "Kind",
+    "attach",
+    "beside",
+    "count_of",
+    "holds_pil",
+    "is_tensor",
+    "kind_of",
+    "put",
+    "put_beside",
+    "value_of",
+]
 
 PICTURE_FIELDS = ("images", "frames", "image", "video", "videos", "rgb", "prediction")
 
@@ -46,6 +58,22 @@ def put(out: Any, value: Any) -> Any:
     return value
 
 
+def beside(out: Any) -> list[tuple[Any, Any]]:
+    """(place, item) of what an output object or tuple holds beside its pictures."""
+    if isinstance(out, tuple):
+        return list(enumerate(out))[1:]
+    pictures = value_of(out)
+    return [(name, item) for name, item in out.items() if item is not pictures] if hasattr(out, "to_tuple") else []
+
+
+def put_beside(out: Any, place: Any, item: Any) -> Any:
+    """The same output with another item in a place of `beside`; a tuple comes back as a new one."""
+    if isinstance(out, tuple):
+        return (*out[:place], item, *out[place + 1 :])
+    setattr(out, place, item)
+    return out
+
+
 def attach(out: Any, report: Any) -> Any:
     """Give an output object the attribute `guard`; keys, length and tuple form stay as they are."""
     if hasattr(out, "to_tuple"):  # diffusers' BaseOutput; tuples, lists and arrays have no place for it
@@ -67,6 +95,11 @@ def count_of(value: Any) -> int:
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return len(value)
     return int(value.shape[0]) if getattr(value, "ndim", 0) >= 3 else 1
+
+
+def holds_pil(value: Any) -> bool:
+    """True for a list of PIL images, or of lists of them."""
+    return isinstance(value, list | tuple) and any(_is_pil(item) or holds_pil(item) for item in value)
 
 
 def is_tensor(value: Any) -> bool:

@@ -227,6 +227,28 @@ def test_latents_beside_withheld_pictures_go_too(planted: Any, return_dict: bool
     assert same_bits(custom([1], return_dict=return_dict)[2], custom([1], guard_options={"mode": "flag"}).latent)
 
 
+class TwoLists(StableDiffusionPipeline):
+    """Returns other pictures beside its pictures, as StableDiffusionPipelineSafe does."""
+
+    def __call__(self, first: Any, other: Any, return_dict: bool = True) -> Any:  # type: ignore[override]
+        return Beside(first, None, other) if return_dict else (first, None, other)
+
+
+@pytest.mark.parametrize("return_dict", [True, False])
+def test_other_pictures_in_an_output_are_checked_too(pipe: Any, run: Any, planted: Any, return_dict: bool) -> None:
+    copy, control = run([0, 1]).images
+    custom = tiny._stable_diffusion(TwoLists)
+    reports: list[Any] = []
+    protect(custom, planted.guard(), on_report=reports.append)
+    out = custom([control], [control, copy], return_dict=return_dict)
+    images, other = (out.images, out.latent) if return_dict else (out[0], out[2])
+    assert planted.is_copy([*images, *other]) == [False, False, False]
+    assert images[0] is other[0] is control
+    assert [decisions_of(report) for report in reports] == [[Decision.ALLOW], [Decision.ALLOW, Decision.BLOCK]]
+    with pytest.raises(SkippedError, match="further pictures"):
+        custom([control], [[copy], control], return_dict=return_dict)
+
+
 class Stuck(Broken):
     """A runtime that comes back when the test is over."""
 
