@@ -25,6 +25,7 @@ from guard.sources.folder import IMAGE_SUFFIXES
 __all__ = ["TAR_SUFFIXES", "WebDatasetSource", "expand_braces"]
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+_SAMPLE_MEMBERS = 64  # of one key held in memory: in "frame.0001.png" ... the key never changes
 _BLOCK = 512  # bytes; a tar archive is made of these and ends with two that are zero
 
 
@@ -83,7 +84,7 @@ class WebDatasetSource:
                 continue
             folder, slash, name = info.name.rpartition("/")
             own = folder + slash + name.partition(".")[0]
-            if members and own != key:
+            if members and (own != key or len(members) >= _SAMPLE_MEMBERS):
                 yield key, members
                 skip -= max(1, pictures)
                 members, pictures = [], 0

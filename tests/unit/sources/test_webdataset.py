@@ -42,6 +42,19 @@ def test_links_are_listed_and_not_followed(tmp_path: Path) -> None:
     assert [i.uri for i in open_source(tmp_path / "s.tar").items(2)] == ["s.tar/c.jpg", "s.tar/d.jpg"]
 
 
+def test_one_key_for_everything_is_read_in_parts(tmp_path: Path) -> None:
+    """frame.0001.jpg, frame.0002.jpg, ...: neither held in memory as one sample nor lost together."""
+    names = [f"frame.{i:04d}.jpg" for i in range(150)]
+    path = tar_shard(tmp_path / "s.tar", [(name, b"x") for name in names])
+    assert [i.uri for i in open_source(path).items()] == [f"s.tar/{name}" for name in names]
+    for start in (1, 63, 64, 65, 149, 150):
+        assert [i.uri for i in open_source(path).items(start)] == [f"s.tar/{name}" for name in names[start:]]
+    path.write_bytes(path.read_bytes()[: 139 * 1024 + 512])  # in the middle of the 140th member
+    items = list(open_source(path).items())
+    assert [i.uri for i in items if isinstance(i, Item)] == [f"s.tar/{name}" for name in names[:128]]
+    assert [i.reason for i in items if isinstance(i, Skip)] == ["damaged_source"]
+
+
 def test_keys_and_captions(tmp_path: Path) -> None:
     tar_shard(
         tmp_path / "s.tar",
