@@ -219,7 +219,7 @@ class Guard:
     def _verdicts(self, clock: Clock, config: GuardConfig, images: Any, inputs: Any) -> list[Verdict]:
         with clock("pixels"):
             batch, broken = _convert(images)
-            own = to_batch(inputs) if inputs is not None and config.own_input != "ignore" else None
+            own = _readable(inputs) if inputs is not None and config.own_input != "ignore" else None
         good = self._check_batch(clock, config, batch, own)
         for position in sorted(broken):
             good.insert(position, failed(broken[position], "pixels"))
@@ -312,6 +312,14 @@ def _convert(images: Any) -> tuple[ImageBatch, dict[int, InputError]]:
         except InputError as exc:
             broken[i] = InputError(str(exc).replace("image 0", f"image {i}", 1))
     return ImageBatch(arrays=tuple(arrays)), broken
+
+
+def _readable(inputs: Any) -> ImageBatch | None:
+    """The caller's own pictures; one that cannot be read excuses nothing, and costs no verdict."""
+    try:
+        return _convert(inputs)[0]
+    except InputError:
+        return None
 
 
 def _singles(batch: ImageBatch) -> Iterator[ImageBatch]:

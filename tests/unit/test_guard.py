@@ -104,6 +104,16 @@ def test_a_file_that_breaks_off_when_it_is_decoded_does_not_spoil_its_batch() ->
     assert "image 1 cannot be decoded" in report[1].reasons[0]
 
 
+def test_an_input_that_cannot_be_read_excuses_nothing_and_costs_no_verdict() -> None:
+    guard = make_guard()
+    for inputs in ("a path", ["a path", np.full((64, 64, 3), np.nan, np.float32)], [4, picture(50)]):
+        assert [v.decision for v in guard.check([picture(3), picture(99)], inputs=inputs)] == [
+            Decision.BLOCK,
+            Decision.ALLOW,
+        ]
+    assert guard.check([picture(3)], inputs=["a path", picture(3)])[0].decision is Decision.ALLOW
+
+
 class BrokenEmbedder(ToyEmbedder):
     """Returns what is no descriptor, without a word."""
 
