@@ -18,7 +18,8 @@ from guard.types import Decision
 __all__ = ["STYLES", "Exit", "err", "errors_to_exit", "escape_what_cannot_be_printed", "out", "print_json"]
 
 # No markup and no emoji codes: what is printed are paths, and "scans[draft]" is one.
-out = Console(highlight=False, markup=False, emoji=False)
+# Piped into a file there is no width to fit, and rich's 80 columns would only cut them.
+out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 STYLES = {Decision.ALLOW: "green", Decision.FLAG: "yellow", Decision.BLOCK: "red"}
 

@@ -23,7 +23,7 @@ BATCH = 17  # prompts a call of the pipeline
 CONTROLS = 17
 METRICS = "metrics.prom"
 FLAG = 0.53
-"""60 of PDQ's 256 bits. Its own advice, 47, is for large sets of photographs; in this small one strangers stay above 80."""
+"""60 of PDQ's 256 bits. Its own advice, 47, is for large sets; in this small one strangers stay above 80."""
 
 
 def demo(
@@ -126,27 +126,21 @@ def _contact_sheet(folder: Path, outcomes: list[Outcome]) -> Path:
 def _print(outcomes: list[Outcome], metrics: str, sheet: Path, seconds: float) -> None:
     from guard_diffusers.demo.run import Judgement
 
-    table = Table(
-        "prompt",
-        "k",
-        "decision",
-        "nearest training image",
-        "similarity",
-        "RMS",
-        "made, s",
-        "check, ms",
-        "truth",
-        box=None,
-        pad_edge=False,
-        show_lines=False,
-    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("prompt", no_wrap=True, min_width=16)
+    table.add_column("k", justify="right")
+    table.add_column("decision")
+    table.add_column("nearest training image", no_wrap=True, min_width=12)
+    for figure in ("similarity", "RMS", "made, s", "check, ms"):
+        table.add_column(figure, justify="right")
+    table.add_column("truth", no_wrap=True)
     for o in outcomes:
         nearest, decision = o.verdict.nearest, o.verdict.decision
         table.add_row(
-            Text(o.prompt.text, overflow="ellipsis"),
-            str(o.prompt.planted.copies) if o.prompt.planted else "-",
+            Text(o.prompt.text),
+            str(o.prompt.planted.copies) if o.prompt.planted else "",
             Text(decision.value, STYLES[decision]) if decision else Text(o.verdict.status.value, "red"),
-            nearest.record.uri if nearest else "",
+            nearest.record.uri.removesuffix(".png") if nearest else "",
             f"{nearest.similarity:.3f}" if nearest else "",
             "" if o.rms is None else f"{o.rms:.3f}",
             f"{o.generate_s:.2f}",
