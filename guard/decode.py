@@ -99,7 +99,9 @@ def decode(
     try:
         with _open(data, form) as image:
             _check_header(image.size, where, max_pixels)
-            return _to_decoded(image, form, enough_px)
+            decoded = _to_decoded(image, form, enough_px)
+            _check_header(decoded.rgb.shape[1::-1], where, max_pixels)  # an ICO may hold more than its header says
+            return decoded
     except ImageFileError:
         raise
     except MemoryError as exc:

@@ -183,6 +183,19 @@ def test_what_is_no_file_is_not_read(name: str, reason: str) -> None:
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize(("side", "reason"), [(400, "too_large"), (8, "too_small")])
+def test_an_icon_that_holds_another_size_than_it_says(side: int, reason: str) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side)).save(buffer, "PNG")
+    png = buffer.getvalue()
+    head = b"\0\0\1\0\1\0" + bytes([32, 32, 0, 0, 1, 0, 32, 0]) + struct.pack("<II", len(png), 22)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's own, about the size
+        with pytest.raises(ImageFileError) as caught:
+            decode(head + png, max_pixels=64 * 64)
+    assert caught.value.reason == reason
+
+
 def test_pillows_own_limit_is_neither_used_nor_changed() -> None:
     before, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
     Image.MAX_IMAGE_PIXELS = 100
