@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
-from importlib.metadata import entry_points
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated
 
 import typer
@@ -12,12 +13,12 @@ import typer
 from guard._version import __version__
 from guard.cli.bench import bench
 from guard.cli.check import check
-from guard.cli.console import Exit, escape_what_cannot_be_printed
+from guard.cli.console import Exit, err, escape_what_cannot_be_printed
 from guard.cli.eval import eval_app
 from guard.cli.index import index_app
 from guard.cli.models import models_app
 
-__all__ = ["ENTRY_POINTS", "app", "main"]
+__all__ = ["ENTRY_POINTS", "app", "main", "verb_of"]
 
 ENTRY_POINTS = "memguard.commands"
 
@@ -55,13 +56,30 @@ def _options(
     escape_what_cannot_be_printed()
 
 
+def verb_of(point: EntryPoint) -> Callable[..., None]:
+    """The verb of an integration; one that cannot be imported says so when it is called, and costs no other verb."""
+    try:
+        loaded: Callable[..., None] = point.load()
+    except Exception as exc:  # foreign code: anything may go wrong in it
+        problem = f"{point.name} comes from {point.value}, which cannot be loaded ({type(exc).__name__}: {exc})"
+    else:
+        return loaded
+
+    def broken() -> None:
+        """Cannot be loaded; call it to see why."""
+        err.print(f"error: {problem}; reinstall the package that brings it", style="red", soft_wrap=True)
+        raise typer.Exit(Exit.FAILED)
+
+    return broken
+
+
 app.command()(check)
 app.add_typer(index_app, name="index")
 app.add_typer(models_app, name="models")
 app.command()(bench)
 app.add_typer(eval_app, name="eval")
 for _point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-    app.command(_point.name)(_point.load())
+    app.command(_point.name)(verb_of(_point))
 
 
 def main() -> None:
