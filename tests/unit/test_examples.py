@@ -22,7 +22,9 @@ def test_every_example_is_tested() -> None:
 
 @pytest.mark.parametrize("name", sorted(SAID))
 def test_example(name: str, tmp_path: Path) -> None:
-    run = subprocess.run([sys.executable, str(EXAMPLES / name)], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
     assert run.returncode == 0, run.stderr
     for words in SAID[name]:
         assert words in run.stdout
