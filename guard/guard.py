@@ -20,13 +20,14 @@ import numpy as np
 from guard import actions
 from guard.config import GuardConfig, load_config, override
 from guard.embedders.base import Embedder, embed_query
-from guard.errors import GuardError, InputError
+from guard.errors import DeadlineError, GuardError, InputError
 from guard.metrics import GuardMetrics
 from guard.pixels import ImageBatch, RGBArray, settle, to_batch
 from guard.policy import Policy, decide
-from guard.stages import Clock, bounded, failed, translated
+from guard.stages import Clock, failed, translated
 from guard.types import Decision, Match, Mode, Report, Status, Verdict
 from guard.videos import fold, sample_frames
+from guard.workers import run_within
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -211,7 +212,10 @@ class Guard:
             else:
                 with clock("pixels"):
                     settle(images)
-                verdicts = bounded(run, config.deadline_s, clock)
+                verdicts = run_within(config.deadline_s, run)
+        except TimeoutError:
+            late = DeadlineError(stage=clock.stage, deadline_s=config.deadline_s or 0.0)
+            verdicts = [failed(late, clock.stage)] * count
         except GuardError as exc:
             verdicts = [failed(exc, clock.stage)] * count
         return verdicts, dict(clock.seconds)

@@ -1,23 +1,19 @@
-"""What every stage of a check shares: its clock, the deadline, and how a foreign error becomes one of ours.
+"""What every stage of a check shares: its clock, and how a foreign error becomes one of ours.
 
 Knows no pixels, embedder or index.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
-from guard.errors import CheckError, DeadlineError, GuardError
+from guard.errors import CheckError, GuardError
 from guard.metrics import failure_reason
 from guard.types import Status, Verdict
 
-__all__ = ["Clock", "bounded", "failed", "translated"]
-
-T = TypeVar("T")
+__all__ = ["Clock", "failed", "translated"]
 
 
 class Clock:
@@ -54,24 +50,3 @@ def failed(error: GuardError, stage: str) -> Verdict:
         stage=error.stage if isinstance(error, CheckError) else stage,
         reason=failure_reason(error),
     )
-
-
-def bounded(run: Callable[[], T], deadline_s: float, clock: Clock) -> T:
-    """Run on a daemon thread and wait at most deadline_s: a stage that hangs cannot hang the caller."""
-    result: list[T] = []
-    error: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            result.append(run())
-        except BaseException as exc:  # handed to the caller's thread below
-            error.append(exc)
-
-    thread = threading.Thread(target=work, name="memguard-check", daemon=True)
-    thread.start()
-    thread.join(min(deadline_s, threading.TIMEOUT_MAX))
-    if error:
-        raise error[0]
-    if not result:
-        raise DeadlineError(stage=clock.stage, deadline_s=deadline_s)
-    return result[0]

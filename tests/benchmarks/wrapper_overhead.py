@@ -5,21 +5,17 @@
 The pipeline returns 512 x 512 pictures that are made already, the embedder returns zeros and the index
 nothing, so that what is left is the guard's own. Timed in turn, in the same run: the bare call, the bare call
 and one conversion of its output (np.asarray of PIL images; else what `guard.pixels` does), the guarded call.
-The wrapper's own is the difference of the last two. On a busy machine the hand-over to the thread that bounds
-a check by `deadline_s` waits for a free processor; the bar is for the fastest tenth of the calls of each kind,
-and the median of the differences and the processor time stand beside it.
+The wrapper's own is the difference of the last two, a median. On a busy machine the hand-over to the thread
+that bounds a check by `deadline_s` waits for a free processor; the processor time stands beside it.
 Memory: the most that is held above the start, by tracemalloc for PIL images and arrays; the embedder says
 whether the tensor that it is handed is the pipeline's own.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 from types import SimpleNamespace
@@ -27,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _report import finish, options_parser, row
 from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 
@@ -105,27 +102,18 @@ def measure(form: str, images: int, repeats: int) -> list[dict[str, Any]]:
     walls: list[tuple[float, ...]] = []
     cpus: list[float] = []
     for repeat in range(repeats + 10):
-        row = [_timed(call) for call in (bare, converted, checked)]
+        timed = [_timed(call) for call in (bare, converted, checked)]
         if repeat >= 10:  # the first ones warm caches up
-            walls.append(tuple(wall for wall, _ in row))
-            cpus.append(1000 * (row[2][1] - row[1][1]))
+            walls.append(tuple(wall for wall, _ in timed))
+            cpus.append(1000 * (timed[2][1] - timed[1][1]))
     bare_ms, converted_ms, checked_ms = (1000 * median(column) for column in zip(*walls, strict=True))
-    _, converted_fast, checked_fast = (1000 * sorted(column)[len(column) // 10] for column in zip(*walls, strict=True))
-    own, fast = 1000 * median(c - b for _, b, c in walls), checked_fast - converted_fast
-    rows: list[dict[str, Any]] = [
-        {"what": f"{form}: bare call", "value": bare_ms, "unit": "ms"},
-        {"what": f"{form}: bare call + one conversion", "value": converted_ms, "unit": "ms"},
-        {"what": f"{form}: guarded call", "value": checked_ms, "unit": "ms"},
-        {"what": f"{form}: guarded / (bare + conversion)", "value": checked_ms / converted_ms, "unit": "x"},
-        {"what": f"{form}: the wrapper's own, median", "value": own, "unit": "ms"},
-        {"what": f"{form}: the wrapper's own, processor time", "value": median(cpus), "unit": "ms"},
-        {
-            "what": f"{form}: the wrapper's own, fastest tenth",
-            "value": fast,
-            "unit": "ms",
-            "bar": f"< {BAR_MS:g}",
-            "met": fast < BAR_MS,
-        },
+    rows = [
+        row(f"{form}: bare call", bare_ms, "ms"),
+        row(f"{form}: bare call + one conversion", converted_ms, "ms"),
+        row(f"{form}: guarded call", checked_ms, "ms"),
+        row(f"{form}: guarded / (bare + conversion)", checked_ms / converted_ms, "x"),
+        row(f"{form}: the wrapper's own", 1000 * median(c - b for _, b, c in walls), "ms", at_most=BAR_MS),
+        row(f"{form}: the wrapper's own, processor time", median(cpus), "ms"),
     ]
     return [*rows, _copies(form, images, converted, checked, embedder, guarded.made["pt"])]
 
@@ -142,7 +130,7 @@ def _copies(
     else:
         pixels = images * SIDE * SIDE * 3
         copies = (_peak(checked) - _peak(converted)) / pixels
-    return {"what": what, "value": copies, "unit": "x", "bar": f"< {BAR_COPY:g}", "met": copies < BAR_COPY}
+    return row(what, copies, "x", at_most=BAR_COPY)
 
 
 def _peak(call: Callable[[], Any]) -> int:
@@ -165,24 +153,15 @@ def _timed(call: Callable[[], Any]) -> tuple[float, float]:
     return perf_counter() - wall, process_time() - cpu
 
 
-def run(images: int, repeats: int) -> dict[str, Any]:
-    torch.set_num_threads(1)  # the range check of a tensor otherwise waits for threads that cannot run
-    rows = [row for form in ("pil", "np", "pt") for row in measure(form, images, repeats)]
-    return {"benchmark": "wrapper_overhead", "images": images, "side": SIDE, "repeats": repeats, "rows": rows}
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=300)
     parser.add_argument("--images", type=int, default=4)
-    parser.add_argument("--quick", action="store_true", help="50 repeats")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    result = run(options.images, 50 if options.quick else options.repeats)
-    for row in result["rows"]:
-        print(f"{row['what']:<54} {row['value']:9.3f} {row['unit']:<3} {row.get('bar', '')}")
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    repeats = 50 if options.quick else options.repeats
+    torch.set_num_threads(1)  # the range check of a tensor otherwise waits for threads that cannot run
+    rows = [line for form in ("pil", "np", "pt") for line in measure(form, options.images, repeats)]
+    finish("wrapper_overhead", rows, options.json, images=options.images, side=SIDE, repeats=repeats)
 
 
 if __name__ == "__main__":
