@@ -205,29 +205,19 @@ class Guard:
     ) -> tuple[list[Verdict], dict[str, float]]:
         """Run the stages; out of time or broken, every image gets an ERROR verdict."""
         clock = Clock()
-        run: Callable[[], list[Verdict]] = lambda: self._verdicts(clock, config, images, inputs)  # noqa: E731
         try:
-            if config.deadline_s is None:
-                verdicts = run()
-            else:
-                with clock("pixels"):
-                    settle(images)
-                verdicts = run_within(config.deadline_s, run)
-        except TimeoutError:
-            late = DeadlineError(stage=clock.stage, deadline_s=config.deadline_s or 0.0)
-            verdicts = [failed(late, clock.stage)] * count
+            # Here and not on the check's thread: a thread's fresh memory makes each conversion dearer.
+            with clock("pixels"):
+                batch, broken = _convert(images)
+                own = _readable(inputs) if inputs is not None and config.own_input != "ignore" else None
+                settle(images)
+            run: Callable[[], list[Verdict]] = lambda: self._check_batch(clock, config, batch, own)  # noqa: E731
+            verdicts = run() if config.deadline_s is None else _in_time(run, config.deadline_s, clock)
+            for position in sorted(broken):
+                verdicts.insert(position, failed(broken[position], "pixels"))
         except GuardError as exc:
             verdicts = [failed(exc, clock.stage)] * count
         return verdicts, dict(clock.seconds)
-
-    def _verdicts(self, clock: Clock, config: GuardConfig, images: Any, inputs: Any) -> list[Verdict]:
-        with clock("pixels"):
-            batch, broken = _convert(images)
-            own = _readable(inputs) if inputs is not None and config.own_input != "ignore" else None
-        good = self._check_batch(clock, config, batch, own)
-        for position in sorted(broken):
-            good.insert(position, failed(broken[position], "pixels"))
-        return good
 
     def _check_batch(
         self, clock: Clock, config: GuardConfig, batch: ImageBatch, own: ImageBatch | None
@@ -292,6 +282,14 @@ class Guard:
         report = Report(tuple(map(acted, verdicts)), pipeline, config.mode, self.index.version, dict(seconds))
         self.metrics.count(report)
         return report
+
+
+def _in_time(run: Callable[[], list[Verdict]], deadline_s: float, clock: Clock) -> list[Verdict]:
+    """Run what the conversion of the pixels has left of the deadline."""
+    try:
+        return run_within(max(0.0, deadline_s - clock.seconds["pixels"]), run)
+    except TimeoutError:
+        raise DeadlineError(stage=clock.stage, deadline_s=deadline_s) from None
 
 
 def _count(images: Any) -> int:

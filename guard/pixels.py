@@ -155,7 +155,9 @@ def _array(array: npt.NDArray[Any], where: str) -> RGBArray:
         if not np.issubdtype(array.dtype, np.floating):
             raise InputError(f"{where} has dtype {array.dtype}; expected uint8, or floating point in [0, 1]")
         _check_range(float(array.min()), float(array.max()), where)
-        array = (array.astype(np.float32) * 255).round().clip(0, 255).astype(np.uint8)
+        scaled = np.multiply(array, 255, dtype=np.float32)
+        np.rint(scaled, out=scaled)  # in place: each fresh array of this size costs more than the arithmetic
+        array = np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
     if array.shape[2] == 1:
         return np.repeat(array, 3, axis=2)
     if array.shape[2] == 4:

@@ -107,8 +107,9 @@ def embed_query(embedder: Embedder, batch: ImageBatch) -> QueryDescriptors:
     Raises CheckError(stage="embed") for rows that are no descriptors: a NaN lies below every threshold, and
     would pass as a picture that matches nothing.
     """
-    if isinstance(embedder, SupportsQuery):
-        query = embedder.embed_query(batch)
+    embed_views = getattr(embedder, "embed_query", None)  # isinstance of a protocol takes as long as a small index
+    if embed_views is not None:
+        query: QueryDescriptors = embed_views(batch)
         dim = query.vectors.shape[-1]
         check_rows(query.vectors.reshape(-1, dim), embedder.spec, len(batch) * query.vectors.shape[1])
         return query
