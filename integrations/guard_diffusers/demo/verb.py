@@ -22,8 +22,8 @@ __all__ = ["demo"]
 BATCH = 17  # prompts a call of the pipeline
 CONTROLS = 17
 METRICS = "metrics.prom"
-FLAG = 0.53
-"""60 of PDQ's 256 bits. Its own advice, 47, is for large sets; in this small one strangers stay above 80."""
+FLAG = 0.5
+"""64 of PDQ's 256 bits. Its own advice, 47, is for large sets; in this small one strangers stay above 75."""
 
 
 def demo(
