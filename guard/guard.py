@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -211,7 +212,7 @@ class Guard:
                 batch, broken = _convert(images)
                 own = _readable(inputs) if inputs is not None and config.own_input != "ignore" else None
                 settle(images)
-            run: Callable[[], list[Verdict]] = lambda: self._check_batch(clock, config, batch, own)  # noqa: E731
+            run = partial(self._check_batch, clock, config, batch, own)
             verdicts = run() if config.deadline_s is None else _in_time(run, config.deadline_s, clock)
             for position in sorted(broken):
                 verdicts.insert(position, failed(broken[position], "pixels"))
