@@ -16,6 +16,9 @@ __all__ = [
     "Collection",
     "Decision",
     "Descriptors",
+    "Evidence",
+    "EvidenceKind",
+    "Mask",
     "Match",
     "Mode",
     "Record",
@@ -95,6 +98,97 @@ class Candidates:
     """(nq, k)."""
     similarity: npt.NDArray[np.float32]
     """(nq, k) cosine after the index's transform."""
+
+
+class EvidenceKind(StrEnum):
+    """What the pixels of a query and a reference say; docs/verification.md defines each."""
+
+    NEAR_IDENTICAL = "near_identical"
+    EDITED = "edited"
+    PARTIAL = "partial"
+    SAME_TEMPLATE = "same_template"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Which cells of a grid over the query hold copied pixels. Row-major bits in bytes, so that it compares and hashes."""
+
+    height: int
+    width: int
+    bits: bytes
+    """np.packbits of the (height, width) cells; the last byte is filled up with zeros."""
+
+    @classmethod
+    def pack(cls, cells: npt.NDArray[np.bool_]) -> Mask:
+        """cells: (height, width)."""
+        return cls(cells.shape[0], cells.shape[1], np.packbits(cells).tobytes())
+
+    def cells(self) -> npt.NDArray[np.bool_]:
+        """(height, width), True where the query agrees with the reference."""
+        flat = np.unpackbits(np.frombuffer(self.bits, np.uint8), count=self.height * self.width)
+        return flat.reshape(self.height, self.width).astype(np.bool_)
+
+    def runs(self) -> list[int]:
+        """Lengths of the runs of equal cells in row-major order; the first run is of unset cells and may be 0."""
+        flat = self.cells().ravel()
+        turns = np.flatnonzero(np.diff(flat)) + 1
+        lengths = np.diff(np.concatenate([[0], turns, [flat.size]])).tolist()
+        return [0, *lengths] if flat.size and flat[0] else lengths
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a verifier found between the pixels of a query and of one reference."""
+
+    kind: EvidenceKind
+    transform: tuple[float, float, float, float, float, float] | None = None
+    """(a, b, c, d, e, f): a point (x, y) of the reference lies at (a x + b y + c, d x + e y + f) of the query.
+
+    Both in shares of the picture's width and height, so that sizes do not matter; None if nothing was aligned.
+    """
+    inliers: int = 0
+    """Matched keypoints that the transform explains, one counted for each 8 px cell."""
+    copied_area_query: float = 0.0
+    """Share of the query's area that shows the reference, in [0, 1]."""
+    copied_area_reference: float = 0.0
+    """Share of the reference's area that the query shows, in [0, 1]."""
+    mask: Mask | None = None
+    """Where in the query; None if nothing was aligned."""
+    tiled_l2: float | None = None
+    """Carlini et al. 2023: largest of 16 tiles' root mean square difference, in [0, 1], after alignment, of the
+    area that both pictures show and without any change of tone; None if nothing was aligned."""
+    agreement: float = 0.0
+    """Mean local structural agreement where both pictures overlap, in [0, 1]; tone does not count."""
+    keypoints: tuple[int, int] = (0, 0)
+    """Keypoints of the query and of the reference: few of them say that a copy could have gone unseen."""
+
+    @property
+    def is_copy(self) -> bool:
+        """True if the query shows the reference, or a large part of it."""
+        return self.kind in (EvidenceKind.NEAR_IDENTICAL, EvidenceKind.EDITED, EvidenceKind.PARTIAL)
+
+    @property
+    def mirrored(self) -> bool:
+        t = self.transform
+        return t is not None and t[0] * t[4] - t[1] * t[3] < 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; the mask as run lengths (see Mask.runs)."""
+        return {
+            "kind": self.kind.value,
+            "transform": [round(t, 6) for t in self.transform] if self.transform else None,
+            "mirrored": self.mirrored,
+            "inliers": self.inliers,
+            "copied_area_query": round(self.copied_area_query, 4),
+            "copied_area_reference": round(self.copied_area_reference, 4),
+            "tiled_l2": None if self.tiled_l2 is None else round(self.tiled_l2, 4),
+            "agreement": round(self.agreement, 4),
+            "keypoints": list(self.keypoints),
+            "mask": {"height": self.mask.height, "width": self.mask.width, "runs": self.mask.runs()}
+            if self.mask
+            else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
