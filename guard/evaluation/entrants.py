@@ -40,6 +40,8 @@ class Entrant:
     """n pictures -> (n, views, d) float32."""
     queries: Views
     """n pictures -> (n, views, d) float32. A row of zeros: this picture can match nothing."""
+    weights_sha256: str = ""
+    """Of an embedder with weights."""
 
 
 def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
@@ -49,7 +51,8 @@ def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
     def one_view(images: Sequence[RGBArray]) -> Vectors:
         return np.concatenate([_array(embedder.embed(batch)) for batch in _batches(images)])[:, None]
 
-    found = [Entrant(name, identity, one_view, one_view)]
+    sha256 = embedder.spec.weights_sha256
+    found = [Entrant(name, identity, one_view, one_view, sha256)]
     if isinstance(embedder, SupportsQuery):
         looks: SupportsQuery = embedder
 
@@ -57,7 +60,7 @@ def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
             seen = [looks.embed_query(batch) for batch in _batches(images)]
             return np.concatenate([_array(q.vectors) * _array(q.usable)[:, None, None] for q in seen])
 
-        found.append(Entrant(f"{name}+views", f"{identity}+views", one_view, own_views))
+        found.append(Entrant(f"{name}+views", f"{identity}+views", one_view, own_views, sha256))
     return found
 
 

@@ -104,6 +104,7 @@ def evaluate_descriptors(
         results[name] = evaluate(drawn, settings.edits, scores, resamples=settings.resamples)
     progress("counting", len(entrants), len(entrants))
     document = _document(drawn, settings, results, found.skipped)
+    document["weights_sha256"] = _aliased({name: entrant.weights_sha256 for name, entrant in entrants.items()})
     if pairs:
         clean = _unrelated(drawn, pairs)
         document["real_pairs"] = _aliased({

@@ -1,0 +1,174 @@
+"""`python -m guard.training.ship`: put the weights of a run into the package, with their card.
+
+Knows the card's fields and where its figures come from: the run's own record and the document of
+`memguard eval descriptors`. Nothing on the card is typed by hand but the words around the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from guard.embedders.base import Thresholds
+from guard.embedders.files import sha256_of
+from guard.embedders.shipped import FOLDER, SHIPPED, ShippedCard
+from guard.errors import ConfigError, GuardError
+
+__all__ = ["make_card", "ship"]
+
+FLAG_FPR, BLOCK_FPR = "0.001", "0.0001"
+RATES = ("0.01", "0.001")
+WEAK = 0.9  # recall at FPR 1 % below which an edit is named as a weak spot
+Document = Mapping[str, Any]
+
+
+def make_card(run: Path, evaluation: Document, *, today: date, earlier: Sequence[Any] = ()) -> ShippedCard:
+    """The card of the weights in a run's folder.
+
+    evaluation: a document of `memguard eval descriptors` whose entrants include these weights under their name; its
+    first group sets the thresholds. earlier: the training entries of the weights that the run began from.
+    Raises ConfigError if the document is about other weights or lacks a field.
+    """
+    record = json.loads((run / f"{SHIPPED}.training.json").read_text("utf-8"))
+    weights, graph = run / f"{SHIPPED}.safetensors", run / f"{SHIPPED}.onnx"
+    sha256 = record["result"]["weights_sha256"]
+    if sha256_of(weights) != sha256:
+        raise ConfigError(f"{weights.name} is not what the run's record says; export the run again")
+    try:
+        entrant = _entrant(evaluation, sha256)
+        measured = _measured(evaluation, entrant)
+    except KeyError as exc:
+        raise ConfigError(f"the evaluation lacks {exc}; run `memguard eval descriptors` on these weights") from exc
+    config = record["run"]["config"]
+    return ShippedCard(
+        name=SHIPPED,
+        dim=config["network"]["dim"],
+        preprocessing=record["result"]["preprocessing"],
+        network=config["network"],
+        weights_sha256=sha256,
+        onnx_sha256=sha256_of(graph),
+        thresholds=_thresholds(evaluation["thresholds"][entrant], measured, today),
+        training={"data": record["training_data"], "runs": [*earlier, _training(record)]},
+        evaluation={"date": today.isoformat(), **measured},
+        weak_spots=_weak_spots(evaluation, entrant),
+    )
+
+
+def ship(run: Path, evaluation: Document, folder: Path = FOLDER, *, today: date) -> ShippedCard:
+    """Copy weights and write the card. The training of weights that are there already, and were the run's beginning,
+    stays on the card."""
+    earlier: Sequence[Any] = ()
+    began_from = json.loads((run / f"{SHIPPED}.training.json").read_text("utf-8"))["run"]["init_sha256"]
+    if began_from:
+        before = ShippedCard.model_validate_json((folder / f"{SHIPPED}.json").read_text("utf-8"))
+        if before.weights_sha256 != began_from:
+            raise ConfigError("the run began from weights that are not the shipped ones; their training is unknown")
+        earlier = before.training["runs"]
+    card = make_card(run, evaluation, today=today, earlier=earlier)
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix in ("safetensors", "onnx"):
+        shutil.copyfile(run / f"{SHIPPED}.{suffix}", folder / f"{SHIPPED}.{suffix}")
+    (folder / f"{SHIPPED}.json").write_text(json.dumps(card.model_dump(mode="json"), indent=1) + "\n", "utf-8")
+    return card
+
+
+def _training(record: Document) -> dict[str, Any]:
+    run, result = record["run"], record["result"]
+    return {
+        **{key: run[key] for key in ("seed", "device", "processes", "init_sha256")},
+        **{key: result[key] for key in ("step", "views")},
+        "hours": round(result["elapsed_s"] / 3600, 2),
+        "cpu_cores": record["compute"]["cpu_cores"],
+        "commit": record["commit"],
+        "written_at": record["written_at"],
+        "settings": {key: value for key, value in run["config"].items() if key != "network"},
+    }
+
+
+def _entrant(evaluation: Document, sha256: str) -> str:
+    """The name under which the weights took part: perhaps that of their file."""
+    for name, found in evaluation["weights_sha256"].items():
+        if found == sha256:
+            return str(name)
+    raise ConfigError(f"the evaluation is about other weights than these, {sha256}")
+
+
+def _measured(evaluation: Document, entrant: str) -> dict[str, Any]:
+    groups = {}
+    for group, figures in evaluation["results"][entrant].items():
+        groups[group] = {
+            "counts": evaluation["protocol"]["groups"][group],
+            "figures": {
+                name: {
+                    "recall_at_1": one["recall_at_1"],
+                    **{f"recall_at_own_fpr_{rate}": one["recall_at_own_fpr"][rate] for rate in RATES},
+                }
+                for name, one in figures.items()
+                if name == "all_edits" or name.startswith("family:")
+            },
+            "look_alikes_at_0.01": evaluation["look_alikes"][entrant].get(group, {}).get("0.01"),
+        }
+    return {"groups": groups}
+
+
+def _thresholds(by_group: Document, measured: Document, today: date) -> Thresholds:
+    group = next(iter(measured["groups"]))
+    limits, counts = by_group[group], measured["groups"][group]["counts"]
+    return Thresholds(
+        flag=round(limits[FLAG_FPR], 3),
+        block=round(limits[BLOCK_FPR], 3),
+        source=f"flag: exceeded by 0.1 % of {counts['negative_queries']:,} queries that are no copies (of "
+        f"{counts['sources']} {group}), among {counts['pictures'] // 2} references; block: by 0.01 %. "
+        f"memguard eval descriptors, {today.isoformat()}. Larger indexes and look-alikes (X-rays, faces, flags) "
+        "need higher ones: calibrate",
+    )
+
+
+def _weak_spots(evaluation: Document, entrant: str) -> tuple[str, ...]:
+    """The edits that are found badly among the first group, and the groups whose strangers look like copies."""
+    results = evaluation["results"][entrant]
+    first = next(iter(results))
+    edits = {
+        name: one["recall_at_own_fpr"]["0.01"]["value"] for name, one in results[first].items() if _is_edit(name)
+    }
+    weak = [
+        f"{name}: {100 * value:.0f} % found at FPR 1 % ({first})"
+        for name, value in sorted(edits.items(), key=lambda item: item[1])
+        if value < WEAK
+    ]
+    alike = [
+        f"{group}: {100 * rates['0.01']['value']:.1f} % of pairs of different pictures reach FPR 1 % of {first}"
+        for group, rates in evaluation["look_alikes"][entrant].items()
+        if group not in (first, "pooled") and (rates["0.01"]["value"] or 0) > 0.01
+    ]
+    return (*weak, *alike)
+
+
+def _is_edit(name: str) -> bool:
+    return name != "all_edits" and not name.startswith("family:")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m guard.training.ship", description=__doc__)
+    parser.add_argument("run", type=Path, help="folder of a finished or exported run")
+    parser.add_argument("--evaluation", type=Path, required=True, help="what memguard eval descriptors wrote")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the shipped weights")
+    parsed = parser.parse_args(arguments)
+    try:
+        document = json.loads(parsed.evaluation.read_text("utf-8"))
+        card = ship(parsed.run, document, parsed.out, today=date.today())
+    except (GuardError, OSError, ValueError) as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 2
+    print(f"{card.name} {card.weights_sha256[:12]}: flag {card.thresholds.flag}, block {card.thresholds.block}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
