@@ -70,6 +70,9 @@ def build(
     metadata: MetadataOption = None,
     collection: CollectionOption = None,
     thumbnails: Annotated[int, typer.Option(min=0, help="Longer side of stored thumbnails in px; 0 for none.")] = 256,
+    hashes: Annotated[
+        bool | None, typer.Option("--hashes/--no-hashes", help="PDQ hashes beside descriptors (default: with them).")
+    ] = None,
     batch: BatchOption = 256,
     workers: WorkersOption = None,
     max_pixels: PixelsOption = None,
@@ -92,6 +95,7 @@ def build(
     """
     from guard.embedders.registry import load_embedder
     from guard.indexes.builder import build_index
+    from guard.indexes.hashes import HASHES_BY_DEFAULT
     from guard.sources import open_source
 
     with errors_to_exit():
@@ -106,6 +110,7 @@ def build(
                 model,
                 collections=tuple(collection or ["training"]),
                 thumbnails=thumbnails,
+                hashes=HASHES_BY_DEFAULT if hashes is None else hashes,
                 batch=batch,
                 workers=workers,
                 limits=_limits(max_pixels),
@@ -187,6 +192,7 @@ def info(
         table.add_row("references", f"{manifest.count}")
         table.add_row("embedder", f"{manifest.embedder.name} ({manifest.embedder.dim} values, {manifest.vectors})")
         table.add_row("built", f"{manifest.built_at:%Y-%m-%d %H:%M:%S} UTC by version {manifest.tool_version}")
+        table.add_row("hashes", f"PDQ, of {manifest.hashes.usable} references" if manifest.hashes else "none")
         table.add_row("sources", "\n".join(manifest.sources))
         table.add_row("collections", _counts(manifest.collections))
         table.add_row("skipped", _counts(manifest.skipped))

@@ -26,13 +26,26 @@ if TYPE_CHECKING:
     from guard.pixels import ImageBatch, RGBArray
     from guard.types import Descriptors
 
-__all__ = ["BITS", "BLOCK_BITS", "FLAG_BITS", "MIN_QUALITY", "SIDE", "VIEWS", "PdqEmbedder", "bits_to_similarity"]
+__all__ = [
+    "BITS",
+    "BLOCK_BITS",
+    "FLAG_BITS",
+    "METHOD",
+    "MIN_QUALITY",
+    "SIDE",
+    "VIEWS",
+    "PdqEmbedder",
+    "bits_to_similarity",
+    "packed_hash",
+]
 
 BITS = 256
 SIDE = 64  # px of the square that is hashed
 MIN_QUALITY = 50  # inclusive; the PDQ paper: hashes of quality below 50 should be discarded
 BLOCK_BITS = 31  # inclusive; PDQ's published match threshold
 FLAG_BITS = 47  # inclusive
+METHOD = f"squash:{SIDE};bilinear;pdq"
+"""Whatever decides the bits; hashes of another method do not compare."""
 VIEWS = 8
 """Of a query, in pdqhash's order: itself, turned left by 90, 180 and 270 degrees, top to bottom,
 left to right, along the main diagonal, along the other diagonal."""
@@ -71,7 +84,7 @@ class PdqEmbedder:
             name="pdq",
             dim=BITS,
             input_size=SIDE,
-            preprocessing=f"squash:{SIDE};bilinear;pdq",
+            preprocessing=METHOD,
             weights_sha256="",
             metric="hamming",
             thresholds=THRESHOLDS,
@@ -98,6 +111,15 @@ class PdqEmbedder:
         views = np.array([bits for bits, _ in hashed], np.bool_).reshape(-1, VIEWS, BITS)
         usable = np.array([quality >= MIN_QUALITY for _, quality in hashed], np.bool_)
         return QueryDescriptors(_to_vectors(views), usable)
+
+
+def packed_hash(image: RGBArray) -> bytes | None:
+    """Hash of one picture (h, w, 3) uint8: 32 bytes, first bit highest; None if its quality is below MIN_QUALITY.
+
+    Raises CheckError(stage="embed") if pdqhash fails.
+    """
+    bits, quality = _hashed(_pdqhash().compute, _SQUASH.resized(image))
+    return np.packbits(np.asarray(bits, np.bool_)).tobytes() if quality >= MIN_QUALITY else None
 
 
 def _small(batch: ImageBatch) -> list[RGBArray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from guard._version import __version__
 from guard.embedders.base import Embedder
 from guard.errors import ConfigError
 from guard.indexes.faissfile import FlatLayout
+from guard.indexes.hashes import HASHES_BY_DEFAULT, takes_hashes
 from guard.indexes.layout import KEEP, IndexFolder
 from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, Manifest, vector_kind
 from guard.indexes.preparation import Limits, Rows, prepare
@@ -66,6 +67,7 @@ def build_index(
     *,
     collections: Sequence[str] = (Collection.TRAINING,),
     thumbnails: int = THUMBNAIL_PX,
+    hashes: bool = HASHES_BY_DEFAULT,
     batch: int = BATCH,
     workers: int | None = None,
     limits: Limits | None = None,
@@ -77,6 +79,8 @@ def build_index(
 
     source: a Source, or a path that guard.sources.opening.open_source understands.
     thumbnails: longer side in px of the stored thumbnails, 0 for none. batch: items a step.
+    hashes: whether a PDQ hash is stored beside each descriptor, by which identical pictures are found whatever the
+    descriptor says; none are for an index of PDQ itself, or a source that holds no pictures.
     workers: decoding threads, None for one a core. keep: published versions to keep, this one included.
     A killed build is resumed by the same call; a build that is complete, of a source that has not
     changed, is left as it is. restart=True drops what is there. Pictures that cannot be read are listed, not raised.
@@ -85,7 +89,17 @@ def build_index(
     if the disk is full.
     """
     job = _Job(
-        _source(source, embedder), out, embedder, collections, thumbnails, batch, workers, limits, keep, on_progress
+        _source(source, embedder),
+        out,
+        embedder,
+        collections,
+        thumbnails,
+        batch,
+        workers,
+        limits,
+        keep,
+        on_progress,
+        hashes=hashes,
     )
     with job.folder.writer():
         return job.run(base=None, restart=restart)
@@ -106,7 +120,7 @@ def add_to_index(
 ) -> BuildReport:
     """Make a version that also holds a source's pictures, after those that are there; ids stay.
 
-    Thumbnails are stored if the index has them. Resumable and otherwise as build_index; the
+    Thumbnails and hashes are stored if the index has them. Resumable and otherwise as build_index; the
     index must exist and fit the embedder (IndexLoadError).
     """
     folder = IndexFolder(path)
@@ -117,7 +131,17 @@ def add_to_index(
         manifest.require(embedder.spec, index=str(path))
         side = THUMBNAIL_PX if THUMBNAILS in manifest.files else 0
         job = _Job(
-            _source(source, embedder), path, embedder, collections, side, batch, workers, limits, keep, on_progress
+            _source(source, embedder),
+            path,
+            embedder,
+            collections,
+            side,
+            batch,
+            workers,
+            limits,
+            keep,
+            on_progress,
+            hashes=manifest.hashes is not None,
         )
         return job.run(base=name, restart=restart)
 
@@ -137,6 +161,8 @@ class _Job:
         limits: Limits | None,
         keep: int,
         on_progress: Progress | None,
+        *,
+        hashes: bool,
     ) -> None:
         if batch < 1 or (workers is not None and workers < 1) or keep < 1 or thumbnails < 0:
             raise ConfigError("batch, workers and keep must be at least 1, and thumbnails 0 or more")
@@ -145,7 +171,7 @@ class _Job:
         limits = limits or Limits()
         self.source, self.folder, self.embedder = source, IndexFolder(out), embedder
         self.collections = tuple(dict.fromkeys(str(c) for c in collections))
-        self.limits = Limits(limits.max_bytes, limits.max_pixels, thumbnails)
+        self.limits = Limits(limits.max_bytes, limits.max_pixels, thumbnails, hashes and takes_hashes(embedder.spec))
         self.batch, self.workers, self.keep = batch, workers or os.cpu_count() or 1, keep
         self.on_progress = on_progress or _silent
         self.kind = vector_kind(embedder.spec)
@@ -154,6 +180,8 @@ class _Job:
     def run(self, base: str | None, *, restart: bool) -> BuildReport:
         began = time.perf_counter()
         survey = self.source.survey()
+        if base is None and not survey.pixels:
+            self.limits = replace(self.limits, hashes=False)
         settings = self._settings(survey, base)
         building = self.folder.path / "building"
         before = Manifest.read(self.folder.version(base) / MANIFEST) if base else None
@@ -167,6 +195,7 @@ class _Job:
                 self.layout,
                 settings,
                 thumbnails=self.limits.thumbnail_px > 0,
+                hashes=self.limits.hashes,
                 base=self.folder.version(base) if base else None,
                 restart=restart or is_sealed(building),
             )
@@ -207,6 +236,7 @@ class _Job:
                 step.skipped,
                 step.notes,
                 position=staging.position + step.items,
+                hashes=[row.hash for row in step.rows],
             )
 
     def _finished_before(self, building: Path, settings: Mapping[str, Any]) -> Manifest | None:
@@ -239,6 +269,7 @@ class _Job:
             "source": [survey.description, survey.fingerprint],
             "collections": list(self.collections),
             "thumbnails": self.limits.thumbnail_px,
+            "hashes": self.limits.hashes,
             "limits": [self.limits.max_bytes, self.limits.max_pixels],
             "base": base,
         }

@@ -13,6 +13,7 @@ import numpy as np
 
 from guard.errors import ConfigError
 from guard.indexes.faissfile import VECTORS, FlatLayout, check_file, map_rows
+from guard.indexes.hashes import map_hashes
 from guard.indexes.layout import KEEP, IndexFolder, hold, release
 from guard.indexes.manifest import MANIFEST, Manifest
 from guard.indexes.records import RECORDS, THUMBNAILS, RecordReader, ThumbnailReader
@@ -27,7 +28,7 @@ _ROWS = 1024  # copied at a time
 def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, keep: int = KEEP) -> Manifest:
     """Write an index with the references of both, those of `first` with their ids, those of `second` after them.
 
-    Nothing is deduplicated. Thumbnails are kept where there are any.
+    Nothing is deduplicated. Thumbnails and hashes are kept where there are any.
     Raises ConfigError if the two were built with different embedders, naming the field, or out is one of them.
     """
     folder = IndexFolder(out)
@@ -85,6 +86,7 @@ class _Part:
         self.layout = check_file(self.at / VECTORS, self.manifest)
         self.reader = RecordReader(self.at / RECORDS)
         self.thumbnails = ThumbnailReader(self.at / THUMBNAILS) if THUMBNAILS in self.manifest.files else None
+        self.hashes = map_hashes(self.at, self.manifest) if self.manifest.hashes else None
 
     def __enter__(self) -> _Part:
         return self
@@ -103,6 +105,12 @@ class _Part:
             rows = np.ascontiguousarray(vectors[[record.id for record in some]])
             yield rows.tobytes(), some, [self.thumbnails.thumbnail(r.id) if self.thumbnails else None for r in some]
 
+    def hashes_of(self, records: Sequence[Record]) -> list[bytes | None]:
+        """Their rows as they lie in the file; None without any."""
+        if self.hashes is None:
+            return [None] * len(records)
+        return [row.tobytes() for row in self.hashes[[record.id for record in records]]]
+
 
 def _rewrite(folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int], keep: int) -> Manifest:
     spec = parts[0].manifest.spec
@@ -113,6 +121,7 @@ def _rewrite(folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int
         layout,
         {"edit": uuid4().hex},  # never resumed: copying is quick
         thumbnails=any(part.thumbnails for part in parts),
+        hashes=any(part.hashes is not None for part in parts),
         restart=True,
     )
     try:
@@ -121,7 +130,8 @@ def _rewrite(folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int
             staging.append(b"", [], [], read_skipped(part.at), notes, position=0)
             for rows, records, thumbnails in part.blocks(without):
                 renumbered = [replace(r, id=staging.rows + i) for i, r in enumerate(records)]
-                staging.append(rows, renumbered, thumbnails, (), {}, position=0)
+                hashes = part.hashes_of(records)
+                staging.append(rows, renumbered, thumbnails, (), {}, position=0, hashes=hashes)
         manifest = complete(staging, spec, [s for part in parts for s in part.manifest.sources])
     finally:
         staging.close()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from guard.indexes.manifest import Manifest, VectorKind
     from guard.types import Descriptors
 
-__all__ = ["VECTORS", "FlatLayout", "check_file", "map_rows", "pack_bits", "unpack_bits"]
+__all__ = ["VECTORS", "FlatLayout", "check_file", "check_rows_file", "map_rows", "pack_bits", "unpack_bits"]
 
 VECTORS = "vectors.faiss"
 _DUMMY = 1 << 20  # two unused words of faiss's header
@@ -78,24 +78,29 @@ def unpack_bits(packed: npt.NDArray[np.uint8], dim: int) -> Descriptors:
 def check_file(path: Path, manifest: Manifest) -> FlatLayout:
     """Compare size and header with the manifest before anything is loaded. Raises IndexLoadError."""
     layout = FlatLayout(manifest.vectors, manifest.embedder.dim)
-    expected = layout.header(manifest.count)
+    check_rows_file(path, layout, manifest.count)
+    return layout
+
+
+def check_rows_file(path: Path, layout: FlatLayout, count: int) -> None:
+    """Raise IndexLoadError unless the file has the size and the header of so many rows."""
+    expected = layout.header(count)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             found = file.read(len(expected))
     except OSError as exc:
         raise IndexLoadError(f"{path} cannot be read ({exc.strerror}); rebuild the index") from exc
-    if size != layout.file_bytes(manifest.count):
+    if size != layout.file_bytes(count):
         raise IndexLoadError(
-            f"{path} has {size} bytes where {manifest.count} vectors of dimension {layout.dim} need "
-            f"{layout.file_bytes(manifest.count)}; it is truncated or of another build: rebuild the index"
+            f"{path} has {size} bytes where {count} vectors of dimension {layout.dim} need "
+            f"{layout.file_bytes(count)}; it is truncated or of another build: rebuild the index"
         )
     if found != expected:
         raise IndexLoadError(
-            f"{path}: its header does not say {manifest.count} vectors of dimension {layout.dim} ({layout.kind}), "
+            f"{path}: its header does not say {count} vectors of dimension {layout.dim} ({layout.kind}), "
             "as the manifest does; it is damaged or of another build: rebuild the index"
         )
-    return layout
 
 
 def map_rows(path: Path, layout: FlatLayout, count: int) -> npt.NDArray[Any]:

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from guard.embedders.base import EmbedderSpec, Thresholds
 from guard.errors import IndexLoadError
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "FileEntry", "Manifest", "VectorKind", "vector_kind"]
+__all__ = ["FORMAT_VERSION", "MANIFEST", "FileEntry", "HashesEntry", "Manifest", "VectorKind", "vector_kind"]
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -52,6 +52,15 @@ class EmbedderEntry(_Model):
     metric: Literal["cosine", "hamming"]
 
 
+class HashesEntry(_Model):
+    """The PDQ hashes beside the vectors."""
+
+    method: str
+    """How they were made: guard.embedders.pdq.METHOD."""
+    usable: int = Field(ge=0)
+    """References that have one; the others carry too little detail, or came as embeddings without pixels."""
+
+
 class Manifest(_Model):
     """A version of an index: what made it, from what, how much of it, and its files."""
 
@@ -72,6 +81,8 @@ class Manifest(_Model):
     """Pictures of the sources that the index lacks, by reason; each one is a line of skipped.jsonl."""
     notes: dict[str, int] = Field(default_factory=dict)
     """What decoding did, and to how many: first_frame, rotated, cmyk, 16_bit, alpha."""
+    hashes: HashesEntry | None = None
+    """None: the version holds no hashes."""
     settings_sha256: str = ""
     """Of the settings of the build, by which an interrupted publication is told from another build."""
     files: dict[str, FileEntry]

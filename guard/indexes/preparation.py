@@ -11,7 +11,7 @@ import io
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from guard.decode import MAX_BYTES, MAX_PIXELS, ImageFileError, decode, read_file
 from guard.embedders.base import Embedder, check_rows
+from guard.embedders.pdq import packed_hash
 from guard.errors import CheckError
 from guard.pixels import ImageBatch, RGBArray
 from guard.sources.base import Item, Skip
@@ -38,6 +39,8 @@ class Limits:
     max_pixels: int = MAX_PIXELS
     thumbnail_px: int = 0
     """Longer side of the stored thumbnail; 0 for none."""
+    hashes: bool = False
+    """Whether a PDQ hash is kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +52,8 @@ class Row:
     """(dim,); set once it is embedded."""
     rgb: RGBArray | None = None
     """Until it is embedded."""
+    hash: bytes | None = None
+    """32 bytes; None if none was asked for, or the picture has no usable one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -134,7 +139,16 @@ def _read(item: Item, limits: Limits, notes: Counter[str]) -> Row:
     notes.update(picture.notes)
     thumbnail = _thumbnail(picture.rgb, limits.thumbnail_px) if limits.thumbnail_px else None
     kept = Item(item.uri, data=b"", caption=item.caption, collections=item.collections)  # not the encoded bytes
-    return Row(kept, hashlib.sha256(data).hexdigest(), thumbnail, rgb=picture.rgb)
+    pdq = _hash(picture.rgb) if limits.hashes else None
+    return Row(kept, hashlib.sha256(data).hexdigest(), thumbnail, rgb=picture.rgb, hash=pdq)
+
+
+def _hash(rgb: RGBArray) -> bytes | None:
+    """None also if PDQ fails: the descriptor finds the picture without it."""
+    try:
+        return packed_hash(rgb)
+    except CheckError:
+        return None
 
 
 def _embed(rows: Rows, embedder: Embedder) -> Rows:
@@ -168,7 +182,7 @@ def _embed_singly(waiting: Sequence[Row], embedder: Embedder) -> Rows:
 
 
 def _embedded(row: Row, vector: npt.NDArray[np.float32]) -> Row:
-    return Row(row.item, row.sha256, row.thumbnail, vector)
+    return replace(row, vector=vector, rgb=None)
 
 
 def _run(embedder: Embedder, rows: Sequence[Row]) -> npt.NDArray[np.float32]:

@@ -17,14 +17,25 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from guard._version import __version__
 from guard.embedders.base import EmbedderSpec
+from guard.embedders.pdq import METHOD
 from guard.errors import ConfigError, GuardError, IndexLoadError
-from guard.indexes.faissfile import VECTORS, FlatLayout
+from guard.indexes.faissfile import VECTORS, FlatLayout, map_rows
+from guard.indexes.hashes import HASHES, count_usable, encode_hashes
+from guard.indexes.hashes import LAYOUT as HASH_LAYOUT
 from guard.indexes.layout import file_entry, sync_path, write_durably
-from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, EmbedderEntry, FileEntry, Manifest, ThresholdsEntry
+from guard.indexes.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    EmbedderEntry,
+    FileEntry,
+    HashesEntry,
+    Manifest,
+    ThresholdsEntry,
+)
 from guard.indexes.records import INDEXES, RECORDS, THUMBNAILS, create_tables, row_of
 from guard.sources.base import Skip
 from guard.types import Record
@@ -56,11 +67,13 @@ class Staging:
         settings: Mapping[str, Any],
         *,
         thumbnails: bool,
+        hashes: bool = False,
         base: Path | None = None,
         restart: bool = False,
     ) -> None:
         """Resume what lies in folder if it has the same settings, else start it.
 
+        hashes: whether it holds PDQ hashes beside the vectors; `base` must hold them then.
         base: a published version whose rows come first; it is copied.
         Raises ConfigError, naming what differs, if an unfinished build with other settings lies there
         and restart is False.
@@ -72,8 +85,9 @@ class Staging:
         self._check_settings(settings)
         self.resumed = (folder / _SETTINGS).exists()
         if not self.resumed:
-            self._start(settings, thumbnails, base)
+            self._start(settings, thumbnails, hashes, base)
         self._vectors = (folder / VECTORS).open("r+b")
+        self._hashes = (folder / HASHES).open("r+b") if (folder / HASHES).exists() else None
         self._records = _connect(folder / RECORDS)
         self._thumbnails = _connect(folder / THUMBNAILS) if (folder / THUMBNAILS).exists() else None
         self._progress = _connect(folder / _PROGRESS)
@@ -89,14 +103,18 @@ class Staging:
         notes: Mapping[str, int],
         *,
         position: int,
+        hashes: Sequence[bytes | None] = (),
     ) -> None:
         """One step. rows: n vectors as layout.encode makes them; records and thumbnails n each, ids from self.rows on.
 
-        position: items of the source that are done after this step.
+        position: items of the source that are done after this step. hashes: one a record, None without a usable one;
+        not looked at in a version that holds none.
         """
-        self._vectors.write(rows)
-        self._vectors.flush()
-        os.fdatasync(self._vectors.fileno())
+        _write(self._vectors, rows)
+        if self._hashes is not None:
+            if len(hashes) != len(records):
+                raise ValueError(f"{len(hashes)} hashes for {len(records)} records")
+            _write(self._hashes, encode_hashes(hashes))
         if self._thumbnails is not None:
             pairs = [(r.id, data) for r, data in zip(records, thumbnails, strict=True) if data is not None]
             with self._thumbnails:
@@ -126,6 +144,9 @@ class Staging:
         """Complete every file, and return their sizes and checksums. May be repeated after a kill."""
         self._vectors.seek(0)
         self._vectors.write(self.layout.header(self.rows))
+        if self._hashes is not None:
+            self._hashes.seek(0)
+            self._hashes.write(HASH_LAYOUT.header(self.rows))
         with (self.folder / SKIPPED).open("w", encoding="utf-8") as file:
             for uri, reason, detail in self._progress.execute(
                 "SELECT uri, reason, detail FROM skipped ORDER BY number"
@@ -134,9 +155,17 @@ class Staging:
         self._records.executescript(f"BEGIN; {INDEXES} COMMIT;")
         self.close()
         names = [VECTORS, RECORDS, SKIPPED] + [THUMBNAILS] * (self._thumbnails is not None)
+        names += [HASHES] * (self._hashes is not None)
         for name in names:
             sync_path(self.folder / name)
         return {name: file_entry(self.folder / name) for name in names}
+
+    def hashes(self) -> HashesEntry | None:
+        """What the manifest says of the hashes; None without any."""
+        if self._hashes is None:
+            return None
+        self._hashes.flush()
+        return HashesEntry(method=METHOD, usable=count_usable(map_rows(self.folder / HASHES, HASH_LAYOUT, self.rows)))
 
     def collections(self) -> dict[str, int]:
         """References in each collection."""
@@ -150,7 +179,9 @@ class Staging:
 
     def close(self) -> None:
         """Close the files; what was appended stays and can be resumed."""
-        self._vectors.close()
+        for file in (self._vectors, self._hashes):
+            if file is not None:
+                file.close()
         for connection in (self._records, self._thumbnails, self._progress):
             if connection is not None:
                 connection.close()
@@ -170,15 +201,18 @@ class Staging:
                 "run the same command as before to finish it, or start over with --restart"
             )
 
-    def _start(self, settings: Mapping[str, Any], thumbnails: bool, base: Path | None) -> None:
+    def _start(self, settings: Mapping[str, Any], thumbnails: bool, hashes: bool, base: Path | None) -> None:
         """settings.json is written last: without it the folder holds nothing worth resuming."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         if base is None:
             (self.folder / VECTORS).write_bytes(self.layout.header(0))
+            if hashes:
+                (self.folder / HASHES).write_bytes(HASH_LAYOUT.header(0))
         else:
-            for name in (VECTORS, RECORDS, THUMBNAILS):
-                if (base / name).exists() and (thumbnails or name != THUMBNAILS):
+            left_out = [THUMBNAILS] * (not thumbnails) + [HASHES] * (not hashes)
+            for name in (VECTORS, RECORDS, THUMBNAILS, HASHES):
+                if (base / name).exists() and name not in left_out:
                     shutil.copyfile(base / name, self.folder / name)
         for name in [RECORDS] + [THUMBNAILS] * thumbnails:
             with closing(_connect(self.folder / name)) as connection:
@@ -196,6 +230,9 @@ class Staging:
         """Drop what a killed process wrote after its last complete step."""
         self._vectors.truncate(self.layout.file_bytes(self.rows))
         self._vectors.seek(0, os.SEEK_END)
+        if self._hashes is not None:
+            self._hashes.truncate(HASH_LAYOUT.file_bytes(self.rows))
+            self._hashes.seek(0, os.SEEK_END)
         with self._records:
             self._records.execute("DELETE FROM records WHERE id >= ?", (self.rows,))
         if self._thumbnails is not None:
@@ -218,6 +255,7 @@ def complete(staging: Staging, spec: EmbedderSpec, sources: Sequence[str]) -> Ma
         collections=collections,
         skipped=skipped,
         notes=notes,
+        hashes=staging.hashes(),
         settings_sha256=staging.settings_sha256,
         files=staging.finish(),
     )
@@ -250,6 +288,13 @@ def unseal(folder: Path) -> None:
     """Drop what only a resumed build needs, once the manifest is written."""
     for name in (_PROGRESS, _SETTINGS):
         (folder / name).unlink(missing_ok=True)
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    """Append, and wait until it is on the disk."""
+    file.write(data)
+    file.flush()
+    os.fdatasync(file.fileno())
 
 
 def _connect(path: Path) -> sqlite3.Connection:

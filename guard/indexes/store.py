@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from guard.errors import ConfigError, IndexLoadError
 from guard.indexes.faissfile import VECTORS, check_file, map_rows, unpack_bits
+from guard.indexes.hashes import HashIndex, load_hashes
 from guard.indexes.layout import IndexFolder, hold, release
 from guard.indexes.manifest import MANIFEST, Manifest
 from guard.indexes.records import RECORDS, THUMBNAILS, RecordReader, ThumbnailReader
@@ -52,7 +53,8 @@ def open_index(
         _check_sizes(at, manifest)
         _check_records(at / RECORDS, manifest.count)
         vectors = load_vectors(at, manifest, backend=backend, device=device)
-        return OpenIndex(at, manifest, vectors, held)
+        hashes = load_hashes(at, manifest, backend=backend, device=device) if manifest.hashes else None
+        return OpenIndex(at, manifest, vectors, held, hashes=hashes)
     except BaseException:
         release(held)
         raise
@@ -65,11 +67,20 @@ class OpenIndex:
     newer versions are published meanwhile: a version that is open is not pruned.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, vectors: VectorIndex, held: int = -1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        vectors: VectorIndex,
+        held: int = -1,
+        *,
+        hashes: HashIndex | None = None,
+    ) -> None:
         """held: what layout.hold returned; released by close()."""
         self.folder = folder
         self.manifest = manifest
         self.vectors = vectors
+        self.hashes = hashes
         self.reader = RecordReader(folder / RECORDS)
         self._thumbnails = ThumbnailReader(folder / THUMBNAILS) if THUMBNAILS in manifest.files else None
         self._shut = weakref.finalize(self, _shut, self.reader, self._thumbnails, held)

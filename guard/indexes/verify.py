@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from guard.embedders.pdq import BITS
 from guard.errors import IndexLoadError
 from guard.indexes.faissfile import VECTORS, check_file, map_rows, unpack_bits
+from guard.indexes.hashes import HASHES, count_usable, load_hashes, map_hashes
 from guard.indexes.layout import IndexFolder, file_entry, hold, release
 from guard.indexes.manifest import MANIFEST, Manifest
 from guard.indexes.records import RECORDS, THUMBNAILS, ReadOnlyTable, RecordReader
@@ -28,7 +30,7 @@ class Finding:
     """One check of a version."""
 
     check: str
-    """files, vectors, records, thumbnails, skipped or search."""
+    """files, vectors, hashes, records, thumbnails, skipped or search."""
     problem: str
     """What is wrong, naming the file; "" if nothing is."""
 
@@ -54,6 +56,8 @@ def verify_index(path: str | Path) -> list[Finding]:
         ]
         if THUMBNAILS in manifest.files:
             checks.insert(3, ("thumbnails", _thumbnails))
+        if manifest.hashes is not None or HASHES in manifest.files:
+            checks.insert(2, ("hashes", _hashes))
         findings: list[Finding] = []
         for name, check in checks:
             try:
@@ -85,6 +89,23 @@ def _vectors(at: Path, manifest: Manifest) -> Iterator[str]:
         if len(wrong):
             yield f"{at / VECTORS}: row {start + wrong[0]} has norm {norms[wrong[0]]:g}, not 1"
             return
+
+
+def _hashes(at: Path, manifest: Manifest) -> Iterator[str]:
+    rows = map_hashes(at, manifest)
+    usable = count_usable(rows)
+    if manifest.hashes and usable != manifest.hashes.usable:
+        yield f"{at / HASHES} has {usable} usable hashes; the manifest says {manifest.hashes.usable}"
+    sample = np.flatnonzero(rows[:_ROWS].any(axis=1))[:SAMPLE]
+    lost = [
+        int(i)
+        for i, found in zip(
+            sample, load_hashes(at, manifest).identical(unpack_bits(np.array(rows[sample]), BITS), 1), strict=True
+        )
+        if 0 not in found.values()
+    ]
+    if lost:
+        yield f"{at / HASHES}: the hash of id {lost[0]} does not find itself"
 
 
 def _records(at: Path, manifest: Manifest) -> Iterator[str]:

@@ -52,6 +52,8 @@ class Survey:
     """Number of items and skips, None if only reading would tell."""
     ignored: int = 0
     """Files beside the pictures that are none and are not listed as skipped."""
+    pixels: bool = True
+    """False: it holds descriptors and no pictures."""
 
 
 class Source(Protocol):

@@ -60,7 +60,7 @@ class PrecomputedSource:
     def survey(self) -> Survey:
         both = [*self.files, *(t for t in self.tables if t is not None)]
         many = f"{len(self.files)} embedding file{'s' * (len(self.files) != 1)} of {self.path.name}"
-        return Survey(many, files_fingerprint(both, self.caption_column), sum(self.counts))
+        return Survey(many, files_fingerprint(both, self.caption_column), sum(self.counts), pixels=False)
 
     def items(self, start: int = 0) -> Iterator[Item | Skip]:
         first = 0
