@@ -118,7 +118,7 @@ def evaluate(plan: Plan, edits: Sequence[Edit], scores: Scores, *, resamples: in
     negative = _Queries(~plan.is_reference, plan.sources, scores)
     positive = _Queries(plan.is_reference, plan.sources, scores)
     everything = np.ones(len(plan.pictures), np.bool_)
-    variants = range(scores.own.shape[1])
+    variants = range(scores.own.shape[2])
     limits: dict[str, dict[float, Floats]] = {}
     for group, members in {POOLED: everything, **groups}.items():
         best, units = negative.best(members, variants)
@@ -177,7 +177,8 @@ class _Queries:
 
     def own(self, members: npt.NDArray[np.bool_], variant: int) -> npt.NDArray[np.float32]:
         """Similarity with the query's own picture, in the order of `best`."""
-        own: npt.NDArray[np.float32] = self.scores.own[np.nonzero(self.part & members)[1], variant]
+        splits, pictures = np.nonzero(self.part & members)
+        own: npt.NDArray[np.float32] = self.scores.own[splits % len(self.scores.own), pictures, variant]
         return own
 
 
@@ -231,4 +232,4 @@ def _mean(parts: Sequence[Figures]) -> Figures:
 
 def _pairs(untouched: npt.NDArray[np.float32], limits: Floats, valid: npt.NDArray[np.bool_], weights: Floats) -> Floats:
     """The limit of the figure itself holds for all resamples: what is asked is how this group behaves at it."""
-    return pair_rate(untouched > limits[0], valid, weights)
+    return np.asarray(np.mean([pair_rate(part > limits[0], valid, weights) for part in untouched], axis=0))

@@ -19,7 +19,7 @@ from guard.evaluation.metrics import FPRS, Floats
 from guard.evaluation.pictures import SIDE, find_pictures, load, read_pairs
 from guard.evaluation.protocol import POOLED, RESAMPLES, Figures, Plan, Results, evaluate, plan, summary
 from guard.evaluation.real_pairs import real_pairs
-from guard.evaluation.scores import embed_all, score
+from guard.evaluation.scores import embed_all, inner_products, score
 
 __all__ = ["Settings", "evaluate_descriptors", "takes_part"]
 
@@ -100,7 +100,7 @@ def evaluate_descriptors(
     results: dict[str, Results] = {}
     for i, name in enumerate(entrants):
         progress("counting", i, len(entrants))
-        scores = score(embedded[name], drawn.sources, drawn.is_reference)
+        scores = score(inner_products(embedded[name]), drawn.sources, drawn.is_reference)
         results[name] = evaluate(drawn, settings.edits, scores, resamples=settings.resamples)
     progress("counting", len(entrants), len(entrants))
     document = _document(drawn, settings, results, found.skipped)

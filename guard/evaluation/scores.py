@@ -1,7 +1,9 @@
 """Pictures, edits and an entrant -> similarities of every query with every reference it could meet. Knows no metric.
 
 Variant 0 of a picture is the picture itself, variant i the i-th edit of it. For each split, a variant's best
-similarity is taken over the split's references, without its own source: what is left is a wrong answer.
+similarity is taken over the split's references, without its own source: what is left is a wrong answer. How two
+pictures compare is a function of its own: a similarity may depend on the split, as one that is fitted on its
+references does, or be made of those of several entrants.
 """
 
 from __future__ import annotations
@@ -24,10 +26,15 @@ from guard.evaluation.entrants import Entrant, Vectors
 from guard.evaluation.pictures import PictureFile, load
 from guard.pixels import RGBArray
 
-__all__ = ["Embedded", "Scores", "embed_all", "score"]
+__all__ = ["Embedded", "Scores", "Similarities", "embed_all", "inner_products", "score"]
 
 OTHERS = 3  # carriers that one picture's edits may use
 AHEAD = 2  # pictures whose edits are made while others are embedded
+
+Similarities = Callable[[int], npt.NDArray[np.float32]]
+"""Picture i -> (parts, variants, pictures): each of its variants as a query, each picture as a reference.
+
+parts is 1, or the number of splits where the similarity depends on who is a reference."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,11 +50,11 @@ class Embedded:
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
     own: npt.NDArray[np.float32]
-    """(pictures, variants): similarity of a variant with its picture."""
+    """(parts, pictures, variants): similarity of a variant with its picture. parts: 1, or the splits."""
     best_other: npt.NDArray[np.float32]
     """(splits, pictures, variants): with the nearest reference of another source."""
     untouched: npt.NDArray[np.float32]
-    """(pictures, pictures): of the pictures as they are."""
+    """(parts, pictures, pictures): of the pictures as they are; the first one is the query."""
 
 
 def embed_all(
@@ -86,21 +93,33 @@ def embed_all(
     return {name: Embedded(np.stack([r for r, _ in rows]), [q for _, q in rows]) for name, rows in found.items()}
 
 
-def score(embedded: Embedded, sources: npt.NDArray[np.intp], is_reference: npt.NDArray[np.bool_]) -> Scores:
-    """sources (pictures,), is_reference (splits, pictures). At least two sources are references in every split."""
+def inner_products(embedded: Embedded) -> Similarities:
+    """The similarity of two pictures is the largest inner product of their views."""
     n, views, d = embedded.references.shape
-    variants = len(embedded.queries[0])
     flat = embedded.references.reshape(n * views, d)
-    own = np.empty((n, variants), np.float32)
-    best = np.empty((len(is_reference), n, variants), np.float32)
-    untouched = np.empty((n, n), np.float32)
-    for i, queries in enumerate(embedded.queries):
-        inner = queries.reshape(-1, d) @ flat.T
-        similarity = inner.reshape(variants, -1, n, views).max(axis=(1, 3))  # (variants, pictures)
-        own[i], untouched[i] = similarity[:, i], similarity[0]
-        similarity[:, sources == sources[i]] = -np.inf
+
+    def similarities(picture: int) -> npt.NDArray[np.float32]:
+        queries = embedded.queries[picture]
+        inner = (queries.reshape(-1, d) @ flat.T).reshape(len(queries), -1, n, views)
+        largest: npt.NDArray[np.float32] = inner.max(axis=(1, 3))
+        return largest[None]
+
+    return similarities
+
+
+def score(similarities: Similarities, sources: npt.NDArray[np.intp], is_reference: npt.NDArray[np.bool_]) -> Scores:
+    """sources (pictures,), is_reference (splits, pictures). At least two sources are references in every split."""
+    splits, n = is_reference.shape
+    parts, variants, _ = similarities(0).shape
+    own = np.empty((parts, n, variants), np.float32)
+    best = np.empty((splits, n, variants), np.float32)
+    untouched = np.empty((parts, n, n), np.float32)
+    for i in range(n):
+        similarity = similarities(i)
+        own[:, i], untouched[:, i] = similarity[:, :, i], similarity[:, 0]
+        other = np.where(sources == sources[i], np.float32(-np.inf), similarity)
         for split, chosen in enumerate(is_reference):
-            best[split, i] = similarity[:, chosen].max(axis=1)
+            best[split, i] = other[split % parts][:, chosen].max(axis=1)
     return Scores(own, best, untouched)
 
 

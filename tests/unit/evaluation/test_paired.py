@@ -31,7 +31,7 @@ def scores(drawn: Plan, *, found: float, lost: int = 0) -> Scores:
     own = np.where(rng.random((n, 3)) < found, 0.9, 0.1).astype(np.float32)
     own[:lost] = 0.1
     best_other = rng.uniform(0.2, 0.6, (2, n, 3)).astype(np.float32)
-    return Scores(own, best_other, rng.uniform(0, 0.5, (n, n)).astype(np.float32))
+    return Scores(own[None], best_other, rng.uniform(0, 0.5, (1, n, n)).astype(np.float32))
 
 
 def results(drawn: Plan, *, resamples: int = 200, **how: float) -> Results:

@@ -12,7 +12,7 @@ from guard.evaluation.edits import EDITS
 from guard.evaluation.intervals import Interval
 from guard.evaluation.pictures import PictureFile
 from guard.evaluation.protocol import Plan, evaluate, plan, summary
-from guard.evaluation.scores import Embedded, Scores, score
+from guard.evaluation.scores import Embedded, Scores, inner_products, score
 
 SOME = [EDITS[name] for name in ("blur", "grey", "flip_horizontal")]  # two families
 
@@ -73,7 +73,7 @@ def made(seed: int = 0) -> tuple[Plan, Embedded, Scores]:
         for i in range(n)
     ]
     embedded = Embedded(references, [q.astype(np.float32) for q in queries])
-    return drawn, embedded, score(embedded, drawn.sources, drawn.is_reference)
+    return drawn, embedded, score(inner_products(embedded), drawn.sources, drawn.is_reference)
 
 
 def similarity(embedded: Embedded, i: int, variant: int, j: int) -> float:
@@ -85,11 +85,11 @@ def test_scores_against_loops() -> None:
     n = len(drawn.pictures)
     for i in range(n):
         for variant in range(4):
-            assert scores.own[i, variant] == similarity(embedded, i, variant, i)
+            assert scores.own[0, i, variant] == similarity(embedded, i, variant, i)
             for s, is_reference in enumerate(drawn.is_reference):
                 others = [j for j in range(n) if is_reference[j] and drawn.sources[j] != drawn.sources[i]]
                 assert scores.best_other[s, i, variant] == max(similarity(embedded, i, variant, j) for j in others)
-        assert scores.untouched[i].tolist() == [similarity(embedded, i, 0, j) for j in range(n)]
+        assert scores.untouched[0, i].tolist() == [similarity(embedded, i, 0, j) for j in range(n)]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -101,15 +101,15 @@ def test_figures_against_loops(seed: int) -> None:
         references = [(s, i) for s in splits for i in range(n) if mask[i] and drawn.is_reference[s, i]]
         for variant, edit in enumerate(SOME, start=1):
             figures = results.figures[group][edit.name]
-            first = [scores.own[i, variant] > scores.best_other[s, i, variant] for s, i in references]
+            first = [scores.own[0, i, variant] > scores.best_other[s, i, variant] for s, i in references]
             assert figures.recall_at_1[0] == pytest.approx(np.mean(first))
             for fpr in (0.01, 0.001):
                 limit = slow_threshold(drawn, scores, np.ones(n, bool), fpr)
                 assert results.thresholds["pooled"][fpr][0] == limit
-                found = [scores.own[i, variant] > limit for _, i in references]
+                found = [scores.own[0, i, variant] > limit for _, i in references]
                 assert figures.recall_at_fpr[fpr][0] == pytest.approx(np.mean(found))
                 own_limit = slow_threshold(drawn, scores, mask, fpr)
-                found = [scores.own[i, variant] > own_limit for _, i in references]
+                found = [scores.own[0, i, variant] > own_limit for _, i in references]
                 assert figures.recall_at_own_fpr[fpr][0] == pytest.approx(np.mean(found))
         counts = results.counts[group]
         assert counts["queries_an_edit"] == len(references)
@@ -142,7 +142,7 @@ def test_look_alikes_count_pairs_of_different_sources() -> None:
     limit = results.thresholds["group0"][0.01][0]
     members = np.flatnonzero(drawn.groups["group1"])
     pairs = [(i, j) for i in members for j in members if drawn.sources[i] != drawn.sources[j]]
-    reach = np.mean([scores.untouched[i, j] > limit for i, j in pairs])
+    reach = np.mean([scores.untouched[0, i, j] > limit for i, j in pairs])
     assert results.look_alikes["group1"][0.01][0] == pytest.approx(reach)
     assert results.counts["group1"]["pairs"] == len(pairs) // 2
 
@@ -154,7 +154,9 @@ def test_a_perfect_and_a_blind_entrant() -> None:
     perfect = Embedded(unit[:, None], [unit[[i] * 4, None] for i in range(n)])
     blind = Embedded(np.ones((n, 1, 2), np.float32), [np.ones((4, 1, 2), np.float32)] * n)
     for embedded, value in ((perfect, 1.0), (blind, 0.0)):
-        figures = evaluate(drawn, SOME, score(embedded, drawn.sources, drawn.is_reference), resamples=10).figures
+        figures = evaluate(
+            drawn, SOME, score(inner_products(embedded), drawn.sources, drawn.is_reference), resamples=10
+        ).figures
         every = figures["group0"]["all_edits"]
         assert every.recall_at_1[0] == every.recall_at_fpr[0.001][0] == every.micro_ap[0] == value
 
