@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from guard.embedders.views import ViewKind
 from guard.errors import ConfigError
 from guard.policy import Policy
 from guard.types import Mode
@@ -72,6 +73,11 @@ class GuardConfig(BaseModel):
         5.0, gt=0, description="Seconds that a check may add to a call; unset (none): no bound."
     )
     top_k: int = Field(5, ge=1, le=1000, description="Candidates asked of the index for each view of an image.")
+    query_views: ViewKind = Field(
+        "one",
+        description="How each image is looked up: one (as it is), turns (and in three quarter turns), crops (and in 14 "
+        "crops, for copies that fill a part of it), turns+crops. Embedding costs as many times more.",
+    )
     policy: PolicyConfig = Field(PolicyConfig(), description="Thresholds.")
     own_input: Literal["allow", "flag", "ignore"] = Field(
         "allow",

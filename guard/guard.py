@@ -20,7 +20,8 @@ import numpy as np
 
 from guard import actions
 from guard.config import GuardConfig, load_config, override
-from guard.embedders.base import Embedder, embed_query
+from guard.embedders.base import Embedder
+from guard.embedders.views import embed_views
 from guard.errors import DeadlineError, GuardError, InputError
 from guard.metrics import GuardMetrics
 from guard.pixels import ImageBatch, RGBArray, settle, to_batch
@@ -229,7 +230,7 @@ class Guard:
         flag, block = self._thresholds(config)
         with clock("embed"):
             try:
-                query = embed_query(self.embedder, batch)
+                query = embed_views(self.embedder, batch, config.query_views)
             except Exception:
                 if n == 1:
                     raise

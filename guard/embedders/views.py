@@ -1,0 +1,154 @@
+"""Several pictures made of one before it is embedded: quarter turns, and crops for partial copies.
+
+A copy that fills a part of a picture is far from its original as a whole, and near to it as a crop: a query's crops find
+a reference that stands within the query (inset, collage), a reference's crops find a query that shows a part of it.
+Knows pixels and embedders; what an index does with the rows is the index's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from guard.embedders.base import Embedder, QueryDescriptors, check_rows, embed_query
+from guard.pixels import ImageBatch, RGBArray
+
+__all__ = ["CROPS", "VIEW_KINDS", "Box", "ViewKind", "embed_views", "is_plain", "view_count", "views_of"]
+
+ViewKind = Literal["one", "turns", "crops", "turns+crops"]
+VIEW_KINDS: tuple[ViewKind, ...] = ("one", "turns", "crops", "turns+crops")
+
+Box = tuple[float, float, float]
+"""Top, left and side, as shares of height and width: a crop has the aspect of its picture."""
+
+LEVELS = ((0.65, 2), (0.45, 3))  # side of the crops, and how many in a row and in a column; the first also in the middle
+PLAIN_SIDE, PLAIN_LEVELS = 32, 6.0  # px; grey levels (of 255) of standard deviation below which a crop shows nothing
+TURNS = (1, 2, 3)  # quarters
+
+
+def _boxes() -> tuple[Box, ...]:
+    found: list[Box] = []
+    for side, along in LEVELS:
+        offsets = np.linspace(0, 1 - side, along).tolist()
+        found += [(top, left, side) for top in offsets for left in offsets]
+        if along % 2 == 0:
+            found.append(((1 - side) / 2, (1 - side) / 2, side))
+    return tuple(found)
+
+
+CROPS: tuple[Box, ...] = _boxes()
+"""Five of 0.65 of each side (corners and middle), nine of 0.45 (a grid)."""
+
+
+def view_count(kind: ViewKind) -> int:
+    """How many views a picture has, itself included: what embedding costs more."""
+    return 1 + (len(TURNS) if "turns" in kind else 0) + (len(CROPS) if "crops" in kind else 0)
+
+
+def embed_views(embedder: Embedder, batch: ImageBatch, kind: ViewKind, *, own: bool = True) -> QueryDescriptors:
+    """Embed the views of each picture: vectors (n, views, dim), the pictures themselves first.
+
+    own: use the embedder's own views of a query too, where it has them; it then makes its own turns, and says which
+    pictures are usable. A crop that shows next to nothing is like every other such crop: the whole picture stands in
+    its place. Raises CheckError(stage="embed") as embed_query does.
+    """
+    looks = own and hasattr(embedder, "embed_query")  # isinstance of a protocol takes as long as a small index
+    if kind == "one" and own:
+        return embed_query(embedder, batch)
+    if looks and "turns" in kind:
+        kind = "crops" if "crops" in kind else "one"
+    parts = views_of(batch, kind)
+    seen = [embed_query(embedder, part) for part in parts] if looks else _together(embedder, parts)
+    rows = [seen[0].vectors]
+    for part, query in zip(parts[1:], seen[1:], strict=True):
+        plain = is_plain(part)
+        rows.append(_chosen(plain, rows[0], query.vectors) if plain.any() else query.vectors)
+    return QueryDescriptors(_joined(rows), seen[0].usable)
+
+
+def views_of(batch: ImageBatch, kind: ViewKind) -> list[ImageBatch]:
+    """`view_count(kind)` batches of n pictures each, the pictures themselves first. Crops share the pixels' memory.
+
+    Pictures of different sizes stay arrays. A tensor stays where it is.
+    """
+    views = [batch]
+    if "turns" in kind:
+        views += [_turned(batch, turns) for turns in TURNS]
+    if "crops" in kind:
+        views += [_cropped(batch, box) for box in CROPS]
+    return views
+
+
+def is_plain(batch: ImageBatch) -> npt.NDArray[np.bool_]:
+    """(n,) True: a picture that shows next to nothing, such as a piece of sky, and is like every other such piece."""
+    if batch.arrays is not None:
+        return np.array([_sampled(array).std() < PLAIN_LEVELS for array in batch.arrays], np.bool_)
+    tensor: Any = batch.tensor
+    rows, columns = (_spread(side) for side in tensor.shape[2:])
+    grey = tensor.detach()[:, :, rows[:, None], columns].float().mean(1).flatten(1).cpu().numpy()
+    plain: npt.NDArray[np.bool_] = 255 * grey.std(axis=1) < PLAIN_LEVELS
+    return plain
+
+
+def _together(embedder: Embedder, parts: Sequence[ImageBatch]) -> list[QueryDescriptors]:
+    """One view each; arrays are embedded in one go, so that the embedder can fill its batches."""
+    n, usable = len(parts[0]), np.ones(len(parts[0]), np.bool_)
+    if parts[0].arrays is None:
+        vectors = [embedder.embed(part) for part in parts]
+    else:
+        whole = embedder.embed(ImageBatch(arrays=tuple(array for part in parts for array in part.as_arrays())))
+        vectors = [whole[i : i + n] for i in range(0, n * len(parts), n)] if n else [whole] * len(parts)
+    for rows in vectors:
+        check_rows(rows, embedder.spec, n)
+    return [QueryDescriptors(rows[:, None], usable) for rows in vectors]
+
+
+def _chosen(where: npt.NDArray[np.bool_], these: Any, others: Any) -> Any:
+    """(n, v, d) rows of `these` where it says so."""
+    if isinstance(others, np.ndarray):
+        return np.where(where[:, None, None], these, others)
+    import torch
+
+    return torch.where(torch.from_numpy(where).to(others.device)[:, None, None], these, others)
+
+
+def _joined(rows: Sequence[Any]) -> Any:
+    if isinstance(rows[0], np.ndarray):
+        return np.concatenate(rows, axis=1)
+    import torch
+
+    return torch.cat(list(rows), dim=1)
+
+
+def _sampled(array: RGBArray) -> npt.NDArray[np.float64]:
+    rows, columns = (_spread(side) for side in array.shape[:2])
+    return np.asarray(array[rows[:, None], columns].mean(2))
+
+
+def _spread(side: int) -> npt.NDArray[np.intp]:
+    return np.linspace(0, side - 1, min(side, PLAIN_SIDE)).round().astype(np.intp)
+
+
+def _turned(batch: ImageBatch, turns: int) -> ImageBatch:
+    if batch.arrays is not None:
+        return ImageBatch(arrays=tuple(np.ascontiguousarray(np.rot90(array, turns)) for array in batch.arrays))
+    tensor: Any = batch.tensor
+    return ImageBatch(tensor=tensor.rot90(turns, (2, 3)))
+
+
+def _cropped(batch: ImageBatch, box: Box) -> ImageBatch:
+    if batch.arrays is not None:
+        return ImageBatch(arrays=tuple(array[_window(array.shape[:2], box)] for array in batch.arrays))
+    tensor: Any = batch.tensor
+    rows, columns = _window(tensor.shape[2:], box)
+    return ImageBatch(tensor=tensor[:, :, rows, columns])
+
+
+def _window(shape: Sequence[int], box: Box) -> tuple[slice, slice]:
+    top, left, side = box
+    (h, w), height, width = shape, max(1, round(shape[0] * side)), max(1, round(shape[1] * side))
+    y, x = min(round(h * top), h - height), min(round(w * left), w - width)
+    return slice(y, y + height), slice(x, x + width)

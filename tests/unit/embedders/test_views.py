@@ -1,0 +1,106 @@
+"""Views of a picture: which they are, that arrays and tensors agree, and that a guard finds copies through them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from guard import Guard, Policy
+from guard.embedders.base import embed_query
+from guard.embedders.pdq import PdqEmbedder
+from guard.embedders.views import CROPS, VIEW_KINDS, ViewKind, embed_views, is_plain, view_count, views_of
+from guard.indexes.builder import build_index
+from guard.pixels import ImageBatch, to_batch
+from guard.types import Decision
+from tests.support.toys import picture
+
+
+def arrays(count: int, height: int = 90, width: int = 120) -> list[np.ndarray]:
+    return [np.array(picture(seed, width, height)) for seed in range(count)]
+
+
+@pytest.mark.parametrize("kind", VIEW_KINDS)
+def test_as_many_views_as_promised_the_picture_first(kind: ViewKind) -> None:
+    batch = to_batch(arrays(2))
+    views = views_of(batch, kind)
+    assert len(views) == view_count(kind)
+    assert views[0] is batch
+    assert all(len(view) == 2 for view in views)
+
+
+def test_crops_lie_inside_and_cover_the_picture() -> None:
+    seen = np.zeros((60, 90), int)
+    for top, left, side in CROPS:
+        assert 0 <= top <= 1 - side + 1e-9
+        assert 0 <= left <= 1 - side + 1e-9
+        seen[round(top * 60) : round((top + side) * 60), round(left * 90) : round((left + side) * 90)] += 1
+    assert seen.min() >= 1
+
+
+def test_crops_share_the_pixels_and_turns_turn_to_the_left() -> None:
+    array = arrays(1)[0]
+    crops = views_of(to_batch(array), "crops")[1:]
+    assert all(np.shares_memory(crop.as_arrays()[0], array) for crop in crops)
+    turns = views_of(to_batch(array), "turns")
+    assert [turn.as_arrays()[0].shape[:2] for turn in turns] == [(90, 120), (120, 90), (90, 120), (120, 90)]
+    np.testing.assert_array_equal(turns[1].as_arrays()[0], np.rot90(array))
+
+
+def test_a_tensor_gives_the_same_views_as_its_arrays() -> None:
+    array = arrays(1)[0]
+    tensor = torch.from_numpy(array).permute(2, 0, 1)[None].float() / 255
+    of_array, of_tensor = (views_of(batch, "turns+crops") for batch in (to_batch(array), ImageBatch(tensor=tensor)))
+    for one, other in zip(of_array, of_tensor, strict=True):
+        np.testing.assert_array_equal(one.as_arrays()[0], other.as_arrays()[0])
+
+
+def test_plain_is_what_shows_nothing() -> None:
+    sky = np.full((80, 80, 3), (120, 160, 220), np.uint8)
+    sky[::2] += 3
+    shown = np.array(picture(1, 80, 80))
+    for batch in (
+        to_batch([sky, shown]),
+        ImageBatch(tensor=torch.from_numpy(np.stack([sky, shown])).permute(0, 3, 1, 2).float() / 255),
+    ):
+        assert is_plain(batch).tolist() == [True, False]
+
+
+def test_a_plain_crop_is_replaced_by_the_whole_picture() -> None:
+    half = np.array(picture(3, 120, 120))
+    half[:, 60:] = 200
+    found = embed_views(PdqEmbedder(), to_batch(half), "crops", own=False).vectors[0]
+    right = [i for i, (_, left, _) in enumerate(CROPS, start=1) if left >= 0.5]
+    assert right
+    for view in right:
+        np.testing.assert_array_equal(found[view], found[0])
+    assert not np.array_equal(found[6], found[0])
+
+
+def test_an_embedder_with_views_of_its_own_keeps_them_and_makes_its_own_turns() -> None:
+    embedder, batch = PdqEmbedder(), to_batch(arrays(2))
+    own = embed_query(embedder, batch).vectors.shape[1]
+    assert embed_views(embedder, batch, "one").vectors.shape == (2, own, 256)
+    assert embed_views(embedder, batch, "turns").vectors.shape == (2, own, 256)
+    assert embed_views(embedder, batch, "turns+crops").vectors.shape == (2, own * view_count("crops"), 256)
+    assert embed_views(embedder, to_batch([]), "crops", own=False).vectors.shape == (0, view_count("crops"), 256)
+
+
+def test_a_guard_finds_an_inset_through_crops_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "training"
+    folder.mkdir()
+    for seed in range(6):
+        picture(seed, 128, 128).save(folder / f"{seed}.png")
+    build_index(folder, tmp_path / "my.index", PdqEmbedder())
+    page = np.array(picture(77, 256, 256))
+    page[141:, 141:] = np.array(picture(2, 128, 128).resize((115, 115)))  # the last crop of 0.45
+    with_one = Guard.open(tmp_path / "my.index").check(page).verdicts[0]
+    with_crops = Guard.open(tmp_path / "my.index", query_views="crops").check(page).verdicts[0]
+    assert with_one.decision is Decision.ALLOW
+    assert with_crops.decision is Decision.BLOCK
+    assert with_crops.nearest is not None
+    assert with_crops.nearest.record.uri == "2.png"
+    called = Guard.open(tmp_path / "my.index", policy=Policy(flag=0.7)).check(page, options={"query_views": "crops"})
+    assert called.verdicts[0].decision is Decision.BLOCK
