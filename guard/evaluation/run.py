@@ -12,12 +12,14 @@ from typing import Any
 from guard._version import __version__
 from guard.embedders.registry import DEFAULT, load_embedder
 from guard.errors import ConfigError
+from guard.evaluation.derived import Derived
 from guard.evaluation.edits import EDITS, VERSION, Edit
 from guard.evaluation.entrants import Entrant, baselines, entrants_of
 from guard.evaluation.intervals import Interval
 from guard.evaluation.metrics import FPRS, Floats
+from guard.evaluation.paired import paired
 from guard.evaluation.pictures import SIDE, find_pictures, load, read_pairs
-from guard.evaluation.protocol import POOLED, RESAMPLES, Figures, Plan, Results, evaluate, plan, summary
+from guard.evaluation.protocol import ALL_EDITS, POOLED, RESAMPLES, Figures, Plan, Results, evaluate, plan, summary
 from guard.evaluation.real_pairs import real_pairs
 from guard.evaluation.scores import embed_all, inner_products, score
 
@@ -59,10 +61,12 @@ def evaluate_descriptors(
     entrants: Mapping[str, Entrant],
     settings: Settings | None = None,
     *,
+    derived: Sequence[Derived] = (),
     progress: Progress = lambda _what, _done, _all: None,
 ) -> dict[str, Any]:
     """Run the protocol; docs/evaluation.md describes the document that comes back.
 
+    derived: what takes part beside the entrants, each compared with its base among them.
     Raises ConfigError for folders, tables or groups that cannot serve, and what an embedder raises.
     """
     settings = settings or Settings()
@@ -98,12 +102,16 @@ def evaluate_descriptors(
         progress=one_more,
     )
     results: dict[str, Results] = {}
-    for i, name in enumerate(entrants):
-        progress("counting", i, len(entrants))
-        scores = score(inner_products(embedded[name]), drawn.sources, drawn.is_reference)
+    compared = {name: inner_products(embedded[name]) for name in entrants}
+    compared |= {one.name: one.similarities(embedded, drawn) for one in derived}
+    for i, (name, similarities) in enumerate(compared.items()):
+        progress("counting", i, len(compared))
+        scores = score(similarities, drawn.sources, drawn.is_reference)
         results[name] = evaluate(drawn, settings.edits, scores, resamples=settings.resamples)
-    progress("counting", len(entrants), len(entrants))
+    progress("counting", len(compared), len(compared))
     document = _document(drawn, settings, results, found.skipped)
+    if derived:
+        document["paired"] = _aliased({one.name: _paired(results, one) for one in derived})
     document["weights_sha256"] = _aliased({name: entrant.weights_sha256 for name, entrant in entrants.items()})
     if pairs:
         clean = _unrelated(drawn, pairs)
@@ -174,11 +182,25 @@ def _document(
     }  # fmt: skip
 
 
+def _paired(results: Mapping[str, Results], one: Derived) -> dict[str, Any]:
+    """By how much it differs from its base, by group and family."""
+    found = paired(results[one.name], results[one.base])
+    means = {
+        group: {
+            key: difference.to_dict()
+            for key, difference in by_edit.items()
+            if key == ALL_EDITS or key.startswith("family:")
+        }
+        for group, by_edit in found.items()
+    }
+    return {"against": one.base, "differences": means}
+
+
 def _aliased(by_name: dict[str, Any]) -> dict[str, Any]:
-    """The default embedder's under `default` too, and with its own views under `default+views`."""
-    for suffix in ("", "+views"):
-        if f"{DEFAULT}{suffix}" in by_name:
-            by_name[f"default{suffix}"] = by_name[f"{DEFAULT}{suffix}"]
+    """The default embedder's under `default` too, and what is made of it under `default+…`."""
+    for name in list(by_name):
+        if name == DEFAULT or name.startswith(f"{DEFAULT}+"):
+            by_name[name.replace(DEFAULT, "default", 1)] = by_name[name]
     return by_name
 
 
