@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from guard.embedders.base import Embedder
+from guard.embedders.pdq import PdqEmbedder
 from guard.embedders.registry import load_embedder
 from guard.errors import IndexLockedError
 from guard.indexes.builder import add_to_index, build_index
@@ -20,27 +23,31 @@ from guard.indexes.layout import IndexFolder
 from guard.indexes.store import open_index
 from guard.indexes.verify import verify_index
 from tests.support.references import photo_folder, same_index
+from tests.support.toys import ToyEmbedder
 
 BATCH = 32
 FILES = 400
 CHILD = """
 import sys
-from guard.embedders.registry import load_embedder
 from guard.indexes.builder import build_index
+from tests.faults.test_index_kill import EMBEDDERS
 told = lambda done, total: print(done, flush=True)
-report = build_index(sys.argv[1], sys.argv[2], load_embedder("pdq"), batch=%d, thumbnails=32, on_progress=told)
+model = EMBEDDERS[sys.argv[3]]()
+report = build_index(sys.argv[1], sys.argv[2], model, batch=%d, thumbnails=32, on_progress=told)
 print("resumed", report.resumed_at, flush=True)
 """
+EMBEDDERS: dict[str, Callable[[], Embedder]] = {"pdq": PdqEmbedder, "toy": ToyEmbedder}  # toy: with hashes beside
+ROOT = Path(__file__).parents[2]
 
 
-def child(source: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", CHILD % BATCH, str(source), str(out)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def child(source: Path, out: Path, embedder: str = "pdq") -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", CHILD % BATCH, str(source), str(out), embedder]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
 
-def kill_once(source: Path, out: Path, wait_s: float) -> int:
+def kill_once(source: Path, out: Path, wait_s: float, embedder: str) -> int:
     """Start a build, kill it wait_s after its first sign of life; returns the last item that it told of."""
-    process = child(source, out)
+    process = child(source, out, embedder)
     assert process.stdout is not None
     first = process.stdout.readline()
     time.sleep(wait_s)  # the random moment of the kill; nothing is waited for
@@ -51,20 +58,20 @@ def kill_once(source: Path, out: Path, wait_s: float) -> int:
     return numbers[-1] if numbers else 0
 
 
-def killed_often(tmp_path: Path, kills: int, seed: int) -> None:
+def killed_often(tmp_path: Path, kills: int, seed: int, embedder: str) -> None:
     source = photo_folder(tmp_path / "photos", FILES, side=256)
     (source / "0100.jpg").write_bytes(b"damaged")
     began = time.perf_counter()
-    build_index(source, tmp_path / "whole.index", load_embedder("pdq"), batch=BATCH, thumbnails=32)
+    build_index(source, tmp_path / "whole.index", EMBEDDERS[embedder](), batch=BATCH, thumbnails=32)
     whole_s = time.perf_counter() - began
     rng, killed = random.Random(seed), tmp_path / "killed.index"
     for _ in range(kills):
-        told = kill_once(source, killed, rng.uniform(0, 2.5 * whole_s / kills))
+        told = kill_once(source, killed, rng.uniform(0, 2.5 * whole_s / kills), embedder)
         position = progress(killed)
         if position is not None:
             in_flight = BATCH + 16  # the step that was lost, and the group that filled it
             assert told - position <= in_flight, f"{told - position} items are done twice"
-    process = child(source, killed)
+    process = child(source, killed, embedder)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "resumed" in output
@@ -89,13 +96,15 @@ def progress(index: Path) -> int | None:
     return int(position)
 
 
-def test_three_kills(tmp_path: Path) -> None:
-    killed_often(tmp_path, kills=3, seed=1)
+@pytest.mark.parametrize("embedder", EMBEDDERS)
+def test_three_kills(tmp_path: Path, embedder: str) -> None:
+    killed_often(tmp_path, kills=3, seed=1, embedder=embedder)
 
 
 @pytest.mark.slow
-def test_twenty_kills(tmp_path: Path) -> None:
-    killed_often(tmp_path, kills=20, seed=2)
+@pytest.mark.parametrize("embedder", EMBEDDERS)
+def test_twenty_kills(tmp_path: Path, embedder: str) -> None:
+    killed_often(tmp_path, kills=20, seed=2, embedder=embedder)
 
 
 def test_a_second_writer_is_refused_and_a_killed_one_is_not_in_the_way(tmp_path: Path) -> None:

@@ -49,11 +49,13 @@ def unit_rows(n: int, dim: int, seed: int = 0, *, signs: bool = False) -> npt.ND
 
 
 def same_index(first: Any, second: Any) -> None:
-    """Assert that two opened indexes agree in ids, vectors, records, thumbnails and skipped pictures."""
+    """Assert that two opened indexes agree in ids, vectors, hashes, records, thumbnails and skipped pictures."""
     assert len(first) == len(second)
     ids = range(len(first))
     assert first.records(ids) == second.records(ids)
     assert (first.folder / "vectors.faiss").read_bytes() == (second.folder / "vectors.faiss").read_bytes()
+    hashes = [index.folder / "hashes.faiss" for index in (first, second)]
+    assert len({file.read_bytes() if file.exists() else b"" for file in hashes}) == 1
     assert [first.thumbnail(i) for i in ids] == [second.thumbnail(i) for i in ids]
     skipped = [(index.folder / "skipped.jsonl").read_text(encoding="utf-8") for index in (first, second)]
     assert skipped[0] == skipped[1]
