@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
+
 from guard.types import Candidates, Descriptors, Record
 
 if TYPE_CHECKING:
     from guard.indexes.manifest import Manifest
 
-__all__ = ["Index", "SupportsThumbnails", "VectorIndex"]
+__all__ = ["Index", "SupportsComparison", "SupportsThumbnails", "VectorIndex"]
 
 
 @runtime_checkable
@@ -43,6 +46,17 @@ class Index(VectorIndex, Protocol):
 
     def records(self, ids: Sequence[int]) -> list[Record]:
         """Return the records of ids, in their order. Raises IndexLoadError for an id that has none."""
+        ...
+
+
+@runtime_checkable
+class SupportsComparison(Protocol):
+    def compare(self, xq: Descriptors, xr: Descriptors) -> npt.NDArray[np.float32]:
+        """Return (nq, nr) similarities that `search` would report if the pictures of xr stood in the index.
+
+        xq (nq, dim), xr (nr, dim): descriptors as the embedder makes them, arrays or tensors. An index with a transform
+        compares in no other way: an inner product of descriptors is not what its candidates are measured by.
+        """
         ...
 
 

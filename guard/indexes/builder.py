@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from guard._version import __version__
 from guard.embedders.base import Embedder
-from guard.errors import ConfigError
-from guard.indexes.faissfile import FlatLayout
+from guard.errors import ConfigError, IndexLoadError
+from guard.indexes.faissfile import VECTORS, FlatLayout, map_rows
 from guard.indexes.hashes import HASHES_BY_DEFAULT, takes_hashes
 from guard.indexes.layout import KEEP, IndexFolder
 from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, Manifest, vector_kind
 from guard.indexes.preparation import Limits, Rows, prepare
 from guard.indexes.records import THUMBNAILS
 from guard.indexes.staging import Staging, complete, is_sealed, settings_sha256, unseal, writing
+from guard.indexes.transformed_rows import near_references, read_transform
 from guard.sources.base import Source, Survey
 from guard.types import Collection
 
@@ -51,6 +53,10 @@ class BuildReport:
     """Items of the source that an earlier, interrupted run had done."""
     unchanged: bool = False
     """True: this very build was complete already; nothing was written."""
+    background_left_out: int = 0
+    """Pictures of the transform's background that are references now, and no longer belong to it."""
+    transform_lost: bool = False
+    """True: the version before had a transform, and this one, built from the beginning, has none."""
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "path": str(self.path)}
@@ -185,6 +191,7 @@ class _Job:
         settings = self._settings(survey, base)
         building = self.folder.path / "building"
         before = Manifest.read(self.folder.version(base) / MANIFEST) if base else None
+        had_transform = base is None and self._has_transform()
         if not restart:
             ready = self._finished_before(building, settings)
             if ready is not None:
@@ -204,14 +211,15 @@ class _Job:
             self._fill(staging, survey)
             done = staging.position - start
             with writing(building):
-                manifest = self._manifest(staging, survey, before)
+                manifest = self._manifest(staging, survey, before, base)
                 staging.seal(manifest)
         finally:
             staging.close()
         with writing(self.folder.path):
             self.folder.publish(building)
             self.folder.prune(self.keep)
-        return self._report(manifest, before, survey, began, resumed_at=start, done=done)
+        report = self._report(manifest, before, survey, began, resumed_at=start, done=done)
+        return replace(report, transform_lost=had_transform)
 
     def _fill(self, staging: Staging, survey: Survey) -> None:
         """Append the rest of the source, a batch a step."""
@@ -274,9 +282,20 @@ class _Job:
             "base": base,
         }
 
-    def _manifest(self, staging: Staging, survey: Survey, before: Manifest | None) -> Manifest:
+    def _manifest(self, staging: Staging, survey: Survey, before: Manifest | None, base: str | None) -> Manifest:
         sources = (*(before.sources if before else ()), survey.description)
-        return complete(staging, self.embedder.spec, sources)
+        transform = read_transform(self.folder.version(base), before) if base and before else None
+        if transform is not None and before is not None and transform.normalisation is not None:
+            # A background picture that became a reference would hide the copies of it.
+            added = map_rows(staging.folder / VECTORS, self.layout, staging.rows)[before.count :]
+            transform = transform.without(near_references(transform.normalisation.background, added))
+        return complete(staging, self.embedder.spec, sources, transform)
+
+    def _has_transform(self) -> bool:
+        """Of the version in use; one that cannot be read is about to be replaced."""
+        with suppress(IndexLoadError):
+            return Manifest.read(self.folder.version(self.folder.current()) / MANIFEST).transform is not None
+        return False
 
     def _report(
         self,
@@ -302,11 +321,17 @@ class _Job:
             images_per_second=done / seconds,
             resumed_at=resumed_at,
             unchanged=unchanged,
+            background_left_out=_background(before) - _background(manifest) if before else 0,
         )
 
 
 def _more(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
     return {name: n - before.get(name, 0) for name, n in now.items() if n > before.get(name, 0)}
+
+
+def _background(manifest: Manifest) -> int:
+    normalisation = manifest.transform.normalisation if manifest.transform else None
+    return normalisation.background if normalisation else 0
 
 
 def _silent(done: int, total: int | None) -> None:

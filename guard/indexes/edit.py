@@ -12,12 +12,13 @@ from uuid import uuid4
 import numpy as np
 
 from guard.errors import ConfigError
-from guard.indexes.faissfile import VECTORS, FlatLayout, check_file, map_rows
+from guard.indexes.faissfile import VECTORS, FlatLayout, check_file, map_rows, originals
 from guard.indexes.hashes import map_hashes
 from guard.indexes.layout import KEEP, IndexFolder, hold, release
 from guard.indexes.manifest import MANIFEST, Manifest
 from guard.indexes.records import RECORDS, THUMBNAILS, RecordReader, ThumbnailReader
 from guard.indexes.staging import Staging, complete, read_skipped, writing
+from guard.indexes.transformed_rows import read_transform
 from guard.types import Record
 
 __all__ = ["merge_indexes", "remove_from_index"]
@@ -29,7 +30,8 @@ def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, kee
     """Write an index with the references of both, those of `first` with their ids, those of `second` after them.
 
     Nothing is deduplicated. Thumbnails and hashes are kept where there are any.
-    Raises ConfigError if the two were built with different embedders, naming the field, or out is one of them.
+    Raises ConfigError if the two were built with different embedders, naming the field, or have different
+    transforms, or out is one of them.
     """
     folder = IndexFolder(out)
     if folder.path.resolve() in (Path(first).resolve(), Path(second).resolve()):
@@ -43,6 +45,11 @@ def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, kee
                     f"{first} and {second} cannot be merged: embedder field {field} is {value!r} in the first and "
                     f"{other.spec.identity()[field]!r} in the second; rebuild one of them with the other's embedder"
                 )
+        if one.transform != other.transform:
+            raise ConfigError(
+                f"{first} and {second} cannot be merged: their transforms differ; take them off with "
+                "`memguard index transform --remove`, merge, and transform what comes out"
+            )
         stack.enter_context(folder.writer())
         with writing(folder.path):
             return _rewrite(folder, parts, frozenset(), keep)
@@ -83,7 +90,9 @@ class _Part:
         self.at = folder.version(folder.current())
         self.held = hold(self.at)
         self.manifest = Manifest.read(self.at / MANIFEST)
-        self.layout = check_file(self.at / VECTORS, self.manifest)
+        check_file(self.at / VECTORS, self.manifest)
+        self.path, self.layout = originals(self.at, self.manifest)
+        self.transform = read_transform(self.at, self.manifest)
         self.reader = RecordReader(self.at / RECORDS)
         self.thumbnails = ThumbnailReader(self.at / THUMBNAILS) if THUMBNAILS in self.manifest.files else None
         self.hashes = map_hashes(self.at, self.manifest) if self.manifest.hashes else None
@@ -99,7 +108,7 @@ class _Part:
 
     def blocks(self, without: frozenset[int]) -> Iterator[tuple[bytes, list[Record], list[bytes | None]]]:
         """(encoded rows, records, thumbnails) of the references that stay, some at a time."""
-        vectors = map_rows(self.at / VECTORS, self.layout, self.manifest.count)
+        vectors = map_rows(self.path, self.layout, self.manifest.count)
         records = (record for record in self.reader.all() if record.id not in without)
         while some := list(islice(records, _ROWS)):
             rows = np.ascontiguousarray(vectors[[record.id for record in some]])
@@ -132,7 +141,8 @@ def _rewrite(folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int
                 renumbered = [replace(r, id=staging.rows + i) for i, r in enumerate(records)]
                 hashes = part.hashes_of(records)
                 staging.append(rows, renumbered, thumbnails, (), {}, position=0, hashes=hashes)
-        manifest = complete(staging, spec, [s for part in parts for s in part.manifest.sources])
+        sources = [source for part in parts for source in part.manifest.sources]
+        manifest = complete(staging, spec, sources, parts[0].transform)
     finally:
         staging.close()
     staging.seal(manifest)

@@ -22,9 +22,21 @@ if TYPE_CHECKING:
     from guard.indexes.manifest import Manifest, VectorKind
     from guard.types import Descriptors
 
-__all__ = ["VECTORS", "FlatLayout", "check_file", "check_rows_file", "map_rows", "pack_bits", "unpack_bits"]
+__all__ = [
+    "ORIGINALS",
+    "VECTORS",
+    "FlatLayout",
+    "check_file",
+    "check_rows_file",
+    "map_rows",
+    "originals",
+    "pack_bits",
+    "unpack_bits",
+]
 
 VECTORS = "vectors.faiss"
+ORIGINALS = "originals.faiss"
+"""The rows before a whitening that VECTORS has gone through; read when a version is made of it, never by a search."""
 _DUMMY = 1 << 20  # two unused words of faiss's header
 _FLOAT = struct.Struct("<4siqqqBiQ")  # fourcc, d, ntotal, dummy, dummy, is_trained, metric, number of floats
 _BITS = struct.Struct("<4siiqBiQ")  # fourcc, d, code_size, ntotal, is_trained, metric, number of bytes
@@ -77,9 +89,20 @@ def unpack_bits(packed: npt.NDArray[np.uint8], dim: int) -> Descriptors:
 
 def check_file(path: Path, manifest: Manifest) -> FlatLayout:
     """Compare size and header with the manifest before anything is loaded. Raises IndexLoadError."""
-    layout = FlatLayout(manifest.vectors, manifest.embedder.dim)
+    layout = FlatLayout(manifest.vectors, manifest.dim)
     check_rows_file(path, layout, manifest.count)
     return layout
+
+
+def originals(folder: Path, manifest: Manifest) -> tuple[Path, FlatLayout]:
+    """The file with the rows as the embedder made them: ORIGINALS beside whitened vectors, else the vectors themselves.
+
+    Checked as check_file does.
+    """
+    path = folder / (ORIGINALS if ORIGINALS in manifest.files else VECTORS)
+    layout = FlatLayout(manifest.vectors, manifest.embedder.dim)
+    check_rows_file(path, layout, manifest.count)
+    return path, layout
 
 
 def check_rows_file(path: Path, layout: FlatLayout, count: int) -> None:

@@ -6,15 +6,29 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from guard.embedders.base import EmbedderSpec, Thresholds
 from guard.errors import IndexLoadError
+from guard.indexes.faissfile import ORIGINALS
 
-__all__ = ["FORMAT_VERSION", "MANIFEST", "FileEntry", "HashesEntry", "Manifest", "VectorKind", "vector_kind"]
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST",
+    "TRANSFORM",
+    "FileEntry",
+    "HashesEntry",
+    "Manifest",
+    "NormalisationEntry",
+    "TransformEntry",
+    "VectorKind",
+    "WhiteningEntry",
+    "vector_kind",
+]
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+TRANSFORM = "transform.safetensors"
 
 VectorKind = Literal["float32", "bits"]
 """float32: rows of a faiss flat index. bits: the signs of the rows, packed eight a byte (metric hamming)."""
@@ -61,6 +75,42 @@ class HashesEntry(_Model):
     """References that have one; the others carry too little detail, or came as embeddings without pixels."""
 
 
+class WhiteningEntry(_Model):
+    """How the whitening was fitted; see guard.indexes.transform."""
+
+    shrinkage: float = Field(ge=0, le=1)
+    chosen_by: Literal["ledoit_wolf", "user"]
+    references: int = Field(ge=2)
+    """How many it was fitted on."""
+
+
+class NormalisationEntry(_Model):
+    """What is subtracted from each similarity; see guard.indexes.transform."""
+
+    beta: float = Field(gt=0, le=10)
+    nearest: int = Field(ge=1)
+    background: int = Field(ge=0)
+    """Pictures in the background."""
+    source: str
+    """Where they came from, in words."""
+
+
+class TransformEntry(_Model):
+    """The index's transform: its kinds, their parameters, and the checksum of its file."""
+
+    dim: int = Field(gt=0)
+    """Of the vectors in the index."""
+    whitening: WhiteningEntry | None = None
+    normalisation: NormalisationEntry | None = None
+    sha256: str
+
+    @model_validator(mode="after")
+    def _does_something(self) -> TransformEntry:
+        if self.whitening is None and self.normalisation is None:
+            raise ValueError("a transform is a whitening, a normalisation or both")
+        return self
+
+
 class Manifest(_Model):
     """A version of an index: what made it, from what, how much of it, and its files."""
 
@@ -83,9 +133,28 @@ class Manifest(_Model):
     """What decoding did, and to how many: first_frame, rotated, cmyk, 16_bit, alpha."""
     hashes: HashesEntry | None = None
     """None: the version holds no hashes."""
+    transform: TransformEntry | None = None
+    """None: vectors and queries are compared as the embedder made them."""
     settings_sha256: str = ""
     """Of the settings of the build, by which an interrupted publication is told from another build."""
     files: dict[str, FileEntry]
+
+    @model_validator(mode="after")
+    def _transform_fits(self) -> Manifest:
+        if self.transform is None:
+            return self
+        white = self.transform.whitening is not None
+        if self.vectors != "float32" or (not white and self.transform.dim != self.embedder.dim):
+            raise ValueError("transform: it does not fit the vectors")
+        file = self.files.get(TRANSFORM)
+        if file is None or file.sha256 != self.transform.sha256 or white != (ORIGINALS in self.files):
+            raise ValueError(f"transform: files lacks {TRANSFORM} or {ORIGINALS}, or lists others")
+        return self
+
+    @property
+    def dim(self) -> int:
+        """Of the vectors in the index: the embedder's, unless a transform keeps fewer."""
+        return self.transform.dim if self.transform else self.embedder.dim
 
     @property
     def spec(self) -> EmbedderSpec:

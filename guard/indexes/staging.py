@@ -23,7 +23,7 @@ from guard._version import __version__
 from guard.embedders.base import EmbedderSpec
 from guard.embedders.pdq import METHOD
 from guard.errors import ConfigError, GuardError, IndexLoadError
-from guard.indexes.faissfile import VECTORS, FlatLayout, map_rows
+from guard.indexes.faissfile import ORIGINALS, VECTORS, FlatLayout, map_rows
 from guard.indexes.hashes import HASHES, count_usable, encode_hashes
 from guard.indexes.hashes import LAYOUT as HASH_LAYOUT
 from guard.indexes.layout import file_entry, sync_path, write_durably
@@ -37,6 +37,8 @@ from guard.indexes.manifest import (
     ThresholdsEntry,
 )
 from guard.indexes.records import INDEXES, RECORDS, THUMBNAILS, create_tables, row_of
+from guard.indexes.transform import Transform
+from guard.indexes.transformed_rows import apply_transform, undo_transform
 from guard.sources.base import Skip
 from guard.types import Record
 
@@ -86,6 +88,7 @@ class Staging:
         self.resumed = (folder / _SETTINGS).exists()
         if not self.resumed:
             self._start(settings, thumbnails, hashes, base)
+        undo_transform(folder)
         self._vectors = (folder / VECTORS).open("r+b")
         self._hashes = (folder / HASHES).open("r+b") if (folder / HASHES).exists() else None
         self._records = _connect(folder / RECORDS)
@@ -213,7 +216,8 @@ class Staging:
             left_out = [THUMBNAILS] * (not thumbnails) + [HASHES] * (not hashes)
             for name in (VECTORS, RECORDS, THUMBNAILS, HASHES):
                 if (base / name).exists() and name not in left_out:
-                    shutil.copyfile(base / name, self.folder / name)
+                    source = base / ORIGINALS if name == VECTORS and (base / ORIGINALS).exists() else base / name
+                    shutil.copyfile(source, self.folder / name)
         for name in [RECORDS] + [THUMBNAILS] * thumbnails:
             with closing(_connect(self.folder / name)) as connection:
                 create_tables(connection, name)
@@ -240,9 +244,19 @@ class Staging:
                 self._thumbnails.execute("DELETE FROM thumbnails WHERE id >= ?", (self.rows,))
 
 
-def complete(staging: Staging, spec: EmbedderSpec, sources: Sequence[str]) -> Manifest:
-    """Finish the files of a staged version and describe them; the staging is closed after this."""
-    skipped, notes, collections = staging.skipped(), staging.notes(), staging.collections()
+def complete(
+    staging: Staging, spec: EmbedderSpec, sources: Sequence[str], transform: Transform | None = None
+) -> Manifest:
+    """Finish the files of a staged version and describe them; the staging is closed after this.
+
+    transform: what its vectors go through at last, and queries later.
+    """
+    skipped, notes, collections, hashes = staging.skipped(), staging.notes(), staging.collections(), staging.hashes()
+    files = staging.finish()
+    entry = None
+    if transform is not None:
+        entry, changed = apply_transform(staging.folder, transform, staging.layout, staging.rows)
+        files |= changed
     return Manifest(
         format_version=FORMAT_VERSION,
         embedder=EmbedderEntry.model_validate(spec.identity()),
@@ -255,9 +269,10 @@ def complete(staging: Staging, spec: EmbedderSpec, sources: Sequence[str]) -> Ma
         collections=collections,
         skipped=skipped,
         notes=notes,
-        hashes=staging.hashes(),
+        hashes=hashes,
+        transform=entry,
         settings_sha256=staging.settings_sha256,
-        files=staging.finish(),
+        files=files,
     )
 
 

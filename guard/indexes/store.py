@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from guard.errors import ConfigError, IndexLoadError
-from guard.indexes.faissfile import VECTORS, check_file, map_rows, unpack_bits
+from guard.indexes.faiss_index import as_queries
+from guard.indexes.faissfile import VECTORS, FlatLayout, check_file, map_rows, unpack_bits
 from guard.indexes.hashes import HashIndex, load_hashes
 from guard.indexes.layout import IndexFolder, hold, release
 from guard.indexes.manifest import MANIFEST, Manifest
 from guard.indexes.records import RECORDS, THUMBNAILS, RecordReader, ThumbnailReader
+from guard.indexes.transformed import TransformedIndex
+from guard.indexes.transformed_rows import read_transform
 
 if TYPE_CHECKING:
     from guard.embedders.base import Embedder
@@ -53,6 +60,10 @@ def open_index(
         _check_sizes(at, manifest)
         _check_records(at / RECORDS, manifest.count)
         vectors = load_vectors(at, manifest, backend=backend, device=device)
+        transform = read_transform(at, manifest)
+        if transform is not None:
+            exact = partial(_exact, backend=backend, device=device)
+            vectors = TransformedIndex(vectors, transform, manifest.embedder.dim, exact)
         hashes = load_hashes(at, manifest, backend=backend, device=device) if manifest.hashes else None
         return OpenIndex(at, manifest, vectors, held, hashes=hashes)
     except BaseException:
@@ -100,6 +111,24 @@ class OpenIndex:
         """See VectorIndex.search."""
         return self.vectors.search(xq, k)
 
+    def similarity(self, xq: Descriptors, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """(nq, len(ids)) similarities of any queries and references, as search gives them."""
+        layout = FlatLayout(self.manifest.vectors, self.manifest.dim)
+        rows = np.array(map_rows(self.folder / VECTORS, layout, self.manifest.count)[list(ids)])
+        known = unpack_bits(rows, layout.dim) if layout.kind == "bits" else rows
+        if isinstance(self.vectors, TransformedIndex):
+            return self.vectors.similarity(xq, known)
+        inner: npt.NDArray[np.float32] = as_queries(xq, layout.dim, 1) @ known.T
+        return inner
+
+    def compare(self, xq: Descriptors, xr: Descriptors) -> npt.NDArray[np.float32]:
+        """See SupportsComparison."""
+        if isinstance(self.vectors, TransformedIndex):
+            return self.vectors.compare(xq, xr)
+        dim = self.manifest.embedder.dim
+        inner: npt.NDArray[np.float32] = as_queries(xq, dim, 1) @ as_queries(xr, dim, 1).T
+        return inner
+
     def records(self, ids: Sequence[int]) -> list[Record]:
         """See Index.records."""
         return self.reader.records(ids)
@@ -136,6 +165,17 @@ def load_vectors(
     if is_gpu(device):
         raise ConfigError(f"device {device!r}: faiss searches packed bits on the CPU; use backend='torch' for a GPU")
     return FaissBinaryIndex.load(path)
+
+
+def _exact(rows: Descriptors, *, backend: Backend, device: str | None) -> VectorIndex:
+    """An index of rows in memory, searched as those of the version are."""
+    if backend == "torch":
+        from guard.indexes.torch_index import TorchIndex
+
+        return TorchIndex(rows, device=device)
+    from guard.indexes.faiss_index import FaissFlatIndex
+
+    return FaissFlatIndex(rows, device=device)
 
 
 def _check_sizes(folder: Path, manifest: Manifest) -> None:

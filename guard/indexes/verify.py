@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from guard.embedders.pdq import BITS
 from guard.errors import IndexLoadError
@@ -17,6 +18,7 @@ from guard.indexes.manifest import MANIFEST, Manifest
 from guard.indexes.records import RECORDS, THUMBNAILS, ReadOnlyTable, RecordReader
 from guard.indexes.staging import read_skipped
 from guard.indexes.store import load_vectors
+from guard.indexes.transformed_rows import original_rows, read_transform
 
 __all__ = ["Finding", "verify_index"]
 
@@ -30,7 +32,7 @@ class Finding:
     """One check of a version."""
 
     check: str
-    """files, vectors, hashes, records, thumbnails, skipped or search."""
+    """files, vectors, transform, hashes, records, thumbnails, skipped or search."""
     problem: str
     """What is wrong, naming the file; "" if nothing is."""
 
@@ -58,6 +60,8 @@ def verify_index(path: str | Path) -> list[Finding]:
             checks.insert(3, ("thumbnails", _thumbnails))
         if manifest.hashes is not None or HASHES in manifest.files:
             checks.insert(2, ("hashes", _hashes))
+        if manifest.transform is not None:
+            checks.insert(2, ("transform", _transform))
         findings: list[Finding] = []
         for name, check in checks:
             try:
@@ -89,6 +93,22 @@ def _vectors(at: Path, manifest: Manifest) -> Iterator[str]:
         if len(wrong):
             yield f"{at / VECTORS}: row {start + wrong[0]} has norm {norms[wrong[0]]:g}, not 1"
             return
+
+
+def _transform(at: Path, manifest: Manifest) -> Iterator[str]:
+    """The vectors must be what the transform makes of the descriptors beside them; a sample is compared."""
+    transform = read_transform(at, manifest)
+    if transform is None or transform.whitening is None:
+        return
+    rows, stored = (
+        original_rows(at, manifest),
+        map_rows(at / VECTORS, check_file(at / VECTORS, manifest), manifest.count),
+    )
+    ids = _sample(manifest.count)
+    apart = np.abs(transform.rows(np.array(rows[ids])) - stored[ids]).max(axis=1, initial=0)
+    wrong = np.flatnonzero(~(apart <= _NORM_SLACK))
+    if len(wrong):
+        yield f"{at / VECTORS}: row {ids[wrong[0]]} is not what the transform makes of its descriptor"
 
 
 def _hashes(at: Path, manifest: Manifest) -> Iterator[str]:
@@ -151,10 +171,15 @@ def _skipped(at: Path, manifest: Manifest) -> Iterator[str]:
 
 def _search(at: Path, manifest: Manifest) -> Iterator[str]:
     vectors = load_vectors(at, manifest)
-    ids = np.unique(np.linspace(0, max(manifest.count - 1, 0), min(SAMPLE, manifest.count)).astype(np.int64))
+    ids = _sample(manifest.count)
     rows = np.array(map_rows(at / VECTORS, check_file(at / VECTORS, manifest), manifest.count)[ids])
     queries = unpack_bits(rows, manifest.embedder.dim) if manifest.vectors == "bits" else rows
     found = vectors.search(queries, 1).similarity[:, 0]
     lost = np.flatnonzero(~(found >= 1 - _NORM_SLACK))
     if len(lost):
         yield f"{at / VECTORS}: row {ids[lost[0]]} does not find itself (similarity {found[lost[0]]:g})"
+
+
+def _sample(count: int) -> npt.NDArray[np.int64]:
+    """Row numbers, spread over the file."""
+    return np.unique(np.linspace(0, max(count - 1, 0), min(SAMPLE, count)).astype(np.int64))
