@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from guard.embedders.views import ViewKind
 from guard.errors import ConfigError
-from guard.policy import Policy
+from guard.policy import IDENTICAL, Identical, Policy
 from guard.types import Mode
 
 __all__ = ["ENV_PREFIX", "GuardConfig", "OnBlock", "PolicyConfig", "SkipReason", "load_config", "override"]
@@ -44,6 +44,13 @@ class PolicyConfig(BaseModel):
         description="Similarity from which an image is blocked, inclusive; unset: the embedder's own.",
     )
 
+    identical: Identical = Field(
+        IDENTICAL,
+        description="What it counts as when PDQ calls an image identical to a reference (at most 31 of 256 bits "
+        "differ, in any flip or quarter turn), whatever the similarity: block, flag or ignore. "
+        "Needs an index with hashes.",
+    )
+
     @model_validator(mode="after")
     def _ordered(self) -> PolicyConfig:
         if self.flag is not None and self.block is not None and self.flag > self.block:
@@ -51,7 +58,7 @@ class PolicyConfig(BaseModel):
         return self
 
     def build(self) -> Policy:
-        return Policy(flag=self.flag, block=self.block)
+        return Policy(flag=self.flag, block=self.block, identical=self.identical)
 
 
 class GuardConfig(BaseModel):
@@ -166,8 +173,8 @@ def _merge(
     for key, value in values.items():
         dotted = f"{path}{key}"
         if isinstance(value, Policy):
-            given = {"flag": value.flag, "block": value.block}
-            value = {name: number for name, number in given.items() if number is not None}
+            given = {"flag": value.flag, "block": value.block, "identical": value.identical}
+            value = {name: setting for name, setting in given.items() if setting is not None}
         elif isinstance(value, BaseModel):
             value = value.model_dump(exclude_unset=True)
         if isinstance(value, Mapping):

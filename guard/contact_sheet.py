@@ -70,7 +70,10 @@ def write_png(entries: Sequence[Entry], path: Path, *, columns: int = 3) -> Path
 def _headline(verdict: Verdict) -> str:
     word = verdict.decision.value if verdict.decision else verdict.status.value
     nearest = verdict.nearest
-    return f"{word.upper()}   similarity {nearest.similarity:.3f}" if nearest else word.upper()
+    if nearest is None:
+        return word.upper()
+    bits = "" if nearest.bits is None else f", PDQ {nearest.bits} bits"
+    return f"{word.upper()}   similarity {nearest.similarity:.3f}{bits}"
 
 
 def _clip(text: str, length: int) -> str:

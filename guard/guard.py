@@ -23,6 +23,7 @@ from guard.config import GuardConfig, load_config, override
 from guard.embedders.base import Embedder
 from guard.embedders.views import embed_views
 from guard.errors import DeadlineError, GuardError, InputError
+from guard.identical import hash_batch, join
 from guard.metrics import GuardMetrics
 from guard.pixels import ImageBatch, RGBArray, settle, to_batch
 from guard.policy import Policy, decide
@@ -235,28 +236,28 @@ class Guard:
                 if n == 1:
                     raise
                 # One picture that the runtime cannot take must not cost the others their verdict.
-                return [self._alone(clock, config, one, own) for one in _singles(batch)]
+                return [self._alone(clock, config, one, own) for one in batch.singles()]
             views = query.vectors.shape[1]
             flat = query.vectors.reshape(n * views, -1)
             nearest_input = _nearest_input(flat, self.embedder.embed(own), n) if own is not None and len(own) else None
+            hashed = hash_batch(self.index, batch, own) if config.policy.identical != "ignore" else None
         with clock("search"):
             found = self.index.search(flat, config.top_k)
             ids, similarity = _merge_views(found.ids, found.similarity, n, config.top_k)
-            wanted = sorted({int(i) for i in ids.ravel() if i >= 0})
+            candidates = join(hashed, query.vectors, ids, similarity, config.top_k)
+            wanted = sorted({candidate.id for of_image in candidates for candidate in of_image})
             records = dict(zip(wanted, self.index.records(wanted), strict=True))
         with clock("decide"):
             return [
                 decide(
-                    [
-                        Match(records[int(i)], float(s))
-                        for i, s in zip(ids[row], similarity[row], strict=True)
-                        if i >= 0
-                    ],
+                    [Match(records[c.id], c.similarity, c.bits) for c in candidates[row]],
                     flag=flag,
                     block=block,
                     usable=bool(query.usable[row]),
                     input_similarity=None if nearest_input is None else float(nearest_input[row]),
                     own_input=config.own_input,
+                    identical=config.policy.identical,
+                    input_bits=hashed.input_bits[row] if hashed else None,
                 )
                 for row in range(n)
             ]
@@ -324,15 +325,6 @@ def _readable(inputs: Any) -> ImageBatch | None:
         return _convert(inputs)[0]
     except InputError:
         return None
-
-
-def _singles(batch: ImageBatch) -> Iterator[ImageBatch]:
-    for i in range(len(batch)):
-        if batch.arrays is not None:
-            yield ImageBatch(arrays=batch.arrays[i : i + 1])
-        else:
-            assert batch.tensor is not None
-            yield ImageBatch(tensor=batch.tensor[i : i + 1])
 
 
 def _merge_views(ids: Any, similarity: Any, n: int, k: int) -> tuple[Any, Any]:

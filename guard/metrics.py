@@ -155,8 +155,8 @@ class GuardMetrics:
                 self._failures.labels(pipeline, verdict.stage, verdict.reason, outcome).inc()
             elif verdict.decision is not None:
                 self._images.labels(pipeline, verdict.decision.value, mode.value).inc()
-                if verdict.nearest is not None:
-                    self._top1.labels(pipeline).observe(verdict.nearest.similarity)
+                if verdict.matches:  # the first one may be there by its hash
+                    self._top1.labels(pipeline).observe(max(match.similarity for match in verdict.matches))
                 if verdict.decision is Decision.BLOCK and mode is not Mode.ENFORCE:
                     self._would_block.labels(pipeline).inc()
         for stage, seconds in report.seconds.items():

@@ -8,7 +8,7 @@ array is taken as it is.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,15 @@ class ImageBatch:
 
     def __len__(self) -> int:
         return len(self.arrays) if self.arrays is not None else len(self.tensor)  # type: ignore[arg-type]
+
+    def singles(self) -> Iterator[ImageBatch]:
+        """Each picture as a batch of its own; pixels are shared."""
+        for i in range(len(self)):
+            if self.arrays is not None:
+                yield ImageBatch(arrays=self.arrays[i : i + 1])
+            else:
+                assert self.tensor is not None
+                yield ImageBatch(tensor=self.tensor[i : i + 1])
 
     def as_arrays(self) -> tuple[RGBArray, ...]:
         """The pictures as 8-bit arrays: rounded and copied off the device if they are a tensor."""

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from guard.embedders.base import Thresholds
+from guard.embedders.pdq import BITS
+from guard.embedders.pdq import BLOCK_BITS as IDENTICAL_BITS
 from guard.errors import ConfigError
 from guard.types import Decision, Match, Status, Verdict
 
-__all__ = ["ECHO_SLACK", "Policy", "decide"]
+__all__ = ["ECHO_BITS", "ECHO_SLACK", "IDENTICAL", "Identical", "Policy", "decide"]
 
 ECHO_SLACK = 0.01  # cosine by which the caller's input may lie further away and still be the source
+ECHO_BITS = 4  # the same for PDQ hashes: the most by which array and tensor of one picture differ (guard.embedders.pdq)
+
+Identical = Literal["block", "flag", "ignore"]
+IDENTICAL: Identical = "block"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +29,15 @@ class Policy:
     """Cosine after the index's transform, in [-1, 1], inclusive."""
     block: float | None = None
     """As flag, and not below it."""
+    identical: Identical | None = None
+    """What a PDQ hash within 31 of 256 bits of a reference's counts as, whatever the similarity; None: IDENTICAL."""
 
     def __post_init__(self) -> None:
         for name, value in (("flag", self.flag), ("block", self.block)):
             if value is not None and not -1 <= value <= 1:
                 raise ConfigError(f"policy.{name} = {value!r} is no cosine: it must lie in [-1, 1]")
+        if self.identical not in (None, *get_args(Identical)):
+            raise ConfigError(f"policy.identical = {self.identical!r} is unknown; known: block, flag, ignore")
         if self.flag is not None and self.block is not None and self.flag > self.block:
             raise ConfigError(f"policy.flag = {self.flag:g} lies above policy.block = {self.block:g}")
 
@@ -57,32 +67,85 @@ def decide(
     usable: bool = True,
     input_similarity: float | None = None,
     own_input: Literal["allow", "flag", "ignore"] = "allow",
+    identical: Identical = IDENTICAL,
+    input_bits: int | None = None,
 ) -> Verdict:
-    """Decide about one image.
+    """Decide about one image, by the similarity of descriptors and by PDQ hashes; the more severe of the two holds.
 
-    candidates: nearest first. flag <= block: inclusive. usable: False if the embedder says that the
-    image carries too little detail to be told apart. input_similarity: to the nearest of the
-    caller's own inputs; an output at least that close to its input (within ECHO_SLACK) echoes it.
+    candidates: nearest first; `bits` of those whose PDQ hash is identical. flag <= block: inclusive. usable: False if
+    the embedder says that the image carries too little detail to be told apart; PDQ says so for itself, with no bits.
+    input_similarity: to the nearest of the caller's own inputs; an output at least that close to its input (within
+    ECHO_SLACK) echoes it. input_bits: the same of PDQ hashes, to which the bits of a reference are compared.
     """
-    matches = tuple(m for m in candidates if m.similarity >= flag)
-    nearest = tuple(candidates[:1])
-    if not usable:
-        reason = "too little detail for this embedder: nothing that it finds can count"
-        return Verdict(Status.SUCCESS, Decision.ALLOW, nearest, (reason,), input_similarity=input_similarity)
-    if not matches:
-        found = f"nearest reference has similarity {nearest[0].similarity:.3f}" if nearest else "the index is empty"
-        return Verdict(Status.SUCCESS, Decision.ALLOW, nearest, (f"{found}, below flag {flag:.3f}",),
-                       input_similarity=input_similarity)  # fmt: skip
-    top = matches[0]
-    decision = Decision.BLOCK if top.similarity >= block else Decision.FLAG
-    bound = ("block", block) if decision is Decision.BLOCK else ("flag", flag)
-    reasons = [f"similarity {top.similarity:.3f} to {top.record.uri} reaches {bound[0]} {bound[1]:.3f}"]
+    same = sorted((m for m in candidates if m.bits is not None), key=_by_bits) if identical != "ignore" else []
+    near = [m for m in candidates if usable and m.similarity >= flag]
+    matches = (*same, *(m for m in near if m not in same))
+    findings: list[_Finding] = []
+    if same:
+        echo = _bits_echo(same[0], input_bits, input_similarity)
+        findings.append(_by_hash(same[0], Decision(identical)).unless_echo(echo, own_input))
+    if near:
+        echo = ""
+        if input_similarity is not None and input_similarity >= max(flag, near[0].similarity - ECHO_SLACK):
+            echo = f"similarity {input_similarity:.3f}"
+        findings.append(_by_similarity(near[0], flag, block).unless_echo(echo, own_input))
+    reasons = [reason for finding in findings for reason in finding.reasons]
+    if not findings:
+        reasons = [_nothing(candidates, flag, usable)]
     if len(matches) > 1:
         reasons.append(f"{len(matches)} references match")
-    if top.record.cluster_size > 1:
-        reasons.append(f"the reference stands {top.record.cluster_size} times in the reference set")
-    echo = input_similarity is not None and input_similarity >= max(flag, top.similarity - ECHO_SLACK)
-    if echo and own_input != "ignore":
+    if matches and matches[0].record.cluster_size > 1:
+        reasons.append(f"the reference stands {matches[0].record.cluster_size} times in the reference set")
+    decision = max((finding.decision for finding in findings), key=_SEVERITY.index, default=Decision.ALLOW)
+    shown = matches or tuple(candidates[:1])
+    return Verdict(Status.SUCCESS, decision, shown, tuple(reasons), input_similarity=input_similarity)
+
+
+_SEVERITY = (Decision.ALLOW, Decision.FLAG, Decision.BLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What one kind of evidence says."""
+
+    decision: Decision
+    reasons: tuple[str, ...]
+
+    def unless_echo(self, of: str, own_input: Literal["allow", "flag", "ignore"]) -> _Finding:
+        """of: how near the caller's own input is, in words; "" if it is no nearer than the reference."""
+        if not of or own_input == "ignore":
+            return self
         decision = Decision.ALLOW if own_input == "allow" else Decision.FLAG
-        reasons.append(f"echoes the caller's own input (similarity {input_similarity:.3f}): not memorisation")
-    return Verdict(Status.SUCCESS, decision, matches, tuple(reasons), input_similarity=input_similarity)
+        return _Finding(decision, (*self.reasons, f"echoes the caller's own input ({of}): not memorisation"))
+
+
+def _by_similarity(top: Match, flag: float, block: float) -> _Finding:
+    decision = Decision.BLOCK if top.similarity >= block else Decision.FLAG
+    bound = block if decision is Decision.BLOCK else flag
+    said = f"similarity {top.similarity:.3f} to {top.record.uri} reaches {decision.value} {bound:.3f}"
+    return _Finding(decision, (said,))
+
+
+def _by_hash(top: Match, decision: Decision) -> _Finding:
+    said = f"PDQ: {top.bits} of {BITS} bits differ from {top.record.uri}, at most {IDENTICAL_BITS} count as identical"
+    return _Finding(decision, (said,))
+
+
+def _bits_echo(top: Match, input_bits: int | None, input_similarity: float | None) -> str:
+    """Like with like: the input's bits against the reference's; by similarity only if the input has no hash."""
+    if input_bits is None:
+        near = input_similarity is not None and input_similarity >= top.similarity - ECHO_SLACK
+        return f"similarity {input_similarity:.3f}" if near else ""
+    near = input_bits <= min(IDENTICAL_BITS, (top.bits or 0) + ECHO_BITS)
+    return f"PDQ: {input_bits} bits" if near else ""
+
+
+def _nothing(candidates: Sequence[Match], flag: float, usable: bool) -> str:
+    if not usable:
+        return "too little detail for this embedder: nothing that it finds can count"
+    found = f"nearest reference has similarity {candidates[0].similarity:.3f}" if candidates else "the index is empty"
+    return f"{found}, below flag {flag:.3f}"
+
+
+def _by_bits(match: Match) -> tuple[int, float]:
+    return match.bits or 0, -match.similarity

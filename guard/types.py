@@ -112,7 +112,7 @@ class EvidenceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """Which cells of a grid over the query hold copied pixels. Row-major bits in bytes, so that it compares and hashes."""
+    """Which cells of a grid over the query hold copied pixels, row by row; bytes, so that it compares and hashes."""
 
     height: int
     width: int
@@ -160,8 +160,8 @@ class Evidence:
     area that both pictures show and without any change of tone; None if nothing was aligned."""
     agreement: float = 0.0
     """Mean local structural agreement where both pictures overlap, in [0, 1]; tone does not count."""
-    keypoints: tuple[int, int] = (0, 0)
-    """Keypoints of the query and of the reference: few of them say that a copy could have gone unseen."""
+    keypoints: tuple[int, int] | None = None
+    """Keypoints of the query and of the reference, if they were needed; few of them: a copy could have gone unseen."""
 
     @property
     def is_copy(self) -> bool:
@@ -184,7 +184,7 @@ class Evidence:
             "copied_area_reference": round(self.copied_area_reference, 4),
             "tiled_l2": None if self.tiled_l2 is None else round(self.tiled_l2, 4),
             "agreement": round(self.agreement, 4),
-            "keypoints": list(self.keypoints),
+            "keypoints": list(self.keypoints) if self.keypoints else None,
             "mask": {"height": self.mask.height, "width": self.mask.width, "runs": self.mask.runs()}
             if self.mask
             else None,
@@ -193,10 +193,12 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A candidate whose similarity reaches the flag threshold, or the nearest one if none does."""
+    """A candidate that reaches the flag threshold or whose PDQ hash is identical, or the nearest one if none is."""
 
     record: Record
     similarity: float
+    bits: int | None = None
+    """By how many of 256 bits the PDQ hashes differ; None beyond 31, or where none were looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,7 @@ class Verdict:
     decision: Decision | None = None
     """None unless the status is SUCCESS."""
     matches: tuple[Match, ...] = ()
-    """Every match, nearest first; when nothing matched, the nearest candidate alone."""
+    """Every match, nearest first, those with identical hashes before the others; without any the nearest candidate."""
     reasons: tuple[str, ...] = ()
     action: Action = Action.RELEASED
     frame: int | None = None
@@ -238,6 +240,7 @@ class Verdict:
                 {
                     "id": m.record.id,
                     "similarity": round(m.similarity, 6),
+                    "pdq_bits": m.bits,
                     "uri": m.record.uri,
                     "sha256": m.record.sha256,
                     "caption": m.record.caption,

@@ -32,5 +32,5 @@ def fold(verdicts: Sequence[tuple[int, Verdict]]) -> Verdict:
 
 def _gravity(verdict: Verdict) -> tuple[int, int, float]:
     failed = verdict.status is Status.ERROR
-    similarity = verdict.nearest.similarity if verdict.nearest else -1.0
+    similarity = max((match.similarity for match in verdict.matches), default=-1.0)
     return (2 if failed else _SEVERITY[verdict.decision], int(failed), similarity)

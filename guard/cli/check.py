@@ -131,5 +131,7 @@ def _row(path: Path, verdict: Verdict) -> tuple[Text, Text, Text, Text]:
         return Text(str(path)), Text(verdict.status.value, "red"), Text(""), Text("; ".join(verdict.reasons))
     nearest = verdict.nearest
     similarity = f"{nearest.similarity:.3f}" if nearest else ""
+    if nearest and nearest.bits is not None:
+        similarity += f", PDQ {nearest.bits} bits"
     uri = nearest.record.uri if nearest else "(empty index)"
     return Text(str(path)), Text(verdict.decision.value, STYLES[verdict.decision]), Text(similarity), Text(uri)

@@ -79,8 +79,9 @@ def test_options_of_a_call_leave_the_rest_alone() -> None:
 
 def test_what_a_policy_object_leaves_unset_does_not_undo_the_file(tmp_path: Path) -> None:
     file = tmp_path / "guard.toml"
-    file.write_text("[policy]\nflag = 0.4\n")
-    assert load_config(file, policy=Policy(block=0.9)).policy.build() == Policy(flag=0.4, block=0.9)
+    file.write_text("[policy]\nflag = 0.4\nidentical = 'flag'\n")
+    assert load_config(file, policy=Policy(block=0.9)).policy.build() == Policy(0.4, 0.9, "flag")
+    assert load_config(file, policy=Policy(identical="ignore")).policy.identical == "ignore"
 
 
 @pytest.mark.parametrize("name", ["device", "embedder", "index_backend", "index_device"])
@@ -97,7 +98,7 @@ def test_options_that_are_no_mapping_are_refused() -> None:
 @given(flag=st.floats(-1, 1), block=st.floats(-1, 1))
 def test_thresholds_are_accepted_exactly_when_ordered(flag: float, block: float) -> None:
     if flag <= block:
-        assert load_config(None, policy={"flag": flag, "block": block}).policy.build() == Policy(flag, block)
+        assert load_config(None, policy={"flag": flag, "block": block}).policy.build() == Policy(flag, block, "block")
     else:
         with pytest.raises(ConfigError):
             Policy(flag, block)

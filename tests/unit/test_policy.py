@@ -11,8 +11,8 @@ from guard.embedders.base import Thresholds
 from guard.policy import decide
 
 
-def match(similarity: float, *, cluster: int = 1) -> Match:
-    return Match(Record(7, "a.png", "", cluster_size=cluster), similarity)
+def match(similarity: float, *, cluster: int = 1, bits: int | None = None, uri: str = "a.png") -> Match:
+    return Match(Record(7, uri, "", cluster_size=cluster), similarity, bits)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,67 @@ def test_a_nearer_reference_never_softens_the_decision(similarities, a, b) -> No
     before = decide(candidates, flag=flag, block=block).decision
     after = decide([match(1.0), *candidates], flag=flag, block=block).decision
     assert order.index(after) >= order.index(before)
+
+
+@pytest.mark.parametrize(
+    ("identical", "decision"), [("block", Decision.BLOCK), ("flag", Decision.FLAG), ("ignore", Decision.ALLOW)]
+)
+def test_an_identical_hash_counts_as_the_policy_says(identical, decision) -> None:
+    candidates = [match(0.4), match(0.1, bits=6, uri="b.png")]
+    verdict = decide(candidates, flag=0.5, block=0.8, identical=identical)
+    assert verdict.decision is decision
+    if identical != "ignore":
+        assert verdict.matches == (candidates[1],)
+        assert verdict.reasons == ("PDQ: 6 of 256 bits differ from b.png, at most 31 count as identical",)
+    else:
+        assert verdict.matches == (candidates[0],)
+
+
+def test_the_more_severe_of_both_kinds_of_evidence_holds() -> None:
+    candidates = [match(0.9), match(0.2, bits=30, uri="b.png"), match(0.1, bits=2, uri="c.png")]
+    verdict = decide(candidates, flag=0.5, block=0.8, identical="flag")
+    assert verdict.decision is Decision.BLOCK
+    assert [m.record.uri for m in verdict.matches] == ["c.png", "b.png", "a.png"]  # identical first, fewest bits first
+    assert verdict.reasons[0].startswith("PDQ: 2 of 256 bits differ from c.png")
+    assert "similarity 0.900 to a.png reaches block" in verdict.reasons[1]
+    assert decide(candidates[1:], flag=0.5, block=0.8, identical="flag").decision is Decision.FLAG
+
+
+def test_a_hash_has_a_quality_of_its_own() -> None:
+    verdict = decide([match(0.9, bits=3)], flag=0.5, block=0.8, usable=False)
+    assert verdict.decision is Decision.BLOCK
+    assert verdict.reasons[0].startswith("PDQ: 3 of 256")
+
+
+@pytest.mark.parametrize(
+    ("bits", "input_bits", "input_similarity", "decision"),
+    [
+        (2, 0, 1.0, Decision.ALLOW),
+        (2, 6, 1.0, Decision.ALLOW),  # as near as rounding can tell
+        (2, 7, 1.0, Decision.BLOCK),  # the descriptor's excuse does not hold for the hash
+        (29, 31, 1.0, Decision.ALLOW),
+        (29, 32, 1.0, Decision.BLOCK),  # the input itself is not identical
+        (2, None, 1.0, Decision.ALLOW),  # an input without a hash: by similarity
+        (2, None, 0.2, Decision.BLOCK),
+        (2, None, None, Decision.BLOCK),
+        (2, 0, 0.2, Decision.ALLOW),
+    ],
+)
+def test_an_echo_is_told_by_the_measure_that_matched(bits, input_bits, input_similarity, decision) -> None:
+    verdict = decide(
+        [match(0.3, bits=bits)], flag=0.5, block=0.8, input_bits=input_bits, input_similarity=input_similarity
+    )
+    assert verdict.decision is decision
+    assert any("echoes" in reason for reason in verdict.reasons) == (decision is Decision.ALLOW)
+
+
+def test_an_echo_by_one_measure_does_not_excuse_the_other() -> None:
+    candidates = [match(0.95), match(0.6, bits=2, uri="b.png")]
+    assert decide(candidates, flag=0.5, block=0.8, input_bits=1, input_similarity=0.7).decision is Decision.BLOCK
+    assert decide(candidates, flag=0.5, block=0.8, input_bits=1, input_similarity=0.95).decision is Decision.ALLOW
+    assert decide(candidates, flag=0.5, block=0.8, input_bits=20, input_similarity=0.95).decision is Decision.BLOCK
+
+
+def test_an_unknown_word_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'deny' is unknown; known: block, flag, ignore"):
+        Policy(identical="deny")  # type: ignore[arg-type]
