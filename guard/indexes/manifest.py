@@ -80,7 +80,7 @@ class WhiteningEntry(_Model):
 
     shrinkage: float = Field(ge=0, le=1)
     chosen_by: Literal["ledoit_wolf", "user"]
-    references: int = Field(ge=2)
+    vectors: int = Field(ge=2)
     """How many it was fitted on."""
 
 
@@ -120,6 +120,8 @@ class Manifest(_Model):
     vectors: VectorKind
     count: int = Field(ge=0)
     """Of references; their ids are 0 .. count - 1 in this version."""
+    regions: int = Field(1, ge=1)
+    """Vectors of each reference: 1, or with those of its crops (guard.embedders.views.CROPS when it was built)."""
     built_at: AwareDatetime
     """UTC."""
     tool_version: str
