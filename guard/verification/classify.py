@@ -1,0 +1,81 @@
+"""What a comparison means: the kinds of evidence, and every threshold behind them. Knows no pixels.
+
+docs/verification.md says each kind in words. The thresholds come from pairs of procedural and public pictures; an
+index whose pictures resemble one another more than those (X-rays, faces in one pose) needs its own, by calibration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from guard.errors import ConfigError
+from guard.types import EvidenceKind
+from guard.verification.agreement import Comparison
+
+__all__ = ["Limits", "kind_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """All bounds are inclusive: what reaches one, has it."""
+
+    inliers: int = 8
+    """Matched keypoints, one a cell, from which they count as a find of their own; look-alike photographs reach 5."""
+    agreement_with_inliers: float = 0.40
+    """Structural agreement that the pixels must then have: the keypoints may all lie on a logo or a frame."""
+    some_inliers: int = 5
+    """Matched keypoints, one a cell, that are no find of their own and yet no accident where the pixels agree."""
+    agreement_with_some: float = 0.70
+    """As above with some inliers, or where either picture has too few keypoints to find a copy by; X-rays of different
+    people reach 0.54, flags 0.68."""
+    agreement_alone: float = 0.88
+    """As above against all keypoints; two pullovers of one cut, aligned by their outlines, reach 0.75."""
+    structure: float = 12.0
+    """Windows with structure, in number: fewer say nothing."""
+    same_frame: float = 0.8
+    """Share of either picture that the overlap covers where both frames coincide."""
+    template: float = 0.5
+    """Share of the structure in coinciding frames that must agree; less of it is the same layout with other content."""
+    whole: float = 0.6
+    """Share of the reference that is shown, and of the query that shows it; less of either is a part."""
+    identical_frame: float = 0.93
+    """As same_frame, for near_identical."""
+    identical_agreement: float = 0.8
+    identical_tiled_l2: float = 0.15
+    """Carlini et al. 2023 call a generation of Stable Diffusion a copy below this distance; here it is inclusive."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            most = None if name in ("inliers", "some_inliers", "structure") else 1
+            if not value >= 0 or (most is not None and value > most):
+                raise ConfigError(
+                    f"Limits.{name} = {value!r} is out of range: at least 0" + (", at most 1" * bool(most))
+                )
+
+
+def kind_of(
+    comparison: Comparison, *, inliers: int, few_keypoints: bool, upright: bool, limits: Limits
+) -> EvidenceKind:
+    """inliers: that the transform explains. few_keypoints: of either picture. upright: it neither turns nor mirrors."""
+    c, enough = comparison, inliers >= limits.inliers
+    coincide = min(c.overlap_query, c.overlap_reference) >= limits.same_frame
+    needed = limits.agreement_alone
+    if enough:
+        needed = limits.agreement_with_inliers
+    elif few_keypoints or inliers >= limits.some_inliers:
+        needed = limits.agreement_with_some
+    found = c.structure >= limits.structure and c.agreement >= needed
+    if not found:
+        return EvidenceKind.SAME_TEMPLATE if enough and coincide else EvidenceKind.NONE
+    if coincide and c.agreeing < limits.template:
+        return EvidenceKind.SAME_TEMPLATE
+    if min(c.copied_query, c.copied_reference) < limits.whole:
+        return EvidenceKind.PARTIAL
+    identical = (
+        upright
+        and min(c.overlap_query, c.overlap_reference) >= limits.identical_frame
+        and c.agreement >= limits.identical_agreement
+        and c.tiled_l2 <= limits.identical_tiled_l2
+    )
+    return EvidenceKind.NEAR_IDENTICAL if identical else EvidenceKind.EDITED

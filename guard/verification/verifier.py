@@ -1,0 +1,120 @@
+"""One query and one reference -> evidence: cheap comparisons first, dear ones only while nothing is found.
+
+Knows the order of the steps; each step lives in a file of its own. Nothing here is random: a pair of pictures always
+gives the same evidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from guard.pixels import RGBArray
+from guard.types import Evidence, EvidenceKind
+from guard.verification import dense
+from guard.verification.agreement import Comparison, compare
+from guard.verification.classify import Limits, kind_of
+from guard.verification.features import Prepared
+from guard.verification.geometry import align
+from guard.verification.opencv import opencv
+
+__all__ = ["PixelVerifier", "Verifier"]
+
+WHOLE_CORRELATION = 0.25  # of the whole frames: below, laying them on one another finds nothing
+PART_CORRELATION = 0.5
+FEW_KEYPOINTS = 60  # on either side: a copy could have gone unseen, and a part is looked for without them
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """Compares pixels. Thread-safe."""
+
+    def prepare(self, picture: RGBArray) -> Any:
+        """(h, w, 3) uint8 RGB -> what `verify` also takes in its place; worth keeping if it is compared often."""
+        ...
+
+    def verify(self, query: Any, reference: Any) -> Evidence:
+        """Say whether the query shows the reference. Each is (h, w, 3) uint8 RGB of any size, or prepared."""
+        ...
+
+
+class PixelVerifier:
+    """Structure, keypoints and a dense fallback; needs OpenCV.
+
+    limits: thresholds of the kinds. Raises MissingExtraError without OpenCV.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        opencv()
+        self.limits = limits or Limits()
+
+    def prepare(self, picture: RGBArray) -> Prepared:
+        return Prepared(picture)
+
+    def verify(self, query: RGBArray | Prepared, reference: RGBArray | Prepared) -> Evidence:
+        """See Verifier.verify. A picture too small or too plain to compare gives kind `none`."""
+        q = query if isinstance(query, Prepared) else Prepared(query)
+        r = reference if isinstance(reference, Prepared) else Prepared(reference)
+        whole = dense.whole(q, r)
+        laid: _Found | None = None
+        if whole.correlation >= WHOLE_CORRELATION:
+            laid = _found(q, r, dense.refined(q, r, whole.matrix))
+            if laid is not None:
+                evidence = self._evidence(laid, few=False)
+                if evidence.is_copy:
+                    return evidence
+        counts = (len(q.keypoints), len(r.keypoints))
+        few = min(counts) < FEW_KEYPOINTS
+        aligned = align(q.keypoints, r.keypoints)
+        founds = [laid, _found(q, r, aligned.matrix, aligned.inliers) if aligned else None]
+        if few and not any(self._evidence(f, few=few).is_copy for f in founds if f is not None):
+            part = dense.part(q, r)
+            if part.correlation >= PART_CORRELATION:
+                founds.append(_found(q, r, dense.refined(q, r, part.matrix)))
+        answers = [self._evidence(f, few=few) for f in founds if f is not None]
+        best = max(answers, key=_rank, default=Evidence(EvidenceKind.NONE))
+        return replace(best, keypoints=counts)
+
+    def _evidence(self, found: _Found, *, few: bool) -> Evidence:
+        comparison, unit = found.comparison, found.unit
+        kind = kind_of(comparison, inliers=found.inliers, few_keypoints=few, upright=_upright(unit), limits=self.limits)
+        a, b, c, d, e, f = (float(value) for value in unit.ravel())
+        return Evidence(
+            kind,
+            transform=(a, b, c, d, e, f),
+            inliers=found.inliers,
+            copied_area_query=comparison.copied_query,
+            copied_area_reference=comparison.copied_reference,
+            mask=comparison.mask,
+            tiled_l2=comparison.tiled_l2,
+            agreement=comparison.agreement,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """One way to lay the reference on the query, and what it shows."""
+
+    comparison: Comparison
+    unit: npt.NDArray[np.float64]
+    """(2, 3) in shares of the sides; see Evidence.transform."""
+    inliers: int
+
+
+def _found(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64], inliers: int = 0) -> _Found | None:
+    comparison = compare(query, reference, matrix)
+    return _Found(comparison, dense.in_shares(matrix, query, reference), inliers) if comparison else None
+
+
+def _upright(unit: npt.NDArray[np.float64]) -> bool:
+    """True if right stays right and down stays down."""
+    a, b, d, e = unit[0, 0], unit[0, 1], unit[1, 0], unit[1, 1]
+    return bool(a > 4 * abs(b) and e > 4 * abs(d))
+
+
+def _rank(evidence: Evidence) -> tuple[int, float]:
+    """A copy before a template, a template before nothing, then more agreement."""
+    return (2 if evidence.is_copy else int(evidence.kind is EvidenceKind.SAME_TEMPLATE), evidence.agreement)
