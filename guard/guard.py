@@ -24,6 +24,7 @@ from guard.embedders.base import Embedder
 from guard.embedders.views import embed_views
 from guard.errors import DeadlineError, GuardError, InputError
 from guard.identical import hash_batch, join
+from guard.indexes.best import best_of_each
 from guard.metrics import GuardMetrics
 from guard.pixels import ImageBatch, RGBArray, settle, to_batch
 from guard.policy import Policy, decide
@@ -102,7 +103,7 @@ class Guard:
             embedder = load_index_embedder(index.manifest.embedder.name, checked.embedder, **options)
         index.manifest.require(embedder.spec, index=str(path))
         if metrics is None:
-            flag, block = checked.policy.build().resolve(embedder.spec.thresholds)
+            flag, block = _thresholds(checked, index, embedder)
             metrics = GuardMetrics(registry, thresholds=(flag, block))
         return cls(index, embedder, config=checked, metrics=metrics, name=Path(path).resolve().name)
 
@@ -201,7 +202,7 @@ class Guard:
             _disabled.reset(token)
 
     def _thresholds(self, config: GuardConfig) -> tuple[float, float]:
-        return config.policy.build().resolve(self.embedder.spec.thresholds)
+        return _thresholds(config, self.index, self.embedder)
 
     def _within_deadline(
         self, config: GuardConfig, count: int, images: Any, inputs: Any
@@ -239,11 +240,15 @@ class Guard:
                 return [self._alone(clock, config, one, own) for one in batch.singles()]
             views = query.vectors.shape[1]
             flat = query.vectors.reshape(n * views, -1)
-            nearest_input = _nearest_input(flat, self.embedder.embed(own), n) if own is not None and len(own) else None
+            nearest_input = None
+            if own is not None and len(own):
+                nearest_input = _nearest_input(self.index, flat, self.embedder.embed(own), n)
             hashed = hash_batch(self.index, batch, own) if config.policy.identical != "ignore" else None
         with clock("search"):
             found = self.index.search(flat, config.top_k)
-            ids, similarity = _merge_views(found.ids, found.similarity, n, config.top_k)
+            ids, similarity = found.ids, found.similarity
+            if views > 1:
+                ids, similarity = best_of_each(ids.reshape(n, -1), similarity.reshape(n, -1), config.top_k)
             candidates = join(hashed, query.vectors, ids, similarity, config.top_k)
             wanted = sorted({candidate.id for of_image in candidates for candidate in of_image})
             records = dict(zip(wanted, self.index.records(wanted), strict=True))
@@ -327,24 +332,23 @@ def _readable(inputs: Any) -> ImageBatch | None:
         return None
 
 
-def _merge_views(ids: Any, similarity: Any, n: int, k: int) -> tuple[Any, Any]:
-    """(n * views, k') candidates of all views -> (n, k) of each image, a reference once, at its best view."""
-    ids, similarity = ids.reshape(n, -1), similarity.reshape(n, -1)
-    if ids.shape[1] == k:
-        return ids, similarity
-    best_ids = np.full((n, k), -1, np.int64)
-    best = np.full((n, k), -np.inf, np.float32)
-    for row in range(n):
-        order = np.argsort(-similarity[row], kind="stable")
-        _, first = np.unique(ids[row, order], return_index=True)
-        chosen = [c for c in order[np.sort(first)] if ids[row, c] >= 0][:k]
-        best_ids[row, : len(chosen)] = ids[row, chosen]
-        best[row, : len(chosen)] = similarity[row, chosen]
-    return best_ids, best
+def _thresholds(config: GuardConfig, index: Index, embedder: Embedder) -> tuple[float, float]:
+    """(flag, block). The embedder's advice is about its own cosines, not about what a transform makes of them."""
+    if getattr(index.manifest, "transform", None) is None:
+        return config.policy.build().resolve(embedder.spec.thresholds)
+    return config.policy.build().resolve(
+        None,
+        without="and the embedder's own thresholds do not hold for an index with a transform: set policy.flag and "
+        "policy.block, measured with `memguard eval descriptors` and the same transform, or take it off with "
+        "`memguard index transform --remove`",
+    )
 
 
-def _nearest_input(flat: Any, own: Any, n: int) -> Any:
-    """Best similarity of any view of each image to any of the caller's inputs: (n,)."""
+def _nearest_input(index: Index, flat: Any, own: Any, n: int) -> Any:
+    """Best similarity of any view of each image to any of the caller's inputs, as if those stood in the index: (n,)."""
+    compare = getattr(index, "compare", None)
+    if compare is not None:
+        return compare(flat, own).reshape(n, -1).max(axis=1)
     if not isinstance(flat, np.ndarray):
         flat = flat.detach().float().cpu().numpy()
     if not isinstance(own, np.ndarray):

@@ -1,8 +1,8 @@
 """Several pictures made of one before it is embedded: quarter turns, and crops for partial copies.
 
-A copy that fills a part of a picture is far from its original as a whole, and near to it as a crop: a query's crops find
-a reference that stands within the query (inset, collage), a reference's crops find a query that shows a part of it.
-Knows pixels and embedders; what an index does with the rows is the index's.
+A copy that fills a part of a picture is far from its original as a whole, and near to it as a crop. Crops of a query
+find a reference that stands within it (inset, collage); crops of a reference find a query that shows a part of it.
+Knows pixels and embedders; what an index does with the rows is its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ VIEW_KINDS: tuple[ViewKind, ...] = ("one", "turns", "crops", "turns+crops")
 Box = tuple[float, float, float]
 """Top, left and side, as shares of height and width: a crop has the aspect of its picture."""
 
-LEVELS = ((0.65, 2), (0.45, 3))  # side of the crops, and how many in a row and in a column; the first also in the middle
+LEVELS = (
+    (0.65, 2),
+    (0.45, 3),
+)  # side of the crops, and how many in a row and in a column; the first also in the middle
 PLAIN_SIDE, PLAIN_LEVELS = 32, 6.0  # px; grey levels (of 255) of standard deviation below which a crop shows nothing
 TURNS = (1, 2, 3)  # quarters
 

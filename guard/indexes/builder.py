@@ -12,6 +12,7 @@ from typing import Any
 
 from guard._version import __version__
 from guard.embedders.base import Embedder
+from guard.embedders.views import view_count
 from guard.errors import ConfigError, IndexLoadError
 from guard.indexes.faissfile import VECTORS, FlatLayout, map_rows
 from guard.indexes.hashes import HASHES_BY_DEFAULT, takes_hashes
@@ -74,6 +75,7 @@ def build_index(
     collections: Sequence[str] = (Collection.TRAINING,),
     thumbnails: int = THUMBNAIL_PX,
     hashes: bool = HASHES_BY_DEFAULT,
+    regions: bool = False,
     batch: int = BATCH,
     workers: int | None = None,
     limits: Limits | None = None,
@@ -87,6 +89,8 @@ def build_index(
     thumbnails: longer side in px of the stored thumbnails, 0 for none. batch: items a step.
     hashes: whether a PDQ hash is stored beside each descriptor, by which identical pictures are found whatever the
     descriptor says; none are for an index of PDQ itself, or a source that holds no pictures.
+    regions: whether the crops of guard.embedders.views are indexed too, so that images are found that show a part of a
+    picture; 15 times the vectors, and as much longer to build and to search.
     workers: decoding threads, None for one a core. keep: published versions to keep, this one included.
     A killed build is resumed by the same call; a build that is complete, of a source that has not
     changed, is left as it is. restart=True drops what is there. Pictures that cannot be read are listed, not raised.
@@ -106,6 +110,7 @@ def build_index(
         keep,
         on_progress,
         hashes=hashes,
+        regions=view_count("crops") if regions else 1,
     )
     with job.folder.writer():
         return job.run(base=None, restart=restart)
@@ -148,6 +153,7 @@ def add_to_index(
             keep,
             on_progress,
             hashes=manifest.hashes is not None,
+            regions=manifest.regions,
         )
         return job.run(base=name, restart=restart)
 
@@ -169,6 +175,7 @@ class _Job:
         on_progress: Progress | None,
         *,
         hashes: bool,
+        regions: int,
     ) -> None:
         if batch < 1 or (workers is not None and workers < 1) or keep < 1 or thumbnails < 0:
             raise ConfigError("batch, workers and keep must be at least 1, and thumbnails 0 or more")
@@ -177,15 +184,25 @@ class _Job:
         limits = limits or Limits()
         self.source, self.folder, self.embedder = source, IndexFolder(out), embedder
         self.collections = tuple(dict.fromkeys(str(c) for c in collections))
-        self.limits = Limits(limits.max_bytes, limits.max_pixels, thumbnails, hashes and takes_hashes(embedder.spec))
+        self.limits = Limits(
+            limits.max_bytes, limits.max_pixels, thumbnails, hashes and takes_hashes(embedder.spec), regions > 1
+        )
         self.batch, self.workers, self.keep = batch, workers or os.cpu_count() or 1, keep
         self.on_progress = on_progress or _silent
         self.kind = vector_kind(embedder.spec)
-        self.layout = FlatLayout(self.kind, embedder.spec.dim)
+        self.layout = FlatLayout(self.kind, embedder.spec.dim, regions)
+        if regions not in (1, view_count("crops")):
+            raise ConfigError(
+                f"the index has {regions} vectors a picture, which this version cannot make; build it anew"
+            )
 
     def run(self, base: str | None, *, restart: bool) -> BuildReport:
         began = time.perf_counter()
         survey = self.source.survey()
+        if not survey.pixels and self.layout.regions > 1:
+            raise ConfigError(
+                f"{survey.description} holds finished descriptors, one a picture: no crops can be indexed"
+            )
         if base is None and not survey.pixels:
             self.limits = replace(self.limits, hashes=False)
         settings = self._settings(survey, base)
@@ -278,6 +295,7 @@ class _Job:
             "collections": list(self.collections),
             "thumbnails": self.limits.thumbnail_px,
             "hashes": self.limits.hashes,
+            "regions": self.layout.regions,
             "limits": [self.limits.max_bytes, self.limits.max_pixels],
             "base": base,
         }
@@ -287,7 +305,7 @@ class _Job:
         transform = read_transform(self.folder.version(base), before) if base and before else None
         if transform is not None and before is not None and transform.normalisation is not None:
             # A background picture that became a reference would hide the copies of it.
-            added = map_rows(staging.folder / VECTORS, self.layout, staging.rows)[before.count :]
+            added = map_rows(staging.folder / VECTORS, self.layout, staging.rows)[before.count * self.layout.regions :]
             transform = transform.without(near_references(transform.normalisation.background, added))
         return complete(staging, self.embedder.spec, sources, transform)
 

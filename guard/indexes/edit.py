@@ -30,8 +30,8 @@ def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, kee
     """Write an index with the references of both, those of `first` with their ids, those of `second` after them.
 
     Nothing is deduplicated. Thumbnails and hashes are kept where there are any.
-    Raises ConfigError if the two were built with different embedders, naming the field, or have different
-    transforms, or out is one of them.
+    Raises ConfigError if the two were built with different embedders, naming the field, have different
+    transforms or numbers of regions, or out is one of them.
     """
     folder = IndexFolder(out)
     if folder.path.resolve() in (Path(first).resolve(), Path(second).resolve()):
@@ -45,6 +45,11 @@ def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, kee
                     f"{first} and {second} cannot be merged: embedder field {field} is {value!r} in the first and "
                     f"{other.spec.identity()[field]!r} in the second; rebuild one of them with the other's embedder"
                 )
+        if one.regions != other.regions:
+            raise ConfigError(
+                f"{first} and {second} cannot be merged: one has {one.regions} vectors a picture and the other "
+                f"{other.regions}; rebuild one of them, with --regions as the other was"
+            )
         if one.transform != other.transform:
             raise ConfigError(
                 f"{first} and {second} cannot be merged: their transforms differ; take them off with "
@@ -109,6 +114,7 @@ class _Part:
     def blocks(self, without: frozenset[int]) -> Iterator[tuple[bytes, list[Record], list[bytes | None]]]:
         """(encoded rows, records, thumbnails) of the references that stay, some at a time."""
         vectors = map_rows(self.path, self.layout, self.manifest.count)
+        vectors = vectors.reshape(self.manifest.count, self.layout.regions, vectors.shape[1])
         records = (record for record in self.reader.all() if record.id not in without)
         while some := list(islice(records, _ROWS)):
             rows = np.ascontiguousarray(vectors[[record.id for record in some]])
@@ -123,7 +129,7 @@ class _Part:
 
 def _rewrite(folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int], keep: int) -> Manifest:
     spec = parts[0].manifest.spec
-    layout = FlatLayout(parts[0].layout.kind, spec.dim)
+    layout = FlatLayout(parts[0].layout.kind, spec.dim, parts[0].layout.regions)
     editing = folder.path / "editing"
     staging = Staging(
         editing,

@@ -48,6 +48,8 @@ class FlatLayout:
 
     kind: VectorKind
     dim: int
+    regions: int = 1
+    """Rows of each reference, one after another: the picture itself, then its crops. Counts are of references."""
 
     @property
     def header_bytes(self) -> int:
@@ -62,12 +64,13 @@ class FlatLayout:
         return np.uint8 if self.kind == "bits" else np.dtype("<f4")
 
     def header(self, count: int) -> bytes:
+        rows = count * self.regions
         if self.kind == "bits":
-            return _BITS.pack(b"IBxF", self.dim, self.row_bytes, count, 1, 1, count * self.row_bytes)
-        return _FLOAT.pack(b"IxFI", self.dim, count, _DUMMY, _DUMMY, 1, 0, count * self.dim)
+            return _BITS.pack(b"IBxF", self.dim, self.row_bytes, rows, 1, 1, rows * self.row_bytes)
+        return _FLOAT.pack(b"IxFI", self.dim, rows, _DUMMY, _DUMMY, 1, 0, rows * self.dim)
 
     def file_bytes(self, count: int) -> int:
-        return self.header_bytes + count * self.row_bytes
+        return self.header_bytes + count * self.regions * self.row_bytes
 
     def encode(self, vectors: Descriptors) -> bytes:
         """(n, dim) rows -> their bytes in the file."""
@@ -89,7 +92,7 @@ def unpack_bits(packed: npt.NDArray[np.uint8], dim: int) -> Descriptors:
 
 def check_file(path: Path, manifest: Manifest) -> FlatLayout:
     """Compare size and header with the manifest before anything is loaded. Raises IndexLoadError."""
-    layout = FlatLayout(manifest.vectors, manifest.dim)
+    layout = FlatLayout(manifest.vectors, manifest.dim, manifest.regions)
     check_rows_file(path, layout, manifest.count)
     return layout
 
@@ -100,7 +103,7 @@ def originals(folder: Path, manifest: Manifest) -> tuple[Path, FlatLayout]:
     Checked as check_file does.
     """
     path = folder / (ORIGINALS if ORIGINALS in manifest.files else VECTORS)
-    layout = FlatLayout(manifest.vectors, manifest.embedder.dim)
+    layout = FlatLayout(manifest.vectors, manifest.embedder.dim, manifest.regions)
     check_rows_file(path, layout, manifest.count)
     return path, layout
 
@@ -116,19 +119,22 @@ def check_rows_file(path: Path, layout: FlatLayout, count: int) -> None:
         raise IndexLoadError(f"{path} cannot be read ({exc.strerror}); rebuild the index") from exc
     if size != layout.file_bytes(count):
         raise IndexLoadError(
-            f"{path} has {size} bytes where {count} vectors of dimension {layout.dim} need "
+            f"{path} has {size} bytes where {count * layout.regions} vectors of dimension {layout.dim} need "
             f"{layout.file_bytes(count)}; it is truncated or of another build: rebuild the index"
         )
     if found != expected:
         raise IndexLoadError(
-            f"{path}: its header does not say {count} vectors of dimension {layout.dim} ({layout.kind}), "
-            "as the manifest does; it is damaged or of another build: rebuild the index"
+            f"{path}: its header does not say {count * layout.regions} vectors of dimension {layout.dim} "
+            f"({layout.kind}), as the manifest does; it is damaged or of another build: rebuild the index"
         )
 
 
 def map_rows(path: Path, layout: FlatLayout, count: int) -> npt.NDArray[Any]:
-    """The rows as they lie in the file, mapped read-only: (count, dim) float32 or (count, dim / 8) uint8."""
+    """The rows as they lie in the file, mapped read-only: n = count * layout.regions of them.
+
+    (n, dim) float32, or (n, dim / 8) uint8.
+    """
     width = layout.row_bytes // np.dtype(layout.dtype).itemsize
     if count == 0:
         return np.empty((0, width), layout.dtype)
-    return np.memmap(path, layout.dtype, "r", offset=layout.header_bytes, shape=(count, width))
+    return np.memmap(path, layout.dtype, "r", offset=layout.header_bytes, shape=(count * layout.regions, width))

@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.decode import MAX_BYTES, MAX_PIXELS, ImageFileError, decode, read_file
-from guard.embedders.base import Embedder, check_rows
+from guard.embedders.base import Embedder
 from guard.embedders.pdq import packed_hash
+from guard.embedders.views import ViewKind, embed_views
 from guard.errors import CheckError
 from guard.pixels import ImageBatch, RGBArray
 from guard.sources.base import Item, Skip
@@ -41,6 +42,12 @@ class Limits:
     """Longer side of the stored thumbnail; 0 for none."""
     hashes: bool = False
     """Whether a PDQ hash is kept."""
+    regions: bool = False
+    """Whether crops are embedded as well."""
+
+    @property
+    def views(self) -> ViewKind:
+        return "crops" if self.regions else "one"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +56,7 @@ class Row:
     sha256: str
     thumbnail: bytes | None = None
     vector: npt.NDArray[np.float32] | None = None
-    """(dim,); set once it is embedded."""
+    """(dim,), or (regions, dim), the picture itself first; set once it is embedded."""
     rgb: RGBArray | None = None
     """Until it is embedded."""
     hash: bytes | None = None
@@ -66,7 +73,7 @@ class Rows:
     notes: Counter[str] = field(default_factory=Counter)
 
     def vectors(self, dim: int) -> npt.NDArray[np.float32]:
-        """(n, dim)."""
+        """(n * regions, dim)."""
         return np.array([row.vector for row in self.rows], np.float32).reshape(-1, dim)
 
     def records(self, first: int, collections: Sequence[str]) -> list[Record]:
@@ -102,7 +109,7 @@ def prepare(items: Iterable[Item | Skip], embedder: Embedder, limits: Limits, *,
                     return
                 if not group or len(pending) > 2 * workers:
                     rows = pending.popleft().result()
-                    yield rows if in_workers else _embed(rows, embedder)
+                    yield rows if in_workers else _embed(rows, embedder, limits.views)
         finally:
             for future in pending:
                 future.cancel()
@@ -120,7 +127,9 @@ def _read_group(group: Sequence[Item | Skip], embedder: Embedder | None, limits:
             rows.skipped.append(Skip(item.uri, exc.reason, str(exc)))
             continue
         if embedder is not None:
-            one = _embed_singly([rows.rows.pop()], embedder)  # now, so that the pixels are dropped at once
+            one = _embed_singly(
+                [rows.rows.pop()], embedder, limits.views
+            )  # now, so that the pixels are dropped at once
             rows.rows += one.rows
             rows.skipped += one.skipped
     if embedder is not None and not rows.rows and len(rows.skipped) > 1:
@@ -151,31 +160,31 @@ def _hash(rgb: RGBArray) -> bytes | None:
         return None
 
 
-def _embed(rows: Rows, embedder: Embedder) -> Rows:
+def _embed(rows: Rows, embedder: Embedder, views: ViewKind) -> Rows:
     """Embed a group; a picture that the embedder cannot take is skipped, the others are not."""
     waiting = [row for row in rows.rows if row.rgb is not None]
     if waiting:
         done = Rows(rows.items, skipped=rows.skipped, notes=rows.notes)
         try:
-            done.rows = [_embedded(row, v) for row, v in zip(waiting, _run(embedder, waiting), strict=True)]
+            done.rows = [_embedded(row, v) for row, v in zip(waiting, _run(embedder, waiting, views), strict=True)]
         except CheckError:
             if len(waiting) == 1:
                 raise
-            done.extend(_embed_singly(waiting, embedder))
+            done.extend(_embed_singly(waiting, embedder, views))
             if not done.rows:
                 raise
         return done
     return rows
 
 
-def _embed_singly(waiting: Sequence[Row], embedder: Embedder) -> Rows:
+def _embed_singly(waiting: Sequence[Row], embedder: Embedder, views: ViewKind) -> Rows:
     done = Rows()
     for row in waiting:
         if row.rgb is None:  # it came with its vector
             done.rows.append(row)
             continue
         try:
-            done.rows.append(_embedded(row, _run(embedder, [row])[0]))
+            done.rows.append(_embedded(row, _run(embedder, [row], views)[0]))
         except CheckError as exc:
             done.skipped.append(Skip(row.item.uri, "embed_failed", str(exc)))
     return done
@@ -185,11 +194,12 @@ def _embedded(row: Row, vector: npt.NDArray[np.float32]) -> Row:
     return replace(row, vector=vector, rgb=None)
 
 
-def _run(embedder: Embedder, rows: Sequence[Row]) -> npt.NDArray[np.float32]:
-    vectors: Any = embedder.embed(ImageBatch(arrays=tuple(row.rgb for row in rows if row.rgb is not None)))
+def _run(embedder: Embedder, rows: Sequence[Row], views: ViewKind) -> npt.NDArray[np.float32]:
+    """(n, dim), or (n, regions, dim)."""
+    batch = ImageBatch(arrays=tuple(row.rgb for row in rows if row.rgb is not None))
+    vectors: Any = embed_views(embedder, batch, views, own=False).vectors
     if hasattr(vectors, "detach"):
         vectors = vectors.detach().cpu().numpy()
-    check_rows(vectors, embedder.spec, len(rows))
     return np.asarray(vectors, np.float32)
 
 

@@ -108,7 +108,8 @@ class Staging:
         position: int,
         hashes: Sequence[bytes | None] = (),
     ) -> None:
-        """One step. rows: n vectors as layout.encode makes them; records and thumbnails n each, ids from self.rows on.
+        """One step. rows: the vectors of n references as layout.encode makes them; records and thumbnails n each,
+        with ids from self.rows on.
 
         position: items of the source that are done after this step. hashes: one a record, None without a usable one;
         not looked at in a version that holds none.
@@ -263,6 +264,7 @@ def complete(
         thresholds=ThresholdsEntry.model_validate(asdict(spec.thresholds)) if spec.thresholds else None,
         vectors=staging.layout.kind,
         count=staging.rows,
+        regions=staging.layout.regions,
         built_at=datetime.now(UTC),
         tool_version=__version__,
         sources=tuple(sources),

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.errors import ConfigError, IndexLoadError
+from guard.indexes.best import best_of_each
 from guard.indexes.faiss_index import as_queries
 from guard.indexes.faissfile import VECTORS, FlatLayout, check_file, map_rows, unpack_bits
 from guard.indexes.hashes import HashIndex, load_hashes
@@ -21,11 +22,12 @@ from guard.indexes.manifest import MANIFEST, Manifest
 from guard.indexes.records import RECORDS, THUMBNAILS, RecordReader, ThumbnailReader
 from guard.indexes.transformed import TransformedIndex
 from guard.indexes.transformed_rows import read_transform
+from guard.types import Candidates
 
 if TYPE_CHECKING:
     from guard.embedders.base import Embedder
     from guard.indexes.base import VectorIndex
-    from guard.types import Candidates, Descriptors, Record
+    from guard.types import Descriptors, Record
 
 __all__ = ["Backend", "OpenIndex", "load_vectors", "open_index"]
 
@@ -108,18 +110,27 @@ class OpenIndex:
         return self.manifest.count
 
     def search(self, xq: Descriptors, k: int) -> Candidates:
-        """See VectorIndex.search."""
-        return self.vectors.search(xq, k)
+        """See VectorIndex.search: ids are of references, each at the best of its regions."""
+        regions = self.manifest.regions
+        if regions == 1:
+            return self.vectors.search(xq, k)
+        found = self.vectors.search(xq, k * regions)  # enough for k references, even if all regions of one come first
+        ids = np.where(found.ids >= 0, found.ids // regions, -1)
+        return Candidates(*best_of_each(ids, found.similarity, k))
 
     def similarity(self, xq: Descriptors, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """(nq, len(ids)) similarities of any queries and references, as search gives them."""
-        layout = FlatLayout(self.manifest.vectors, self.manifest.dim)
-        rows = np.array(map_rows(self.folder / VECTORS, layout, self.manifest.count)[list(ids)])
+        regions = self.manifest.regions
+        layout = FlatLayout(self.manifest.vectors, self.manifest.dim, regions)
+        chosen = np.asarray(ids, np.int64).reshape(-1, 1) * regions + np.arange(regions)
+        rows = np.array(map_rows(self.folder / VECTORS, layout, self.manifest.count)[chosen.ravel()])
         known = unpack_bits(rows, layout.dim) if layout.kind == "bits" else rows
         if isinstance(self.vectors, TransformedIndex):
-            return self.vectors.similarity(xq, known)
-        inner: npt.NDArray[np.float32] = as_queries(xq, layout.dim, 1) @ known.T
-        return inner
+            inner = self.vectors.similarity(xq, known)
+        else:
+            inner = as_queries(xq, layout.dim, 1) @ known.T
+        best: npt.NDArray[np.float32] = inner.reshape(len(inner), -1, regions).max(axis=2)
+        return best
 
     def compare(self, xq: Descriptors, xr: Descriptors) -> npt.NDArray[np.float32]:
         """See SupportsComparison."""

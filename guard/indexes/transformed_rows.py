@@ -31,7 +31,10 @@ def read_transform(folder: Path, manifest: Manifest) -> Transform | None:
 
 
 def original_rows(folder: Path, manifest: Manifest) -> Descriptors:
-    """(count, d) descriptors as the embedder made them, mapped read-only. Raises IndexLoadError for a damaged file."""
+    """(count * regions, d) descriptors as the embedder made them, mapped read-only.
+
+    Raises IndexLoadError for a damaged file.
+    """
     path, layout = originals(folder, manifest)
     rows: Descriptors = map_rows(path, layout, manifest.count)
     return rows
@@ -49,10 +52,10 @@ def apply_transform(
     if transform.whitening is not None:
         (folder / VECTORS).rename(folder / ORIGINALS)
         rows = map_rows(folder / ORIGINALS, layout, count)
-        stored = FlatLayout("float32", entry.dim)
+        stored = FlatLayout("float32", entry.dim, layout.regions)
         with (folder / VECTORS).open("wb") as file:
             file.write(stored.header(count))
-            for start in range(0, count, _ROWS):
+            for start in range(0, len(rows), _ROWS):
                 file.write(stored.encode(transform.rows(rows[start : start + _ROWS])))
         names += [VECTORS, ORIGINALS]
     for name in names:

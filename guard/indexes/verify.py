@@ -87,7 +87,7 @@ def _vectors(at: Path, manifest: Manifest) -> Iterator[str]:
     if layout.kind == "bits":
         return  # any bits are a valid row
     rows = map_rows(at / VECTORS, layout, manifest.count)
-    for start in range(0, manifest.count, _ROWS):
+    for start in range(0, len(rows), _ROWS):
         norms = np.linalg.norm(rows[start : start + _ROWS].astype(np.float64), axis=1)
         wrong = np.flatnonzero(~(np.abs(norms - 1) <= _NORM_SLACK))  # NaN is wrong too
         if len(wrong):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from guard import Action, ConfigError, Decision, Guard, GuardConfig, GuardMetrics, Mode, Policy, Status
 from guard.config import load_config
-from guard.guard import _merge_views
+from guard.indexes.best import best_of_each
 from guard.videos import sample_frames
 from tests.support.toys import MemoryIndex, ToyEmbedder, picture
 
@@ -285,6 +285,6 @@ def test_two_guards_share_metrics_but_not_by_accident() -> None:
 def test_views_of_one_image_merge_to_its_best_rows() -> None:
     ids = np.array([[1, 2], [2, 3], [5, -1], [5, 6]])
     similarity = np.array([[0.5, 0.4], [0.9, 0.1], [0.2, -np.inf], [0.3, 0.1]], np.float32)
-    merged, best = _merge_views(ids, similarity, n=2, k=3)
+    merged, best = best_of_each(ids.reshape(2, -1), similarity.reshape(2, -1), 3)
     assert merged.tolist() == [[2, 1, 3], [5, 6, -1]]
     np.testing.assert_allclose(best, [[0.9, 0.5, 0.1], [0.3, 0.1, -np.inf]])

@@ -1,0 +1,160 @@
+"""Crops of the references in the index: stored together, found as one reference, carried along, refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from guard import Guard
+from guard.embedders.pdq import PdqEmbedder
+from guard.embedders.views import CROPS, embed_views, view_count
+from guard.errors import ConfigError
+from guard.indexes.best import best_of_each
+from guard.indexes.builder import add_to_index, build_index
+from guard.indexes.edit import merge_indexes, remove_from_index
+from guard.indexes.faissfile import VECTORS, FlatLayout, map_rows
+from guard.indexes.manifest import Manifest
+from guard.indexes.store import open_index
+from guard.indexes.transforming import remove_transform, transform_index
+from guard.indexes.verify import verify_index
+from guard.pixels import to_batch
+from guard.types import Decision
+from tests.support.toys import ToyEmbedder, picture
+
+REGIONS = view_count("crops")
+
+
+def folder_of(path: Path, seeds: range) -> Path:
+    path.mkdir()
+    for seed in seeds:
+        picture(seed, 160, 128).save(path / f"{seed:02}.png")
+    return path
+
+
+def fine(path: Path) -> bool:
+    return not any(finding.problem for finding in verify_index(path))
+
+
+def stored(path: Path) -> tuple[Manifest, np.ndarray]:
+    """The rows as (references, regions, width)."""
+    with open_index(path) as index:
+        manifest = index.manifest
+        layout = FlatLayout(manifest.vectors, manifest.dim, manifest.regions)
+        rows = np.array(map_rows(index.folder / VECTORS, layout, manifest.count))
+    return manifest, rows.reshape(manifest.count, manifest.regions, -1)
+
+
+@pytest.mark.parametrize("embedder", [ToyEmbedder(), PdqEmbedder()], ids=["float", "bits"])
+def test_each_picture_is_stored_with_its_crops(tmp_path: Path, embedder: ToyEmbedder | PdqEmbedder) -> None:
+    photos = folder_of(tmp_path / "photos", range(5))
+    report = build_index(photos, tmp_path / "my.index", embedder, regions=True, batch=2)
+    manifest, rows = stored(tmp_path / "my.index")
+    assert report.count == manifest.count == 5
+    assert manifest.regions == rows.shape[1] == REGIONS
+    assert fine(tmp_path / "my.index")
+    expected = embed_views(embedder, to_batch([picture(seed, 160, 128) for seed in range(5)]), "crops", own=False)
+    flat = expected.vectors.reshape(5 * REGIONS, -1)
+    with open_index(tmp_path / "my.index") as index:
+        found = index.search(flat, 3)
+        assert (found.ids[:, 0] == np.repeat(np.arange(5), REGIONS)).all()
+        assert all(len(set(row)) == 3 for row in found.ids.tolist())  # a reference once
+        np.testing.assert_allclose(found.similarity[:, 0], 1, atol=1e-5)
+        every = index.similarity(flat[:4], range(5))
+        np.testing.assert_allclose(np.sort(every)[:, ::-1][:, :3], found.similarity[:4], atol=1e-5)
+        assert index.search(flat[:1], 9).ids[0].tolist()[5:] == [-1] * 4
+
+
+def test_a_guard_finds_an_image_that_shows_a_part_of_a_reference(tmp_path: Path) -> None:
+    (photos := tmp_path / "photos").mkdir()
+    blocks = np.random.default_rng(0).integers(0, 256, (6, 16, 20, 3), np.uint8)  # enough detail for PDQ in each crop
+    pictures = [np.kron(one, np.ones((8, 8, 1), np.uint8)) for one in blocks]
+    for i, one in enumerate(pictures):
+        Image.fromarray(one).save(photos / f"{i:02}.png")
+    for name, regions in (("whole", False), ("regions", True)):
+        build_index(photos, tmp_path / name, PdqEmbedder(), regions=regions)
+    top, left, side = CROPS[-1]
+    array = pictures[4]
+    part = array[round(top * 128) :, round(left * 160) :][: round(side * 128), : round(side * 160)]
+    assert Guard.open(tmp_path / "whole").check(part).verdicts[0].decision is Decision.ALLOW
+    verdict = Guard.open(tmp_path / "regions").check(part).verdicts[0]
+    assert verdict.decision is Decision.BLOCK
+    assert verdict.nearest is not None
+    assert verdict.nearest.record.uri == "04.png"
+
+
+def test_added_removed_and_merged_references_keep_their_crops(tmp_path: Path) -> None:
+    toy, path = ToyEmbedder(), tmp_path / "my.index"
+    build_index(folder_of(tmp_path / "a", range(4)), path, toy, regions=True)
+    _, first = stored(path)
+    add_to_index(folder_of(tmp_path / "b", range(4, 7)), path, toy)
+    manifest, both = stored(path)
+    assert manifest.count == 7
+    np.testing.assert_array_equal(both[:4], first)
+    remove_from_index(path, ids=[1, 5])
+    _, left = stored(path)
+    np.testing.assert_array_equal(left, both[[0, 2, 3, 4, 6]])
+    build_index(tmp_path / "b", tmp_path / "other", toy, regions=True)
+    merge_indexes(path, tmp_path / "other", tmp_path / "merged")
+    _, merged = stored(tmp_path / "merged")
+    np.testing.assert_array_equal(merged, np.concatenate([left, both[4:]]))
+    assert fine(path)
+    assert fine(tmp_path / "merged")
+    build_index(tmp_path / "b", tmp_path / "plain", toy)
+    with pytest.raises(ConfigError, match="15 vectors a picture"):
+        merge_indexes(path, tmp_path / "plain", tmp_path / "mixed")
+
+
+def test_a_transform_takes_all_rows_and_gives_them_back(tmp_path: Path) -> None:
+    toy, path = ToyEmbedder(), tmp_path / "my.index"
+    build_index(folder_of(tmp_path / "a", range(12)), path, toy, regions=True)
+    _, before = stored(path)
+    transform_index(path, whiten=True, dim=4)
+    manifest, white = stored(path)
+    assert white.shape == (12, REGIONS, 4)
+    assert manifest.transform is not None
+    assert manifest.transform.whitening is not None
+    assert manifest.transform.whitening.references == 12
+    assert fine(path)
+    with open_index(path) as index:
+        found = index.search(before[3], 2)
+        assert set(found.ids[:, 0].tolist()) == {3}
+    remove_transform(path)
+    np.testing.assert_array_equal(stored(path)[1], before)
+
+
+def test_a_resumed_build_is_the_same(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, _total: int | None) -> None:
+        if done >= 32:
+            raise Stop
+
+    toy, photos = ToyEmbedder(), folder_of(tmp_path / "a", range(40))
+    build_index(photos, tmp_path / "whole", toy, regions=True)
+    with pytest.raises(Stop):
+        build_index(photos, tmp_path / "halves", toy, regions=True, batch=16, on_progress=stop)
+    with pytest.raises(ConfigError, match="regions"):
+        build_index(photos, tmp_path / "halves", toy, batch=16)
+    report = build_index(photos, tmp_path / "halves", toy, regions=True, batch=16)
+    assert report.resumed_at >= 16
+    np.testing.assert_array_equal(stored(tmp_path / "halves")[1], stored(tmp_path / "whole")[1])
+
+
+def test_finished_descriptors_have_no_crops(tmp_path: Path) -> None:
+    toy = ToyEmbedder()
+    rows = np.eye(3, toy.spec.dim, dtype=np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    with pytest.raises(ConfigError, match="no crops can be indexed"):
+        build_index(tmp_path / "rows.npy", tmp_path / "my.index", toy, regions=True)
+
+
+def test_the_best_of_each() -> None:
+    ids = np.array([[1, 1, 2, -1], [5, -1, -1, -1]])
+    similarity = np.array([[0.1, 0.7, 0.7, -np.inf], [0.2, -np.inf, -np.inf, -np.inf]], np.float32)
+    found, best = best_of_each(ids, similarity, 3)
+    assert found.tolist() == [[1, 2, -1], [5, -1, -1]]
+    np.testing.assert_allclose(best, [[0.7, 0.7, -np.inf], [0.2, -np.inf, -np.inf]])
