@@ -21,7 +21,19 @@ from guard.evaluation.metrics import FPRS, Floats, Ints, micro_ap, pair_rate, ra
 from guard.evaluation.pictures import PictureFile
 from guard.evaluation.scores import Scores
 
-__all__ = ["ALL_EDITS", "POOLED", "Figures", "Plan", "Results", "evaluate", "plan", "summary"]
+__all__ = [
+    "ALL_EDITS",
+    "POOLED",
+    "Figures",
+    "Plan",
+    "Queries",
+    "Results",
+    "drawn_weights",
+    "evaluate",
+    "pairs_of",
+    "plan",
+    "summary",
+]
 
 POOLED = "pooled"
 """The name under which all groups together are reported."""
@@ -109,14 +121,10 @@ def plan(pictures: Sequence[PictureFile], *, splits: int = 5, seed: int = 0) -> 
 def evaluate(plan: Plan, edits: Sequence[Edit], scores: Scores, *, resamples: int = RESAMPLES) -> Results:
     """All figures of one entrant from its similarities."""
     groups = plan.groups
-    first_group: dict[int, str] = {}
-    for source, picture in zip(plan.sources.tolist(), plan.pictures, strict=True):
-        first_group.setdefault(source, picture.group)
     names = list(groups)
-    strata = [names.index(first_group[source]) for source in range(len(first_group))]
-    weights = resampled(strata, resamples, plan.seed)
-    negative = _Queries(~plan.is_reference, plan.sources, scores)
-    positive = _Queries(plan.is_reference, plan.sources, scores)
+    weights = drawn_weights(plan, resamples)
+    negative = Queries(~plan.is_reference, plan.sources, scores)
+    positive = Queries(plan.is_reference, plan.sources, scores)
     everything = np.ones(len(plan.pictures), np.bool_)
     variants = range(scores.own.shape[2])
     limits: dict[str, dict[float, Floats]] = {}
@@ -139,7 +147,7 @@ def evaluate(plan: Plan, edits: Sequence[Edit], scores: Scores, *, resamples: in
             fpr: (rate_above(*plain, weights, limits[POOLED][fpr]), rate_above(*edited, weights, limits[POOLED][fpr]))
             for fpr in FPRS
         }
-        valid = (plan.sources[:, None] != plan.sources) & members & members[:, None]
+        valid = pairs_of(plan, members)
         alike[group] = {fpr: _pairs(scores.untouched, limits[names[0]][fpr], valid, picture_weights) for fpr in FPRS}
         counts[group] = {
             "pictures": int(members.sum()),
@@ -149,6 +157,21 @@ def evaluate(plan: Plan, edits: Sequence[Edit], scores: Scores, *, resamples: in
             "pairs": int(valid.sum()) // 2,
         }
     return Results(figures, limits, false, alike, counts)
+
+
+def drawn_weights(plan: Plan, resamples: int) -> Floats:
+    """(1 + resamples, sources) weights of a plan's sources, the same for whoever is measured; see metrics.resampled."""
+    names = list(plan.groups)
+    first_group: dict[int, str] = {}
+    for source, picture in zip(plan.sources.tolist(), plan.pictures, strict=True):
+        first_group.setdefault(source, picture.group)
+    return resampled([names.index(first_group[source]) for source in range(len(first_group))], resamples, plan.seed)
+
+
+def pairs_of(plan: Plan, members: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(pictures, pictures) pairs of members that show different sources."""
+    pairs: npt.NDArray[np.bool_] = (plan.sources[:, None] != plan.sources) & members & members[:, None]
+    return pairs
 
 
 def summary(values: Floats) -> Interval:
@@ -161,7 +184,7 @@ def summary(values: Floats) -> Interval:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Queries:
+class Queries:
     """The pictures that are references, or negatives, in each split."""
 
     part: npt.NDArray[np.bool_]
@@ -183,8 +206,8 @@ class _Queries:
 
 
 def _figures(
-    positive: _Queries,
-    negative: _Queries,
+    positive: Queries,
+    negative: Queries,
     members: npt.NDArray[np.bool_],
     variant: int,
     weights: Floats,
