@@ -41,17 +41,23 @@ class Policy:
         if self.flag is not None and self.block is not None and self.flag > self.block:
             raise ConfigError(f"policy.flag = {self.flag:g} lies above policy.block = {self.block:g}")
 
-    def resolve(self, advice: Thresholds | None) -> tuple[float, float]:
+    def resolve(
+        self,
+        advice: Thresholds | None,
+        *,
+        without: str = "and the index's embedder comes with no thresholds of its own",
+    ) -> tuple[float, float]:
         """Return (flag, block), with what is unset taken from the embedder's advice.
 
-        An unset value never contradicts one that is set: flag is at most block.
+        An unset value never contradicts one that is set: flag is at most block. without: why there is no advice,
+        for the error.
         Raises ConfigError if a value is neither set nor advised.
         """
         flag = self.flag if self.flag is not None else advice.flag if advice else None
         block = self.block if self.block is not None else advice.block if advice else None
         if flag is None or block is None:
             missing = "policy.flag" if flag is None else "policy.block"
-            raise ConfigError(f"{missing} is not set, and the index's embedder comes with no thresholds of its own")
+            raise ConfigError(f"{missing} is not set, {without}")
         if self.flag is None:
             flag = min(flag, block)
         if self.block is None:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from guard.cli.console import Exit, err, errors_to_exit, out, print_json
 from guard.cli.index_edit import merge, remove, verify
+from guard.cli.index_transform import transform
 
 if TYPE_CHECKING:
     from guard.indexes.builder import BuildReport, Progress
@@ -70,6 +71,9 @@ def build(
     metadata: MetadataOption = None,
     collection: CollectionOption = None,
     thumbnails: Annotated[int, typer.Option(min=0, help="Longer side of stored thumbnails in px; 0 for none.")] = 256,
+    regions: Annotated[
+        bool, typer.Option("--regions", help="Index 14 crops of each picture too, for images that show a part of it.")
+    ] = False,
     hashes: Annotated[
         bool | None, typer.Option("--hashes/--no-hashes", help="PDQ hashes beside descriptors (default: with them).")
     ] = None,
@@ -111,6 +115,7 @@ def build(
                 collections=tuple(collection or ["training"]),
                 thumbnails=thumbnails,
                 hashes=HASHES_BY_DEFAULT if hashes is None else hashes,
+                regions=regions,
                 batch=batch,
                 workers=workers,
                 limits=_limits(max_pixels),
@@ -182,6 +187,8 @@ def info(
 
     memguard index info training.index
     """
+    from guard.indexes.transforming import describe
+
     with errors_to_exit():
         name, manifest = _manifest(index)
         if as_json:
@@ -192,14 +199,18 @@ def info(
         table.add_row("references", f"{manifest.count}")
         table.add_row("embedder", f"{manifest.embedder.name} ({manifest.embedder.dim} values, {manifest.vectors})")
         table.add_row("built", f"{manifest.built_at:%Y-%m-%d %H:%M:%S} UTC by version {manifest.tool_version}")
+        table.add_row("regions", f"{manifest.regions} vectors a picture" if manifest.regions > 1 else "none")
         table.add_row("hashes", f"PDQ, of {manifest.hashes.usable} references" if manifest.hashes else "none")
+        changed = describe(manifest.transform, manifest.embedder.dim) if manifest.transform else ["none"]
+        table.add_row("transform", "\n".join(changed))
         table.add_row("sources", "\n".join(manifest.sources))
         table.add_row("collections", _counts(manifest.collections))
         table.add_row("skipped", _counts(manifest.skipped))
         table.add_row("notes", _counts(manifest.notes))
         if manifest.thresholds:
             advice = manifest.thresholds
-            table.add_row("thresholds", f"flag {advice.flag:.4f}, block {advice.block:.4f} ({advice.source})")
+            hold = "; they do not hold after the transform" if manifest.transform else ""
+            table.add_row("thresholds", f"flag {advice.flag:.4f}, block {advice.block:.4f} ({advice.source}){hold}")
         table.add_row("files", _counts({n: f"{f.bytes} bytes" for n, f in manifest.files.items()}))
         out.print(table)
 
@@ -207,6 +218,7 @@ def info(
 index_app.command()(verify)
 index_app.command()(merge)
 index_app.command()(remove)
+index_app.command()(transform)
 
 
 def _limits(max_pixels: int | None) -> Any:
@@ -244,6 +256,12 @@ def _show(report: BuildReport, as_json: bool) -> Exit:
     out.print(f"{report.path}, version {report.version}: {report.count} references", soft_wrap=True)
     if report.notes:
         out.print(f"handled: {_counts(report.notes, ', ')}", soft_wrap=True)
+    if report.background_left_out:
+        left = f"{report.background_left_out} background pictures are references now, and left the background"
+        out.print(left, soft_wrap=True)
+    if report.transform_lost:
+        err.print("the version before had a transform, and this one has none: `memguard index transform` makes one",
+                  style="yellow", soft_wrap=True)  # fmt: skip
     if report.ignored:
         out.print(f"{report.ignored} files beside the pictures were ignored", soft_wrap=True)
     if report.skipped:

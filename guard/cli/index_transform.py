@@ -1,0 +1,117 @@
+"""`memguard index transform`: whitening and score normalisation of an index. Knows options and lines; no maths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from guard.cli.console import Exit, err, errors_to_exit, out, print_json
+
+__all__ = ["transform"]
+
+
+def transform(
+    index: Annotated[Path, typer.Argument(metavar="X.index", help="Folder of the index.")],
+    whiten: Annotated[
+        bool | None,
+        typer.Option("--whiten/--no-whiten", help="Fit a whitening on all vectors, or take it off (default: keep)."),
+    ] = None,
+    shrinkage: Annotated[
+        float | None, typer.Option(help="Of the covariance, 0 to 1 (default: Ledoit and Wolf's estimate).")
+    ] = None,
+    dim: Annotated[int | None, typer.Option(help="Directions that the whitening keeps (default: all).")] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Pictures outside of the index, named as for `index build`: similarities are lowered by the query's "
+            "mean similarity to the nearest of them. none takes that off.",
+        ),
+    ] = None,
+    beta: Annotated[float | None, typer.Option(help="Share of that mean that is subtracted (default: 1).")] = None,
+    nearest: Annotated[int | None, typer.Option(help="Background pictures that the mean is over (default: 3).")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the whole transform off.")] = False,
+    embedder: Annotated[
+        str | None,
+        typer.Option(help="For a background, where the index's embedder was a file: onnx:FILE or torchscript:FILE."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads (default: one a core).")] = None,
+    keep: Annotated[int, typer.Option(min=1, help="Versions to keep, the new one included.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """Change how an index compares: a version with a whitening, a score normalisation, both, or neither.
+
+    What is not spoken of stays. Thresholds are those of the similarities before: set new ones afterwards.
+
+    [bold]Examples[/bold]
+
+    memguard index transform scans.index --whiten
+
+    memguard index transform training.index --background other-photos/ --beta 0.5
+
+    memguard index transform training.index --remove
+    """
+    from guard.errors import ConfigError
+    from guard.indexes.transforming import NONE, describe, remove_transform, transform_index
+
+    with errors_to_exit():
+        if remove and not all(x is None for x in (whiten, shrinkage, dim, background, beta, nearest)):
+            raise ConfigError("--remove takes the whole transform off; give it alone")
+        if remove:
+            report = remove_transform(index, keep=keep)
+        else:
+            with Progress(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                console=err, transient=True, disable=as_json,
+            ) as bar:  # fmt: skip
+                pictures = background is not None and background != NONE
+                task = bar.add_task("embedding the background", total=None, visible=pictures)
+                report = transform_index(
+                    index,
+                    whiten=whiten,
+                    shrinkage=shrinkage,
+                    dim=dim,
+                    background=background,
+                    embedder=_embedder(index, embedder) if pictures else None,
+                    beta=beta,
+                    nearest=nearest,
+                    workers=workers,
+                    keep=keep,
+                    on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+                )
+        if as_json:
+            print_json(report.to_dict())
+        else:
+            out.print(f"{report.path}, version {report.version}: {report.count} references", soft_wrap=True)
+            for line in describe(report.transform, _dim(index)) if report.transform else ["no transform"]:
+                out.print(line, soft_wrap=True)
+            if report.background_left_out:
+                out.print(f"{report.background_left_out} background pictures are references, or nearly: left out",
+                          soft_wrap=True)  # fmt: skip
+            if report.transform:
+                err.print("the embedder's thresholds do not hold for these similarities: set policy.flag and "
+                          "policy.block", style="yellow", soft_wrap=True)  # fmt: skip
+        for skip in report.skips:
+            err.print(f"skipped: {skip.detail}", style="yellow", markup=False, soft_wrap=True)
+        raise typer.Exit(Exit.INPUT if report.skips else Exit.FINE)
+
+
+def _embedder(index: Path, named: str | None) -> Any:
+    from guard.embedders.registry import load_index_embedder
+
+    return load_index_embedder(_manifest(index).embedder.name, named)
+
+
+def _dim(index: Path) -> int:
+    return int(_manifest(index).embedder.dim)
+
+
+def _manifest(index: Path) -> Any:
+    from guard.indexes.layout import IndexFolder
+    from guard.indexes.manifest import MANIFEST, Manifest
+
+    folder = IndexFolder(index)
+    return Manifest.read(folder.version(folder.current()) / MANIFEST)
