@@ -85,6 +85,19 @@ class GuardConfig(BaseModel):
         description="How each image is looked up: one (as it is), turns (and in three quarter turns), crops (and in 14 "
         "crops, for copies that fill a part of it), turns+crops. Embedding costs as many times more.",
     )
+    verify: bool = Field(
+        False,
+        description="Compare pixels with the stored thumbnails of the candidates before deciding; needs OpenCV.",
+    )
+    verify_margin: float = Field(
+        0.15, ge=0, le=2, description="How far below policy.flag a candidate's similarity may lie to be compared."
+    )
+    verify_budget_ms: float = Field(
+        150.0,
+        gt=0,
+        description="Milliseconds that comparing may take for each image, and together at most half of what "
+        "deadline_s has left; out of time, the similarity decides.",
+    )
     policy: PolicyConfig = Field(PolicyConfig(), description="Thresholds.")
     own_input: Literal["allow", "flag", "ignore"] = Field(
         "allow",

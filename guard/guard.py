@@ -30,6 +30,7 @@ from guard.pixels import ImageBatch, RGBArray, settle, to_batch
 from guard.policy import Policy, decide
 from guard.stages import Clock, failed, translated
 from guard.types import Decision, Match, Mode, Report, Status, Verdict
+from guard.verification.examiner import Examined, Examiner
 from guard.videos import fold, sample_frames
 from guard.workers import run_within
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from guard.indexes.base import Index
+    from guard.verification.verifier import Verifier
 
 __all__ = ["Guard"]
 
@@ -48,7 +50,9 @@ class Guard:
 
     index: an open index. embedder: the one that it was built with. config: all settings.
     metrics: where to count; None makes metrics on a registry of their own.
-    Raises ConfigError if no thresholds are set and the embedder advises none.
+    verifier: compares pixels where the setting `verify` asks for it; None: `PixelVerifier` with its own limits.
+    Raises ConfigError if no thresholds are set and the embedder advises none; MissingExtraError if `verify` is on
+    and OpenCV is not installed.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Guard:
         config: GuardConfig | None = None,
         metrics: GuardMetrics | None = None,
         name: str = "index",
+        verifier: Verifier | None = None,
     ) -> None:
         self.index = index
         self.embedder = embedder
@@ -68,6 +73,9 @@ class Guard:
         self.metrics.set_index(name, index, loaded_at=time.time())
         self.metrics.set_embedder(embedder.spec, getattr(embedder, "provider", "cpu"))
         self.metrics.set_thresholds(flag=flag, block=block)
+        self.examiner = Examiner(index, verifier)
+        if self.config.verify:
+            self.examiner.ready()
 
     @classmethod
     def open(
@@ -252,10 +260,22 @@ class Guard:
             candidates = join(hashed, query.vectors, ids, similarity, config.top_k)
             wanted = sorted({candidate.id for of_image in candidates for candidate in of_image})
             records = dict(zip(wanted, self.index.records(wanted), strict=True))
+            matches = [[Match(records[c.id], c.similarity, c.bits) for c in of_image] for of_image in candidates]
+        examined = [Examined(tuple(of_image), None) for of_image in matches]
+        if config.verify:
+            with clock("verify"):
+                examined = self.examiner.examine_batch(
+                    batch,
+                    matches,
+                    query.usable,
+                    gate=flag - config.verify_margin,
+                    budget_s=config.verify_budget_ms / 1000,
+                    left_s=None if config.deadline_s is None else config.deadline_s - sum(clock.seconds.values()),
+                )
         with clock("decide"):
             return [
                 decide(
-                    [Match(records[c.id], c.similarity, c.bits) for c in candidates[row]],
+                    examined[row].candidates,
                     flag=flag,
                     block=block,
                     usable=bool(query.usable[row]),
@@ -263,6 +283,8 @@ class Guard:
                     own_input=config.own_input,
                     identical=config.policy.identical,
                     input_bits=hashed.input_bits[row] if hashed else None,
+                    verified=examined[row].verified,
+                    unverified=examined[row].reason,
                 )
                 for row in range(n)
             ]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FAILURE_REASONS", "SKIP_REASONS", "STAGES", "GuardMetrics", "failure_reason"]
 
-STAGES = ("pixels", "embed", "search", "decide", "host")
+STAGES = ("pixels", "embed", "search", "verify", "decide", "host")
 FAILURE_REASONS = ("deadline", "input", "index", "memory", "runtime")
 SKIP_REASONS = ("disabled", "latent", "step_callback", "form")
 

@@ -11,6 +11,7 @@ from guard.embedders.pdq import BITS
 from guard.embedders.pdq import BLOCK_BITS as IDENTICAL_BITS
 from guard.errors import ConfigError
 from guard.types import Decision, Match, Status, Verdict
+from guard.verification.weigh import by_pixels, refuted, unconfirmed
 
 __all__ = ["ECHO_BITS", "ECHO_SLACK", "IDENTICAL", "Identical", "Policy", "decide"]
 
@@ -75,36 +76,47 @@ def decide(
     own_input: Literal["allow", "flag", "ignore"] = "allow",
     identical: Identical = IDENTICAL,
     input_bits: int | None = None,
+    verified: bool | None = None,
+    unverified: str = "",
 ) -> Verdict:
-    """Decide about one image, by the similarity of descriptors and by PDQ hashes; the more severe of the two holds.
+    """Decide about one image, by similarity of descriptors, PDQ hashes and compared pixels; the most severe holds.
 
     candidates: nearest first; `bits` of those whose PDQ hash is identical. flag <= block: inclusive. usable: False if
     the embedder says that the image carries too little detail to be told apart; PDQ says so for itself, with no bits.
     input_similarity: to the nearest of the caller's own inputs; an output at least that close to its input (within
     ECHO_SLACK) echoes it. input_bits: the same of PDQ hashes, to which the bits of a reference are compared.
+    Candidates whose pixels were compared carry evidence; verified and unverified: see guard.verification.examiner.
     """
     same = sorted((m for m in candidates if m.bits is not None), key=_by_bits) if identical != "ignore" else []
     near = [m for m in candidates if usable and m.similarity >= flag]
-    matches = (*same, *(m for m in near if m not in same))
+    copies = [m for m in candidates if usable and m.evidence is not None and m.evidence.is_copy]
+    matches = (*same, *(m for m in candidates if m not in same and (m in near or m in copies)))
     findings: list[_Finding] = []
     if same:
         echo = _bits_echo(same[0], input_bits, input_similarity)
         findings.append(_by_hash(same[0], Decision(identical)).unless_echo(echo, own_input))
     if near:
-        echo = ""
-        if input_similarity is not None and input_similarity >= max(flag, near[0].similarity - ECHO_SLACK):
-            echo = f"similarity {input_similarity:.3f}"
-        findings.append(_by_similarity(near[0], flag, block).unless_echo(echo, own_input))
-    reasons = [reason for finding in findings for reason in finding.reasons]
+        echo = _echo(near[0], flag, input_similarity)
+        findings.append(_by_similarity(near, flag, block).unless_echo(echo, own_input))
+    if copies:
+        best = max(copies, key=lambda m: m.similarity)
+        echo = _echo(best, flag, input_similarity)
+        decision, said = by_pixels(best, block)
+        findings.append(_Finding(decision, (said,)).unless_echo(echo, own_input))
+    reasons = list(dict.fromkeys(reason for finding in findings for reason in finding.reasons))
     if not findings:
         reasons = [_nothing(candidates, flag, usable)]
     if len(matches) > 1:
         reasons.append(f"{len(matches)} references match")
     if matches and matches[0].record.cluster_size > 1:
         reasons.append(f"the reference stands {matches[0].record.cluster_size} times in the reference set")
+    if verified is False:
+        reasons.append(f"not verified ({unverified}): the similarity decides")
     decision = max((finding.decision for finding in findings), key=_SEVERITY.index, default=Decision.ALLOW)
     shown = matches or tuple(candidates[:1])
-    return Verdict(Status.SUCCESS, decision, shown, tuple(reasons), input_similarity=input_similarity)
+    return Verdict(
+        Status.SUCCESS, decision, shown, tuple(reasons), input_similarity=input_similarity, verified=verified
+    )
 
 
 _SEVERITY = (Decision.ALLOW, Decision.FLAG, Decision.BLOCK)
@@ -125,11 +137,22 @@ class _Finding:
         return _Finding(decision, (*self.reasons, f"echoes the caller's own input ({of}): not memorisation"))
 
 
-def _by_similarity(top: Match, flag: float, block: float) -> _Finding:
+def _by_similarity(near: Sequence[Match], flag: float, block: float) -> _Finding:
+    """near: the matches, nearest first; compared pixels may refute a flag, and never a block."""
+    top = near[0]
     decision = Decision.BLOCK if top.similarity >= block else Decision.FLAG
     bound = block if decision is Decision.BLOCK else flag
     said = f"similarity {top.similarity:.3f} to {top.record.uri} reaches {decision.value} {bound:.3f}"
-    return _Finding(decision, (said,))
+    if decision is Decision.BLOCK:
+        return _Finding(decision, tuple(filter(None, (said, unconfirmed(top)))))
+    against = refuted(near)
+    return _Finding(Decision.ALLOW, (said, against)) if against else _Finding(decision, (said,))
+
+
+def _echo(top: Match, flag: float, input_similarity: float | None) -> str:
+    """How near the caller's own input is, in words; "" if it is further away than the reference."""
+    near = input_similarity is not None and input_similarity >= max(flag, top.similarity - ECHO_SLACK)
+    return f"similarity {input_similarity:.3f}" if near else ""
 
 
 def _by_hash(top: Match, decision: Decision) -> _Finding:

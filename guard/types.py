@@ -199,6 +199,8 @@ class Match:
     similarity: float
     bits: int | None = None
     """By how many of 256 bits the PDQ hashes differ; None beyond 31, or where none were looked up."""
+    evidence: Evidence | None = None
+    """What its pixels say; None if they were not compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,13 +211,17 @@ class Verdict:
     decision: Decision | None = None
     """None unless the status is SUCCESS."""
     matches: tuple[Match, ...] = ()
-    """Every match, nearest first, those with identical hashes before the others; without any the nearest candidate."""
+    """Every match, nearest first, those with identical hashes before the others; without any the nearest candidate.
+    With verification also candidates below the flag threshold whose pixels are a copy."""
     reasons: tuple[str, ...] = ()
     action: Action = Action.RELEASED
     frame: int | None = None
     """Of a video: the frame that the matches belong to."""
     input_similarity: float | None = None
     """Similarity to the nearest of the caller's own input images, where there were any."""
+    verified: bool | None = None
+    """True: pixels were compared, until one was a copy or all that could matter were. False: not all could be, and the
+    similarity decides. None: not asked for, or no candidate came near."""
     stage: str = ""
     """Of an ERROR: the stage that failed."""
     reason: str = ""
@@ -241,6 +247,7 @@ class Verdict:
                     "id": m.record.id,
                     "similarity": round(m.similarity, 6),
                     "pdq_bits": m.bits,
+                    "evidence": m.evidence.to_dict() if m.evidence else None,
                     "uri": m.record.uri,
                     "sha256": m.record.sha256,
                     "caption": m.record.caption,
@@ -252,6 +259,7 @@ class Verdict:
             "reasons": list(self.reasons),
             "frame": self.frame,
             "input_similarity": self.input_similarity,
+            "verified": self.verified,
             "stage": self.stage or None,
             "reason": self.reason or None,
         }
@@ -266,7 +274,7 @@ class Report(Sequence[Verdict]):
     mode: Mode = Mode.ENFORCE
     index_version: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Wall-clock seconds of each stage: "pixels", "embed", "search", "decide"."""
+    """Wall-clock seconds of each stage: "pixels", "embed", "search", "verify", "decide"."""
 
     def __len__(self) -> int:
         return len(self.verdicts)

@@ -1,0 +1,149 @@
+"""The candidates of one image, nearest first, compared until one is a copy or time is up.
+
+Knows the index's thumbnails and what was prepared of them; no thresholds of a decision. What cannot be compared is
+said, and never an error: the similarity is still there to decide.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from guard.decode import decode
+from guard.errors import GuardError, IndexLoadError, InputError
+from guard.indexes.base import SupportsThumbnails
+from guard.pixels import ImageBatch
+from guard.types import Match
+from guard.verification.verifier import PixelVerifier, Verifier
+
+__all__ = ["KEPT", "Examined", "Examiner"]
+
+KEPT = 512  # prepared references; some 0.4 MB each with their keypoints
+MOST = 5  # candidates compared for one image
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """The candidates of one image after their pixels were compared."""
+
+    candidates: tuple[Match, ...]
+    """All that were given, in their order; those that were compared have evidence."""
+    verified: bool | None
+    """True: a copy was found, or all that could matter were compared. False: not all could be. None: none mattered."""
+    reason: str = ""
+    """Of False: why, in words."""
+
+
+class Examiner:
+    """Safe for threads.
+
+    index: where the references' thumbnails come from; an index without any makes nothing verified.
+    verifier: None for `PixelVerifier`, made when it is first needed.
+    kept: how many prepared references stay in memory; the least recently used go first.
+    """
+
+    def __init__(self, index: Any, verifier: Verifier | None = None, *, kept: int = KEPT) -> None:
+        self._verifier = verifier
+        self._thumbnails = index if isinstance(index, SupportsThumbnails) else None
+        self._kept: OrderedDict[int, Any] = OrderedDict()
+        self._most = kept
+        self._lock = threading.Lock()
+
+    def ready(self) -> Verifier:
+        """Raises MissingExtraError if the verifier lacks a package."""
+        with self._lock:
+            if self._verifier is None:
+                self._verifier = PixelVerifier()
+            return self._verifier
+
+    def examine_batch(
+        self,
+        batch: ImageBatch,
+        candidates: Sequence[Sequence[Match]],
+        usable: Sequence[bool] | npt.NDArray[np.bool_],
+        *,
+        gate: float,
+        budget_s: float,
+        left_s: float | None,
+    ) -> list[Examined]:
+        """Examine the candidates of each image, in order; those of an image that is not usable are left as they are.
+
+        budget_s: for each image. left_s: of the deadline, None without one; at most half of it is taken in all.
+        """
+        end = math.inf if left_s is None else time.perf_counter() + left_s / 2
+        examined = []
+        for one, matches, usable_one in zip(batch.singles(), candidates, usable, strict=True):
+            until = min(end, time.perf_counter() + budget_s)
+            gate_one = gate if usable_one else math.inf
+            examined.append(self.examine(one, matches, gate=gate_one, until=until))
+        return examined
+
+    def examine(
+        self,
+        picture: ImageBatch,
+        candidates: Sequence[Match],
+        *,
+        gate: float,
+        until: float,
+    ) -> Examined:
+        """Compare the candidates whose similarity is at least gate, at most MOST of them, in their order.
+
+        picture: a batch of one; taken off its device only if there is something to compare.
+        until: time.perf_counter() from which no further comparison begins; one that is running is not broken off.
+        Raises MissingExtraError where the verifier lacks a package; nothing else.
+        """
+        worth = sorted((m for m in candidates if m.similarity >= gate), key=lambda m: -m.similarity)[:MOST]
+        if not worth:
+            return Examined(tuple(candidates), None)
+        verifier = self.ready()
+        found: dict[int, Match] = {}
+        reasons: list[str] = []
+        query: Any = None
+        for match in worth:
+            if time.perf_counter() >= until:
+                reasons.append("out of time")
+                break
+            try:
+                reference = self._prepared(verifier, match.record.id)
+                if reference is None:
+                    reasons.append("no thumbnail")
+                    continue
+                query = query if query is not None else verifier.prepare(picture.as_arrays()[0])
+                evidence = verifier.verify(query, reference)
+            except (InputError, IndexLoadError):
+                reasons.append("a thumbnail cannot be read")
+                continue
+            except GuardError:
+                raise
+            except Exception as exc:  # OpenCV's own; the similarity still decides
+                reasons.append(f"comparing failed ({type(exc).__name__})")
+                continue
+            found[id(match)] = replace(match, evidence=evidence)
+            if evidence.is_copy:
+                reasons.clear()
+                break
+        seen = tuple(found.get(id(match), match) for match in candidates)
+        return Examined(seen, not reasons, ", ".join(dict.fromkeys(reasons)))
+
+    def _prepared(self, verifier: Verifier, reference: int) -> Any:
+        with self._lock:
+            if reference in self._kept:
+                self._kept.move_to_end(reference)
+                return self._kept[reference]
+        encoded = self._thumbnails.thumbnail(reference) if self._thumbnails else None
+        if encoded is None:
+            return None
+        prepared = verifier.prepare(decode(encoded, where=f"thumbnail {reference}").rgb)
+        with self._lock:
+            self._kept[reference] = prepared
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return prepared

@@ -1,0 +1,58 @@
+"""What evidence does to a decision, in words and numbers. Knows no pixels and no thresholds of similarity but block.
+
+Evidence can raise a candidate above the gate to a match, and can lower a mere flag; a block by similarity stands, since
+a verifier that found nothing may have had nothing to find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guard.types import Decision, Evidence, EvidenceKind, Match
+from guard.verification.picture import summary
+
+__all__ = ["KEYPOINTS_TO_REFUTE", "STRONG_AGREEMENT", "by_pixels", "refuted", "unconfirmed"]
+
+STRONG_AGREEMENT = 0.88  # as Limits.agreement_alone: pixels that need no keypoints
+STRONG_INLIERS, STRONG_AGREEMENT_WITH_INLIERS = 16, 0.6  # twice Limits.inliers, and most of the overlap
+KEYPOINTS_TO_REFUTE = 60  # of either picture: with fewer, a copy could have gone unseen
+
+
+def by_pixels(match: Match, block: float) -> tuple[Decision, str]:
+    """The decision about a candidate whose evidence says copy, and why.
+
+    Block: the whole picture is there and the evidence strong, or the similarity reaches block as well. Else flag.
+    """
+    evidence = match.evidence
+    assert evidence is not None
+    whole = evidence.kind in (EvidenceKind.NEAR_IDENTICAL, EvidenceKind.EDITED)
+    blocked = (whole and _strong(evidence)) or match.similarity >= block
+    words = f"pixels of {match.record.uri}: {summary(evidence)} (similarity {match.similarity:.3f})"
+    return (Decision.BLOCK if blocked else Decision.FLAG), words
+
+
+def refuted(matches: Sequence[Match]) -> str:
+    """Why a flag for these matches falls, or "": all were compared, with enough keypoints, and none is a copy."""
+    for match in matches:
+        evidence = match.evidence
+        if evidence is None or evidence.is_copy or evidence.keypoints is None:
+            return ""
+        if min(evidence.keypoints) < KEYPOINTS_TO_REFUTE:
+            return ""
+    if not matches:
+        return ""
+    said = summary(matches[0].evidence) if matches[0].evidence else ""
+    return f"its pixels show no copy of {matches[0].record.uri} ({said})"
+
+
+def unconfirmed(match: Match) -> str:
+    """What to add to a block by similarity that the pixels do not bear out, or ""."""
+    evidence = match.evidence
+    if evidence is None or evidence.is_copy:
+        return ""
+    return f"the pixels do not confirm it ({summary(evidence)}); a block by similarity stands"
+
+
+def _strong(evidence: Evidence) -> bool:
+    with_inliers = evidence.inliers >= STRONG_INLIERS and evidence.agreement >= STRONG_AGREEMENT_WITH_INLIERS
+    return evidence.agreement >= STRONG_AGREEMENT or with_inliers
