@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guard.types import Decision, Verdict
+from guard.types import Decision, Evidence, Verdict
+from guard.verification.picture import marked, overlay, summary
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,7 +55,10 @@ def write_png(entries: Sequence[Entry], path: Path, *, columns: int = 3) -> Path
     draw = ImageDraw.Draw(sheet)
     for i, entry in enumerate(entries):
         x, y = gap + (i % columns) * (width + gap), gap + (i // columns) * (height + gap)
-        sheet.paste(_fit(entry.generated), (x, y))
+        evidence = _evidence(entry)
+        sheet.paste(
+            _fit(marked(entry.generated.convert("RGB"), evidence.mask) if evidence else entry.generated), (x, y)
+        )
         if entry.reference is not None:
             sheet.paste(_fit(entry.reference), (x + CELL + 10, y))
         colour = COLOURS[entry.verdict.decision]
@@ -62,9 +66,17 @@ def write_png(entries: Sequence[Entry], path: Path, *, columns: int = 3) -> Path
         draw.text((x, y + CELL + 8), _headline(entry.verdict), font=font, fill=colour)
         draw.text((x, y + CELL + 31), _clip(entry.title, 60), font=small, fill="#222")
         reference = entry.verdict.nearest.record.uri if entry.verdict.nearest else "no reference"
-        draw.text((x, y + CELL + 48), _clip(f"generated | {reference}", 60), font=small, fill="#666")
+        below = summary(evidence) if evidence else f"generated | {reference}"
+        draw.text((x, y + CELL + 48), _clip(below, 60), font=small, fill="#666")
     sheet.save(path)
     return path
+
+
+def _evidence(entry: Entry) -> Evidence | None:
+    """That of the nearest reference, whose picture stands beside the generated one."""
+    nearest = entry.verdict.nearest
+    evidence = nearest.evidence if nearest else None
+    return evidence if evidence and evidence.transform and entry.reference is not None else None
 
 
 def _headline(verdict: Verdict) -> str:
@@ -111,6 +123,14 @@ def _card(entry: Entry) -> str:
 
     nearest = entry.verdict.nearest
     reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in entry.verdict.reasons)
+    evidence, compared = _evidence(entry), ""
+    if evidence and entry.reference is not None:
+        aligned = overlay(entry.generated.convert("RGB"), entry.reference.convert("RGB"), evidence)
+        copied = marked(entry.generated.convert("RGB"), evidence.mask)
+        compared = (
+            f'<div class="pair">{figure(copied, "copied area")}{figure(aligned, "aligned: red | cyan")}</div>'
+            f"<p>{html.escape(summary(evidence))}</p>"
+        )
     note = f"<p>{html.escape(entry.note)}</p>" if entry.note else ""
     return (
         f'<article style="border-color:{COLOURS[entry.verdict.decision]}">'
@@ -118,7 +138,7 @@ def _card(entry: Entry) -> str:
         f"<p><strong>{html.escape(entry.title)}</strong></p>"
         f'<div class="pair">{figure(entry.generated, "generated")}'
         f"{figure(entry.reference, nearest.record.uri if nearest else 'none')}</div>"
-        f"<ul>{reasons}</ul>{note}</article>"
+        f"{compared}<ul>{reasons}</ul>{note}</article>"
     )
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from guard.cli.console import STYLES, Exit, err, errors_to_exit, out, print_json
+from guard.cli.explain import Strips
 from guard.errors import InputError
 from guard.types import Decision, Status, Verdict
 
@@ -39,6 +40,14 @@ def check(
     flag: Annotated[float | None, typer.Option(help="Similarity from which to flag, inclusive.")] = None,
     block: Annotated[float | None, typer.Option(help="Similarity from which to block, inclusive.")] = None,
     fail_on: Annotated[FailOn | None, typer.Option(help="Exit with 1 if a picture is flagged (or blocked).")] = None,
+    verify: Annotated[
+        bool | None,
+        typer.Option("--verify/--no-verify", help="Compare pixels with stored thumbnails before deciding."),
+    ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(help="Draw each picture beside its nearest reference, aligned, with the copied area, as a PNG."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Check pictures against an index and print one verdict each.
@@ -48,9 +57,11 @@ def check(
     memguard check out.png --index training.index
 
     memguard check renders/ --index training.index --fail-on block --json
+
+    memguard check out.png --index training.index --verify --explain evidence.png
     """
     with errors_to_exit():
-        raise typer.Exit(_check(images, index, config, embedder, flag, block, fail_on, as_json))
+        raise typer.Exit(_check(images, index, config, embedder, flag, block, fail_on, verify, explain, as_json))
 
 
 def _check(
@@ -61,6 +72,8 @@ def _check(
     flag: float | None,
     block: float | None,
     fail_on: FailOn | None,
+    verify: bool | None,
+    explain: Path | None,
     as_json: bool,
 ) -> Exit:
     from guard.guard import Guard
@@ -69,6 +82,9 @@ def _check(
     settings: dict[str, Any] = {"policy": thresholds} if thresholds else {}
     if embedder is not None:
         settings["embedder"] = embedder
+    if verify is not None:
+        settings["verify"] = verify
+    strips = Strips(explain) if explain else None
     guard = Guard.open(index, config=config, mode="flag", on_error="open", deadline_s=None, **settings)
     code = Exit.FINE
     results: list[dict[str, object]] = []
@@ -88,6 +104,10 @@ def _check(
             code = max(code, _code(verdict, fail_on))
             results.append({"image": str(path), **verdict.to_dict()})
             table.add_row(*_row(path, verdict))
+            if strips:
+                strips.add(guard, path, pixels, verdict)
+    if strips:
+        strips.write()
     if as_json:
         print_json({"index": str(index), "index_version": guard.index.version, "results": results})
     else:

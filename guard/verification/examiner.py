@@ -20,8 +20,8 @@ import numpy.typing as npt
 from guard.decode import decode
 from guard.errors import GuardError, IndexLoadError, InputError
 from guard.indexes.base import SupportsThumbnails
-from guard.pixels import ImageBatch
-from guard.types import Match
+from guard.pixels import ImageBatch, RGBArray
+from guard.types import Evidence, Match
 from guard.verification.verifier import PixelVerifier, Verifier
 
 __all__ = ["KEPT", "Examined", "Examiner"]
@@ -132,6 +132,17 @@ class Examiner:
                 break
         seen = tuple(found.get(id(match), match) for match in candidates)
         return Examined(seen, not reasons, ", ".join(dict.fromkeys(reasons)))
+
+    def explain(self, picture: RGBArray, match: Match) -> tuple[RGBArray, Evidence] | None:
+        """The thumbnail of a match, and its evidence, compared now if it was not; None without a thumbnail.
+
+        Raises InputError or IndexLoadError if the thumbnail is damaged.
+        """
+        encoded = self._thumbnails.thumbnail(match.record.id) if self._thumbnails else None
+        if encoded is None:
+            return None
+        reference = decode(encoded, where=f"thumbnail {match.record.id}").rgb
+        return reference, match.evidence or self.ready().verify(picture, reference)
 
     def _prepared(self, verifier: Verifier, reference: int) -> Any:
         with self._lock:

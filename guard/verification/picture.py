@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
-__all__ = ["evidence_strip", "sheet", "summary"]
+__all__ = ["evidence_strip", "marked", "overlay", "sheet", "summary"]
 
 PANEL = 240  # px, longest side of a picture in the strip
 GAP = 10
@@ -56,9 +56,12 @@ def evidence_strip(query: RGBArray, reference: RGBArray, evidence: Evidence, *, 
     from PIL import ImageDraw, ImageFont
 
     left, right = _fit(query), _fit(reference)
-    overlay = _overlay(left, right, evidence) if evidence.transform else left
-    marked = _marked(left, evidence.mask) if evidence.mask else left
-    panels = (("query", left), ("reference", right), ("aligned: red | cyan", overlay), ("copied area", marked))
+    panels = (
+        ("query", left),
+        ("reference", right),
+        ("aligned: red | cyan", overlay(left, right, evidence)),
+        ("copied area", marked(left, evidence.mask)),
+    )
     small, font = ImageFont.load_default(12), ImageFont.load_default(15)
     strip = PILImage.new("RGB", (len(panels) * (PANEL + GAP) + GAP, TEXT + PANEL + 26), "white")
     draw = ImageDraw.Draw(strip)
@@ -92,11 +95,15 @@ def _fit(picture: RGBArray) -> Image:
     return PILImage.fromarray(np.ascontiguousarray(picture)).resize(size, PILImage.Resampling.BICUBIC)
 
 
-def _overlay(query: Image, reference: Image, evidence: Evidence) -> Image:
-    """Query in the red channel, reference in the other two; outside the reference, the query in grey."""
+def overlay(query: Image, reference: Image, evidence: Evidence) -> Image:
+    """Query in the red channel, aligned reference in the other two; outside the reference, the query in grey.
+
+    Of the query's size; the query itself if nothing was aligned.
+    """
     from PIL import Image as PILImage
 
-    assert evidence.transform is not None
+    if evidence.transform is None:
+        return query
     a, b, c, d, e, f = evidence.transform
     linear = np.array([[a, b], [d, e]])
     if abs(np.linalg.det(linear)) < 1e-6:
@@ -114,11 +121,13 @@ def _overlay(query: Image, reference: Image, evidence: Evidence) -> Image:
     return PILImage.merge("RGB", (own, other, other))
 
 
-def _marked(query: Image, mask: Mask) -> Image:
-    """The query, paler where nothing was copied, with a line around what was."""
+def marked(query: Image, mask: Mask | None) -> Image:
+    """The query, paler where nothing was copied, with a line around what was; as it is without a mask."""
     from PIL import Image as PILImage
     from PIL import ImageDraw
 
+    if mask is None:
+        return query
     cells = mask.cells()
     shade = PILImage.fromarray(np.where(cells, 255, 96).astype(np.uint8)).resize(
         query.size, PILImage.Resampling.NEAREST
