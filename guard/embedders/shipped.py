@@ -60,7 +60,9 @@ def shipped_card(folder: Path = FOLDER) -> ShippedCard:
     try:
         return ShippedCard.model_validate_json(path.read_text("utf-8"))
     except (OSError, ValidationError) as exc:
-        raise ConfigError(f"the card of the shipped descriptor cannot be read ({exc}); install the package anew") from exc
+        raise ConfigError(
+            f"the card of the shipped descriptor cannot be read ({exc}); install the package anew"
+        ) from exc
 
 
 def load_shipped(*, device: str | None = None, runtime: Runtime | None = None, **options: Any) -> Embedder:

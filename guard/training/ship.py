@@ -43,6 +43,8 @@ def make_card(run: Path, evaluation: Document, *, today: date, earlier: Sequence
     try:
         entrant = _entrant(evaluation, sha256)
         measured = _measured(evaluation, entrant)
+        thresholds = _thresholds(evaluation["thresholds"][entrant], measured, today)
+        weak = _weak_spots(evaluation, entrant)
     except KeyError as exc:
         raise ConfigError(f"the evaluation lacks {exc}; run `memguard eval descriptors` on these weights") from exc
     config = record["run"]["config"]
@@ -53,10 +55,10 @@ def make_card(run: Path, evaluation: Document, *, today: date, earlier: Sequence
         network=config["network"],
         weights_sha256=sha256,
         onnx_sha256=sha256_of(graph),
-        thresholds=_thresholds(evaluation["thresholds"][entrant], measured, today),
+        thresholds=thresholds,
         training={"data": record["training_data"], "runs": [*earlier, _training(record)]},
         evaluation={"date": today.isoformat(), **measured},
-        weak_spots=_weak_spots(evaluation, entrant),
+        weak_spots=weak,
     )
 
 
@@ -134,9 +136,7 @@ def _weak_spots(evaluation: Document, entrant: str) -> tuple[str, ...]:
     """The edits that are found badly among the first group, and the groups whose strangers look like copies."""
     results = evaluation["results"][entrant]
     first = next(iter(results))
-    edits = {
-        name: one["recall_at_own_fpr"]["0.01"]["value"] for name, one in results[first].items() if _is_edit(name)
-    }
+    edits = {name: one["recall_at_own_fpr"]["0.01"]["value"] for name, one in results[first].items() if _is_edit(name)}
     weak = [
         f"{name}: {100 * value:.0f} % found at FPR 1 % ({first})"
         for name, value in sorted(edits.items(), key=lambda item: item[1])

@@ -1,0 +1,128 @@
+"""From a run's folder and an evaluation to the package's folder: what the card says, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from guard.embedders.files import sha256_of
+from guard.embedders.ort import OrtEmbedder
+from guard.embedders.shipped import SHIPPED, ShippedCard, shipped_card
+from guard.errors import ConfigError
+from guard.evaluation.edits import EDITS
+from guard.evaluation.entrants import entrants_of
+from guard.evaluation.run import Settings, evaluate_descriptors
+from guard.training.config import NetworkConfig
+from guard.training.export import export, preprocessing_for
+from guard.training.network import DescriptorNet
+from guard.training.ship import main, ship
+from tests.support.toys import picture
+
+SMALL = NetworkConfig(widths=(8, 16, 24), depths=(1, 1), dim=16)
+TODAY = date(2026, 11, 22)
+SOME = tuple(EDITS[name] for name in ("jpeg_30", "crop_25"))
+
+
+def a_run(folder: Path, seed: int, init_sha256: str | None = None) -> Path:
+    """What a run leaves: weights as they were drawn, and their record."""
+    torch.manual_seed(seed)
+    done = export(DescriptorNet(SMALL).eval(), folder, name=SHIPPED, size=64)
+    record = {
+        "written_at": "2026-11-22T12:00:00+00:00",
+        "training_data": "none",
+        "commit": "abc",
+        "run": {"seed": seed, "device": "cpu", "processes": 2, "init_sha256": init_sha256,
+                "config": {"network": SMALL.model_dump(mode="json"), "pairs": 16}},
+        "result": {"weights_sha256": done.weights_sha256, "preprocessing": str(preprocessing_for(64)), "step": 10,
+                   "views": 320, "elapsed_s": 7200},
+        "compute": {"cpu_cores": 2},
+    }  # fmt: skip
+    (folder / f"{SHIPPED}.training.json").write_text(json.dumps(record))
+    return folder
+
+
+def an_evaluation(run: Path, pictures: Path) -> dict[str, Any]:
+    name = "onnx:somewhere"
+    entrants = {entrant.name: entrant for entrant in entrants_of(name, OrtEmbedder(run / f"{SHIPPED}.onnx"))}
+    groups = {"photographs": [pictures / "a"], "scans": [pictures / "b"]}
+    return evaluate_descriptors(groups, entrants, Settings(edits=SOME, resamples=10, splits=2))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    for name, seeds in (("a", range(8)), ("b", range(20, 28))):
+        (root / name).mkdir()
+        for seed in seeds:
+            picture(seed, 80, 64).save(root / name / f"{seed}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return a_run(tmp_path_factory.mktemp("run"), seed=0)
+
+
+@pytest.fixture(scope="module")
+def evaluation(run: Path, pictures: Path) -> dict[str, Any]:
+    return an_evaluation(run, pictures)
+
+
+def test_the_card_says_what_was_measured(run: Path, evaluation: dict[str, Any], tmp_path: Path) -> None:
+    card = ship(run, evaluation, tmp_path, today=TODAY)
+    assert card == shipped_card(tmp_path)
+    assert sha256_of(tmp_path / f"{SHIPPED}.safetensors") == card.weights_sha256
+    assert sha256_of(tmp_path / f"{SHIPPED}.onnx") == card.onnx_sha256
+    limits = evaluation["thresholds"]["onnx:somewhere"]["photographs"]
+    assert card.thresholds.flag == pytest.approx(limits["0.001"], abs=1e-3)
+    assert card.thresholds.block == pytest.approx(limits["0.0001"], abs=1e-3)
+    assert "2026-11-22" in card.thresholds.source
+    (trained,) = card.training["runs"]
+    assert (trained["views"], trained["hours"], trained["commit"], trained["cpu_cores"]) == (320, 2.0, "abc", 2)
+    group = card.evaluation["groups"]["photographs"]
+    measured = evaluation["results"]["onnx:somewhere"]["photographs"]["all_edits"]["recall_at_1"]
+    assert group["figures"]["all_edits"]["recall_at_1"] == measured
+    weak = evaluation["results"]["onnx:somewhere"]["photographs"]["crop_25"]["recall_at_own_fpr"]["0.01"]["value"]
+    assert any(spot.startswith(f"crop_25: {100 * weak:.0f} %") for spot in card.weak_spots)
+
+
+def test_weights_that_go_on_from_shipped_ones_keep_their_history(
+    run: Path, evaluation: dict[str, Any], pictures: Path, tmp_path: Path
+) -> None:
+    first = ship(run, evaluation, tmp_path / "package", today=TODAY)
+    on = a_run(tmp_path / "on", seed=1, init_sha256=first.weights_sha256)
+    found = an_evaluation(on, pictures)
+    card = ship(on, found, tmp_path / "package", today=TODAY)
+    assert [entry["seed"] for entry in card.training["runs"]] == [0, 1]
+    again = a_run(tmp_path / "again", seed=2, init_sha256=first.weights_sha256)
+    with pytest.raises(ConfigError, match="their training is unknown"):
+        ship(again, an_evaluation(again, pictures), tmp_path / "package", today=TODAY)
+
+
+def test_an_evaluation_of_other_weights_is_refused(
+    run: Path, evaluation: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = a_run(tmp_path / "other", seed=3)
+    with pytest.raises(ConfigError, match="other weights"):
+        ship(other, evaluation, tmp_path / "package", today=TODAY)
+    incomplete = {key: value for key, value in evaluation.items() if key != "thresholds"}
+    with pytest.raises(ConfigError, match="thresholds"):
+        ship(run, incomplete, tmp_path / "package", today=TODAY)
+    assert not (tmp_path / "package").exists()
+    (other / f"{SHIPPED}.safetensors").write_bytes(b"")
+    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
+    arguments = [str(other), "--evaluation", str(tmp_path / "evaluation.json"), "--out", str(tmp_path / "package")]
+    assert main(arguments) == 2
+    assert "export the run again" in capsys.readouterr().err
+
+
+def test_the_command_writes_the_package_folder(run: Path, evaluation: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
+    assert main([str(run), "--evaluation", str(tmp_path / "evaluation.json"), "--out", str(tmp_path / "package")]) == 0
+    card = ShippedCard.model_validate_json((tmp_path / "package" / f"{SHIPPED}.json").read_text())
+    assert card.name == SHIPPED
