@@ -12,6 +12,8 @@ from guard.indexes.builder import build_index
 from guard.indexes.faiss_index import FaissBinaryIndex, FaissFlatIndex
 from guard.indexes.store import open_index
 from guard.indexes.torch_index import TorchIndex
+from guard.indexes.transform import Normalisation, Transform, Whitening
+from guard.indexes.transformed import TransformedIndex
 from guard.sources import open_source
 from guard.types import Descriptors
 from tests.contract.index import VectorIndexContract
@@ -29,6 +31,16 @@ class TestFaissBinary(VectorIndexContract):
 
     def build(self, xb: Descriptors) -> VectorIndex:
         return FaissBinaryIndex(xb)
+
+
+class TestTransformed(VectorIndexContract):
+    """A whitening that only turns the space leaves every similarity as it was."""
+
+    def build(self, xb: Descriptors) -> VectorIndex:
+        turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((self.dim, self.dim)))
+        whitening = Whitening(np.zeros(self.dim, np.float32), turn.astype(np.float32), 0.0, False, 2)
+        transform = Transform(whitening, Normalisation(np.empty((0, self.dim), np.float32), 1.0, 3, ""))
+        return TransformedIndex(FaissFlatIndex(transform.rows(xb)), transform, self.dim, FaissFlatIndex)
 
 
 class TestTorch(VectorIndexContract):

@@ -137,6 +137,20 @@ def test_search_gives_what_the_definition_says(kind: str, backend: type) -> None
     assert found.similarity.dtype == np.float32
 
 
+def test_a_tensor_on_a_device_is_whitened_there() -> None:
+    """What a CUDA tensor goes through, run on the CPU."""
+    rows = stretched(300)
+    transform = transforms(rows)["narrow"]
+    assert transform.whitening is not None
+    index = TransformedIndex(TorchIndex(transform.rows(rows)), transform, D, TorchIndex)
+    for _ in range(2):  # the second time with what was placed there the first time
+        white = index._whitened(torch.from_numpy(rows), transform.whitening)
+        np.testing.assert_allclose(white.numpy(), transform.rows(rows), atol=1e-6)
+    lost = torch.from_numpy(transform.whitening.mean)[None]
+    with pytest.raises(CheckError, match="directions"):
+        index._whitened(lost, transform.whitening)
+
+
 def test_the_appended_dimension_of_the_papers_gives_the_same_numbers() -> None:
     rows, queries = stretched(100), stretched(5, seed=1)
     transform = transforms(rows)["normalised"]
