@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +66,7 @@ def find_pictures(
     same: Sequence[Path] = (),
     one_source: Sequence[Path] = (),
     limit: int | None = None,
+    unlimited: Collection[str] = (),
     seed: int = 0,
     side: int = SIDE,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
@@ -73,10 +74,13 @@ def find_pictures(
     """Read every picture below the folders of each group.
 
     same: tables of files of one source. one_source: folders that show one source each. limit: at most so many pictures
-    a group, drawn by the seed. A file that is in two groups counts in the first. progress: called with (done, all).
+    a group, drawn by the seed; not of the groups in `unlimited`. A file that is in two groups counts in the first.
+    progress: called with (done, all).
     Raises ConfigError for a folder or table that does not exist, or a folder without a picture.
     """
-    files = {group: _drawn(_files(folders), limit, seed) for group, folders in groups.items()}
+    files = {
+        group: _drawn(_files(folders), None if group in unlimited else limit, seed) for group, folders in groups.items()
+    }
     read: list[tuple[Path, str, str]] = []
     skipped: list[str] = []
     seen: set[Path] = set()

@@ -45,6 +45,8 @@ class Embedded:
     """(pictures, views, d)."""
     queries: list[Vectors]
     """Of each picture (variants, views, d)."""
+    background: Vectors | None = None
+    """(b, d) of pictures that share no source with these, embedded as references are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
