@@ -19,6 +19,7 @@ from guard.indexes.hashes import HASHES, IDENTICAL_BITS, LAYOUT, HashIndex, enco
 from guard.indexes.layout import file_entry
 from guard.indexes.manifest import MANIFEST, HashesEntry, Manifest
 from guard.indexes.store import open_index
+from guard.indexes.transforming import transform_index
 from guard.indexes.verify import verify_index
 from guard.pixels import to_batch
 from guard.sources import open_source
@@ -103,6 +104,21 @@ def test_merging_keeps_those_that_are_there(built: Path, tmp_path: Path, others:
     assert fine(tmp_path / "z.index")
     merge_indexes(tmp_path / "y.index", built, tmp_path / "back.index")
     np.testing.assert_array_equal(stored(tmp_path / "back.index")[3:], stored(built))
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_a_transform_and_regions_leave_them_one_a_reference(photos: Path, tmp_path: Path, regions: bool) -> None:
+    build_index(photos, tmp_path / "x.index", TOY, thumbnails=0, regions=regions)
+    before = stored(tmp_path / "x.index")
+    transform_index(tmp_path / "x.index", whiten=True)
+    np.testing.assert_array_equal(stored(tmp_path / "x.index"), before)
+    assert len(before) == 10
+    with open_index(tmp_path / "x.index") as index:
+        xq = TOY.embed(to_batch(Image.open(photos / "0004.jpg")))
+        found = index.search(xq, 10)
+        given = index.similarity(xq, found.ids[0].tolist())[0]
+        np.testing.assert_allclose(given, found.similarity[0], atol=1e-5)
+    assert fine(tmp_path / "x.index")
 
 
 @pytest.mark.parametrize("backend", ["faiss", "torch"])
