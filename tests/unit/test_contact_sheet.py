@@ -14,7 +14,7 @@ EVIL = '<script>alert("x")</script>'
 
 
 def entries() -> list[Entry]:
-    match = Match(Record(0, f"{EVIL}.png", ""), 0.91)
+    match = Match(Record(0, f"{EVIL}.png", ""), 0.91, bits=6)
     blocked = Verdict(Status.SUCCESS, Decision.BLOCK, (match,), (f"close to {EVIL}",))
     return [
         Entry(EVIL, picture(0, 80, 40), picture(1), blocked, EVIL),
@@ -27,7 +27,7 @@ def test_html_is_self_contained_and_escaped(tmp_path: Path) -> None:
     page = write_html(entries(), tmp_path / "sheet.html", title=EVIL).read_text(encoding="utf-8")
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 4
-    assert "BLOCK   similarity 0.910" in page
+    assert "BLOCK   similarity 0.910, PDQ 6 bits" in page
     assert "http://" not in page
     assert "https://" not in page
     assert page.count("data:image/png;base64,") == 4
