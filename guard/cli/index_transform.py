@@ -17,7 +17,7 @@ def transform(
     index: Annotated[Path, typer.Argument(metavar="X.index", help="Folder of the index.")],
     whiten: Annotated[
         bool | None,
-        typer.Option("--whiten/--no-whiten", help="Fit a whitening on all vectors, or take it off (default: keep)."),
+        typer.Option("--whiten/--no-whiten", help="Fit a whitening on all references, or take it off (default: keep)."),
     ] = None,
     shrinkage: Annotated[
         float | None, typer.Option(help="Of the covariance, 0 to 1 (default: Ledoit and Wolf's estimate).")

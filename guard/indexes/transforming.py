@@ -73,7 +73,8 @@ def transform_index(
 ) -> TransformReport:
     """Publish a version with the transform that is asked for; what is not spoken of stays as it is.
 
-    whiten: True fits a whitening on all vectors of the index, False takes it off. shrinkage, dim: of `fit_whitening`.
+    whiten: True fits a whitening on all references (not on their crops), False takes it off. shrinkage, dim: of
+    `fit_whitening`.
     background: a Source, or what guard.sources.opening.open_source understands; "none" takes the normalisation off.
     Its pictures are embedded with `embedder`, the index's own; those that are references by their sha256, or nearly
     (cosine above DUPLICATE), are left out: a background within the index flatters, and hides copies.

@@ -100,11 +100,9 @@ def _transform(at: Path, manifest: Manifest) -> Iterator[str]:
     transform = read_transform(at, manifest)
     if transform is None or transform.whitening is None:
         return
-    rows, stored = (
-        original_rows(at, manifest),
-        map_rows(at / VECTORS, check_file(at / VECTORS, manifest), manifest.count),
-    )
-    ids = _sample(manifest.count)
+    rows = original_rows(at, manifest)
+    stored = map_rows(at / VECTORS, check_file(at / VECTORS, manifest), manifest.count)
+    ids = _sample(len(rows))
     apart = np.abs(transform.rows(np.array(rows[ids])) - stored[ids]).max(axis=1, initial=0)
     wrong = np.flatnonzero(~(apart <= _NORM_SLACK))
     if len(wrong):
@@ -171,8 +169,9 @@ def _skipped(at: Path, manifest: Manifest) -> Iterator[str]:
 
 def _search(at: Path, manifest: Manifest) -> Iterator[str]:
     vectors = load_vectors(at, manifest)
-    ids = _sample(manifest.count)
-    rows = np.array(map_rows(at / VECTORS, check_file(at / VECTORS, manifest), manifest.count)[ids])
+    mapped = map_rows(at / VECTORS, check_file(at / VECTORS, manifest), manifest.count)
+    ids = _sample(len(mapped))
+    rows = np.array(mapped[ids])
     queries = unpack_bits(rows, manifest.embedder.dim) if manifest.vectors == "bits" else rows
     found = vectors.search(queries, 1).similarity[:, 0]
     lost = np.flatnonzero(~(found >= 1 - _NORM_SLACK))

@@ -190,6 +190,30 @@ def test_added_references_go_through_the_transform_and_leave_the_background(
         assert (one.folder / VECTORS).read_bytes() == (other.folder / VECTORS).read_bytes()
 
 
+def test_the_crops_of_references_are_transformed_like_them(others: Path, tmp_path: Path) -> None:
+    path, photos = tmp_path / "r.index", photo_folder(tmp_path / "photos", 8)
+    build_index(photos, path, TOY, thumbnails=0, regions=True)
+    with now(path) as plain:
+        vectors, rows = (plain.folder / VECTORS).read_bytes(), len(plain.vectors)
+    report = transform_index(path, whiten=True, background=others, embedder=TOY)
+    assert report.transform is not None
+    assert report.transform.whitening is not None
+    assert (rows, report.transform.whitening.vectors) == (8 * 15, 8)
+    part = np.array(picture(5))[22:, 22:]  # near to the last crops of 0.65, and not to the whole
+    with now(path) as open_:
+        assert open_.search(TOY.embed(to_batch(part)), 3).ids[0, 0] == 5
+    assert fine(path)
+    more = tmp_path / "more"
+    more.mkdir()
+    (more / "a.jpg").write_bytes(jpeg(60))
+    assert add_to_index(more, path, TOY).count == 9
+    assert fine(path)
+    remove_from_index(path, ids=[8])
+    remove_transform(path)
+    with now(path) as open_:
+        assert (open_.folder / VECTORS).read_bytes() == vectors
+
+
 def test_removed_references_leave_the_others_as_they_were(index: Path, others: Path) -> None:
     transform_index(index, whiten=True, background=others, embedder=TOY)
     with now(index) as open_:
