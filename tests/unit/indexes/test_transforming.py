@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,15 @@ from guard.embedders.registry import load_embedder
 from guard.errors import ConfigError, IndexLoadError
 from guard.indexes.builder import add_to_index, build_index
 from guard.indexes.edit import merge_indexes, remove_from_index
-from guard.indexes.faissfile import ORIGINALS, VECTORS
+from guard.indexes.faissfile import ORIGINALS, VECTORS, map_rows, originals
 from guard.indexes.manifest import MANIFEST, TRANSFORM, Manifest
 from guard.indexes.staging import complete
 from guard.indexes.store import OpenIndex, open_index
+from guard.indexes.transform import MAX_BACKGROUND
 from guard.indexes.transforming import remove_transform, transform_index
 from guard.indexes.verify import verify_index
 from guard.pixels import to_batch
+from guard.sources.base import Item, Survey
 from tests.support.references import jpeg, photo_folder
 from tests.support.toys import ToyEmbedder, picture
 
@@ -111,6 +114,37 @@ def test_the_background_leaves_out_what_is_in_the_index(index: Path, others: Pat
         assert open_.search(query(7), 1).similarity[0, 0] == pytest.approx(1 - bias, abs=0.01)
         assert not (open_.folder / ORIGINALS).exists()  # nothing moved them
     assert fine(index)
+
+
+def test_a_background_of_finished_descriptors(index: Path, tmp_path: Path) -> None:
+    rows = np.concatenate([query(seed) for seed in (7, *range(100, 106))])
+    np.save(tmp_path / "others.npy", rows)
+    report = transform_index(index, background=tmp_path / "others.npy", embedder=TOY)
+    assert report.background_left_out == 1
+    with now(index) as open_:
+        bias = np.sort(query(9) @ rows[1:].T)[0, -3:].mean()
+        expected = query(9) @ np.array(map_rows(*originals(open_.folder, open_.manifest), 20)).T - bias
+        assert open_.search(query(9), 1).similarity[0, 0] == pytest.approx(expected.max(), abs=1e-5)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_background_without_end_is_refused(index: Path, known: bool) -> None:
+    class Endless:
+        taken = 0
+
+        def survey(self) -> Survey:
+            return Survey("too many", "", MAX_BACKGROUND + 1 if known else None)
+
+        def items(self, start: int = 0) -> Iterator[Item]:
+            while True:
+                self.taken += 1
+                yield Item(f"{self.taken}", vector=np.eye(1, 192, self.taken % 192, dtype=np.float32)[0])
+
+    source = Endless()
+    with pytest.raises(ConfigError, match=f"more than {MAX_BACKGROUND}"):
+        transform_index(index, background=source, embedder=TOY)
+    assert source.taken < MAX_BACKGROUND + 1000
+    assert now(index).version == "0001"
 
 
 def test_what_is_not_spoken_of_stays(index: Path, others: Path) -> None:
