@@ -28,7 +28,7 @@ LEVELS = (
     (0.65, 2),
     (0.45, 3),
 )  # side of the crops, and how many in a row and in a column; the first also in the middle
-PLAIN_SIDE, PLAIN_LEVELS = 32, 6.0  # px; grey levels (of 255) of standard deviation below which a crop shows nothing
+PLAIN_SIDE, PLAIN_LEVELS = 32, 6.0  # px; grey levels (of 255) of standard deviation below which a picture is plain
 TURNS = (1, 2, 3)  # quarters
 
 
@@ -55,11 +55,11 @@ def embed_views(embedder: Embedder, batch: ImageBatch, kind: ViewKind, *, own: b
     """Embed the views of each picture: vectors (n, views, dim), the pictures themselves first.
 
     own: use the embedder's own views of a query too, where it has them; it then makes its own turns, and says which
-    pictures are usable. A crop that shows next to nothing is like every other such crop: the whole picture stands in
-    its place. Raises CheckError(stage="embed") as embed_query does.
+    pictures are usable. Elsewhere a picture that shows next to nothing is not: it is like every other such picture.
+    Such a crop is replaced by the whole picture. Raises CheckError(stage="embed") as embed_query does.
     """
     looks = own and hasattr(embedder, "embed_query")  # isinstance of a protocol takes as long as a small index
-    if kind == "one" and own:
+    if kind == "one" and looks:
         return embed_query(embedder, batch)
     if looks and "turns" in kind:
         kind = "crops" if "crops" in kind else "one"
@@ -98,7 +98,7 @@ def is_plain(batch: ImageBatch) -> npt.NDArray[np.bool_]:
 
 def _together(embedder: Embedder, parts: Sequence[ImageBatch]) -> list[QueryDescriptors]:
     """One view each; arrays are embedded in one go, so that the embedder can fill its batches."""
-    n, usable = len(parts[0]), np.ones(len(parts[0]), np.bool_)
+    n, usable = len(parts[0]), ~is_plain(parts[0])
     if parts[0].arrays is None:
         vectors = [embedder.embed(part) for part in parts]
     else:

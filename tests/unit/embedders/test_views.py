@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from guard import Guard, Policy
 from guard.embedders.base import embed_query
@@ -15,7 +16,7 @@ from guard.embedders.views import CROPS, VIEW_KINDS, ViewKind, embed_views, is_p
 from guard.indexes.builder import build_index
 from guard.pixels import ImageBatch, to_batch
 from guard.types import Decision
-from tests.support.toys import picture
+from tests.support.toys import ToyEmbedder, picture
 
 
 def arrays(count: int, height: int = 90, width: int = 120) -> list[np.ndarray]:
@@ -77,6 +78,19 @@ def test_a_plain_crop_is_replaced_by_the_whole_picture() -> None:
     for view in right:
         np.testing.assert_array_equal(found[view], found[0])
     assert not np.array_equal(found[6], found[0])
+
+
+def test_a_plain_picture_matches_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "training"
+    folder.mkdir()
+    black, shown = Image.new("RGB", (64, 64)), picture(1, 64, 64)
+    black.save(folder / "black.png")
+    shown.save(folder / "shown.png")
+    build_index(folder, tmp_path / "my.index", ToyEmbedder())
+    guard = Guard.open(tmp_path / "my.index", embedder=ToyEmbedder(), policy=Policy(flag=0.9, block=0.95))
+    plain, copy = guard.check([Image.new("RGB", (80, 80), (3, 0, 0)), shown]).verdicts
+    assert (plain.decision, copy.decision) == (Decision.ALLOW, Decision.BLOCK)
+    assert "too little detail" in plain.reasons[0]
 
 
 def test_an_embedder_with_views_of_its_own_keeps_them_and_makes_its_own_turns() -> None:
