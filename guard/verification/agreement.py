@@ -30,6 +30,7 @@ FLOW_FROM, FLOW_UNTIL = 0.25, 0.93  # agreement before the flow: below there is 
 NOISE_LEVELS = 1.5  # of 255: contrast below is noise
 TEXTURED = 0.12  # of the overlap's own contrast: windows with more have structure
 FULL_CONTRAST = 1.0  # of the overlap's own: stronger edges weigh no more, or outlines alone would decide
+OWN_CONTRAST = 0.25  # the same where the reference's structure is counted: a photograph on a page, as its headline
 FLAT_LEVELS = 3.0  # of 255: windows with less on both sides have none
 AGREES = 0.5  # correlation of a window from which it counts as copied
 CONSTANT = 64.0  # levels: the column of the fit that shifts, of a size with the others
@@ -53,6 +54,8 @@ class Comparison:
     overlap_reference: float
     copied_query: float
     copied_reference: float
+    coloured: float
+    """Share of the overlap whose colours are the same but for one change of tone of the whole."""
     tiled_l2: float
     mask: Mask
 
@@ -84,8 +87,8 @@ def compare(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64
         found = max(found, _structure(ours, _flowed(ours, theirs, seen), seen), key=_agreement)
     flat = found.flat & seen
     same = (found.correlation >= AGREES) & seen & ~flat
-    if flat.any():
-        same |= flat & _same_colour(ours, found.theirs, seen)
+    coloured = _same_colour(ours, found.theirs, seen) & seen
+    same |= flat & coloured
     mask = _mask(same, query, (left, top, right, bottom))
     copied_query = float(mask.mean())
     reference_area = reference.width * reference.height * enlarged**2
@@ -98,6 +101,7 @@ def compare(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64
         overlap_reference=min(1.0, area / reference_area),
         copied_query=copied_query,
         copied_reference=min(1.0, shown / reference_area),
+        coloured=float(coloured.sum() / seen.sum()),
         tiled_l2=distance,
         mask=Mask.pack(mask),
     )
@@ -229,7 +233,8 @@ def _structure(ours: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8], seen:
     contrast = np.maximum(contrast_a, contrast_b)
     flat = (contrast < TEXTURED) | (np.maximum(spread_a, spread_b) < FLAT_LEVELS)
     nothing = flat | ~seen
-    weight, own = (np.where(nothing, np.float32(0), np.minimum(c, FULL_CONTRAST)) for c in (contrast, contrast_b))
+    weight = np.where(nothing, np.float32(0), np.minimum(contrast, FULL_CONTRAST))
+    own = np.where(nothing, np.float32(0), np.minimum(contrast_b, OWN_CONTRAST))
     return _Windows(theirs, np.minimum(correlation, 1), weight, own, flat)
 
 
@@ -242,20 +247,38 @@ def _mean(values: Floats) -> Floats:
 def _same_colour(
     ours: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8], seen: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """Where the colours are the same but for one linear change of all: (h, w)."""
+    """Where the colours are the same but for one change of tone of the whole: (h, w)."""
     cv2 = opencv()
-    a, b = (cv2.blur(side, (5, 5)) for side in (ours, theirs))
+    a, b = (cv2.blur(side, (5, 5)).astype(np.float32) for side in (ours, theirs))
+    luma = cv2.cvtColor(b, cv2.COLOR_RGB2GRAY)
     fitted = seen.copy()
     fitted[1::2] = fitted[:, 1::2] = False  # a quarter of the pixels sets the same tone
-    x, y = (side[fitted].astype(np.float32) for side in (b, a))
-    x = np.column_stack([x, np.full(len(x), CONSTANT, np.float32)])
-    weight = np.ones(len(x), np.float32)
+    weight = np.ones(np.count_nonzero(fitted), np.float32)
     for _ in range(3):  # least squares whose outliers count less each time: a sticker must not set the tone
-        weighted = x * weight[:, None]
-        fit = np.linalg.solve(weighted.T @ x + 1e-2 * len(x) * np.eye(4, dtype=np.float32), weighted.T @ y)
-        weight = 1 / (1 + (np.abs(x @ fit - y).max(axis=1) / 12) ** 2)
-    off = np.abs(cv2.transform(b.astype(np.float32), np.ascontiguousarray(fit[:3].T)) + CONSTANT * fit[3] - a)
-    return np.asarray(off.max(axis=2) < COLOUR_LEVELS)
+        toned = np.empty_like(a)
+        for c in range(3):
+            own, grey, constant = _tone(b[fitted][:, c], luma[fitted], a[fitted][:, c], weight)
+            toned[..., c] = own * b[..., c] + grey * luma + constant
+        off = np.abs(toned - a).max(axis=2)
+        weight = 1 / (1 + (off[fitted] / 12) ** 2)
+    return np.asarray(off < COLOUR_LEVELS)
+
+
+def _tone(own: Floats, luma: Floats, wanted: Floats, weight: Floats) -> tuple[float, float, float]:
+    """The change of one channel: shares of the channel and of luma, and a constant. All (n,).
+
+    Neither may turn the tone over: an edit of the whole does not swap two colours.
+    """
+    x = np.stack([own, luma, np.full_like(own, CONSTANT)], axis=1)
+    for used in ((0, 1, 2), (1, 2), (2,)):
+        part = x[:, used]
+        weighted = part * weight[:, None]
+        gram = weighted.T @ part + 1e-2 * len(x) * np.eye(len(used), dtype=np.float32)
+        fit = np.zeros(3)
+        fit[list(used)] = np.linalg.solve(gram, weighted.T @ wanted)
+        if fit[0] >= 0 and fit[0] + fit[1] >= 0:
+            break
+    return float(fit[0]), float(fit[1]), float(fit[2]) * CONSTANT
 
 
 def _mask(same: npt.NDArray[np.bool_], query: Prepared, box: tuple[int, int, int, int]) -> npt.NDArray[np.bool_]:

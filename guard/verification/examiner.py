@@ -100,14 +100,14 @@ class Examiner:
         until: time.perf_counter() from which no further comparison begins; one that is running is not broken off.
         Raises MissingExtraError where the verifier lacks a package; nothing else.
         """
-        worth = sorted((m for m in candidates if m.similarity >= gate), key=lambda m: -m.similarity)[:MOST]
+        worth = sorted((m for m in candidates if m.similarity >= gate), key=lambda m: -m.similarity)
         if not worth:
             return Examined(tuple(candidates), None)
         verifier = self.ready()
         found: dict[int, Match] = {}
-        reasons: list[str] = []
+        reasons = ["more candidates than are compared"] if len(worth) > MOST else []
         query: Any = None
-        for match in worth:
+        for match in worth[:MOST]:
             if time.perf_counter() >= until:
                 reasons.append("out of time")
                 break

@@ -1,0 +1,107 @@
+"""Numbers -> kinds, at and around every threshold."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from guard import ConfigError
+from guard.types import EvidenceKind, Mask
+from guard.verification.agreement import Comparison
+from guard.verification.classify import COUNTS, Limits, kind_of
+
+WHOLE = Comparison(
+    agreement=0.95,
+    agreeing=0.98,
+    structure=150,
+    overlap_query=1.0,
+    overlap_reference=1.0,
+    copied_query=1.0,
+    copied_reference=1.0,
+    coloured=0.95,
+    tiled_l2=0.05,
+    mask=Mask.pack(np.ones((4, 4), bool)),
+)
+LIMITS = Limits()
+
+
+def kind(comparison: Comparison = WHOLE, *, inliers: int = 0, few: bool = False, upright: bool = True) -> EvidenceKind:
+    return kind_of(comparison, inliers=inliers, few_keypoints=few, upright=upright, limits=LIMITS)
+
+
+def test_the_same_picture_is_near_identical_and_its_edits_are_not() -> None:
+    assert kind() is EvidenceKind.NEAR_IDENTICAL
+    assert kind(upright=False) is EvidenceKind.EDITED
+    assert kind(replace(WHOLE, tiled_l2=LIMITS.identical_tiled_l2)) is EvidenceKind.NEAR_IDENTICAL
+    assert kind(replace(WHOLE, tiled_l2=LIMITS.identical_tiled_l2 + 0.001)) is EvidenceKind.EDITED
+    assert kind(replace(WHOLE, overlap_reference=0.85)) is EvidenceKind.EDITED
+
+
+@pytest.mark.parametrize(
+    ("inliers", "few", "needed"),
+    [
+        (0, False, LIMITS.agreement_alone),
+        (4, False, LIMITS.agreement_alone),
+        (5, False, LIMITS.agreement_with_some),
+        (0, True, LIMITS.agreement_with_some),
+        (8, False, LIMITS.agreement_with_inliers),
+        (8, True, LIMITS.agreement_with_inliers),
+    ],
+)
+def test_the_fewer_keypoints_agree_the_more_pixels_must(inliers: int, few: bool, needed: float) -> None:
+    reached, missed = (replace(WHOLE, agreement=needed - less, overlap_query=0.7) for less in (0, 0.001))
+    assert kind(reached, inliers=inliers, few=few) is EvidenceKind.EDITED
+    assert kind(missed, inliers=inliers, few=few) is EvidenceKind.NONE
+
+
+def test_parts_on_either_side() -> None:
+    assert kind(replace(WHOLE, copied_query=0.3, overlap_query=0.3)) is EvidenceKind.PARTIAL
+    assert kind(replace(WHOLE, copied_reference=0.3, overlap_reference=0.3)) is EvidenceKind.PARTIAL
+    assert kind(replace(WHOLE, copied_query=0.6, overlap_query=0.6)) is EvidenceKind.EDITED
+
+
+def test_one_layout_with_other_content_is_a_template() -> None:
+    other = replace(WHOLE, agreement=0.45, agreeing=0.3, copied_query=0.4, copied_reference=0.4)
+    assert kind(other, inliers=20) is EvidenceKind.SAME_TEMPLATE
+    assert kind(replace(other, agreement=0.2), inliers=20) is EvidenceKind.SAME_TEMPLATE
+    assert kind(other, inliers=3) is EvidenceKind.NONE
+    pasted = replace(other, overlap_query=0.3)  # not one frame: a part of the query shows a part of the reference
+    assert kind(pasted, inliers=20) is EvidenceKind.PARTIAL
+
+
+def test_a_drawing_in_other_colours_is_a_template() -> None:
+    other = replace(WHOLE, coloured=LIMITS.colours - 0.01)
+    assert kind(other) is kind(other, inliers=LIMITS.inliers_any_colours - 1) is EvidenceKind.SAME_TEMPLATE
+    assert kind(other, inliers=LIMITS.inliers_any_colours) is EvidenceKind.NEAR_IDENTICAL
+    assert kind(replace(WHOLE, coloured=LIMITS.colours)) is EvidenceKind.NEAR_IDENTICAL
+
+
+def test_too_little_structure_says_nothing() -> None:
+    toned = replace(WHOLE, tiled_l2=LIMITS.plain_tiled_l2 + 0.01, coloured=LIMITS.toned_colours - 0.01)
+    assert kind(replace(toned, structure=LIMITS.structure_alone)) is EvidenceKind.NEAR_IDENTICAL
+    assert kind(replace(toned, structure=LIMITS.structure_alone - 1)) is EvidenceKind.NONE
+    assert kind(replace(toned, structure=LIMITS.structure_alone - 1), inliers=8) is EvidenceKind.NEAR_IDENTICAL
+    assert kind(replace(toned, structure=LIMITS.structure - 1, overlap_query=0.5), inliers=50) is EvidenceKind.NONE
+
+
+def test_plain_pictures_are_the_same_only_in_all_their_colours() -> None:
+    plain = replace(WHOLE, structure=LIMITS.structure, tiled_l2=LIMITS.plain_tiled_l2, coloured=0.9)
+    assert kind(plain) is EvidenceKind.NEAR_IDENTICAL
+    toned = replace(plain, tiled_l2=0.2, coloured=LIMITS.toned_colours, structure=LIMITS.structure_toned)
+    assert kind(toned) is EvidenceKind.EDITED
+    assert kind(replace(toned, structure=LIMITS.structure_toned - 1)) is EvidenceKind.NONE
+    assert kind(replace(toned, agreement=LIMITS.agreement_alone - 0.01), few=True) is EvidenceKind.NONE
+    assert kind(replace(plain, tiled_l2=LIMITS.plain_tiled_l2 + 0.001)) is EvidenceKind.NONE
+    assert kind(replace(plain, structure=LIMITS.structure - 1)) is EvidenceKind.NONE
+
+
+@pytest.mark.parametrize("field", fields(Limits), ids=lambda f: f.name)
+def test_limits_out_of_range_are_named(field: object) -> None:
+    name = field.name  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=name):
+        Limits(**{name: -1})
+    if name not in COUNTS:
+        with pytest.raises(ConfigError, match=name):
+            Limits(**{name: 1.5})

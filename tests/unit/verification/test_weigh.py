@@ -1,0 +1,94 @@
+"""What evidence does to a decision: every row of the table in docs/verification.md."""
+
+from __future__ import annotations
+
+import pytest
+
+from guard.policy import decide
+from guard.types import Decision, Evidence, EvidenceKind, Match, Record, Verdict
+from guard.verification.weigh import KEYPOINTS_TO_REFUTE
+
+IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+NOTHING = Evidence(EvidenceKind.NONE, keypoints=(200, 200))
+TEMPLATE = Evidence(EvidenceKind.SAME_TEMPLATE, IDENTITY, inliers=20, agreement=0.4, keypoints=(200, 200))
+UNSEEN = Evidence(EvidenceKind.NONE, keypoints=(KEYPOINTS_TO_REFUTE - 1, 200))
+
+
+def copy(kind: EvidenceKind = EvidenceKind.EDITED, agreement: float = 0.95, inliers: int = 0) -> Evidence:
+    return Evidence(kind, IDENTITY, inliers, 0.9, 0.9, None, 0.1, agreement)
+
+
+def match(similarity: float, evidence: Evidence | None = None, uri: str = "a.png") -> Match:
+    return Match(Record(0, uri, ""), similarity, evidence=evidence)
+
+
+def verdict(*candidates: Match, **settings: object) -> Verdict:
+    return decide(candidates, flag=0.6, block=0.8, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("similarity", "evidence", "decision"),
+    [
+        (0.5, copy(EvidenceKind.NEAR_IDENTICAL), Decision.BLOCK),
+        (0.5, copy(EvidenceKind.EDITED), Decision.BLOCK),
+        (0.5, copy(agreement=0.87), Decision.FLAG),
+        (0.5, copy(agreement=0.6, inliers=16), Decision.BLOCK),
+        (0.5, copy(agreement=0.6, inliers=15), Decision.FLAG),
+        (0.5, copy(EvidenceKind.PARTIAL), Decision.FLAG),
+        (0.85, copy(EvidenceKind.PARTIAL), Decision.BLOCK),
+        (0.5, NOTHING, Decision.ALLOW),
+        (0.7, NOTHING, Decision.ALLOW),
+        (0.7, TEMPLATE, Decision.ALLOW),
+        (0.7, UNSEEN, Decision.FLAG),
+        (0.7, None, Decision.FLAG),
+        (0.85, NOTHING, Decision.BLOCK),
+        (0.85, TEMPLATE, Decision.BLOCK),
+        (0.85, UNSEEN, Decision.BLOCK),
+    ],
+)
+def test_pixels_and_similarity(similarity: float, evidence: Evidence | None, decision: Decision) -> None:
+    found = verdict(match(similarity, evidence), verified=True)
+    assert found.decision is decision, found.reasons
+    assert found.verified is True
+    if evidence is not None and (evidence.is_copy or similarity >= 0.6) and evidence is not UNSEEN:
+        assert any("agreement" in reason or "nothing could be aligned" in reason for reason in found.reasons)
+
+
+def test_a_copy_below_the_threshold_becomes_a_match() -> None:
+    found = verdict(match(0.5, copy(), "copy.png"), match(0.45, NOTHING, "other.png"), verified=True)
+    assert [m.record.uri for m in found.matches] == ["copy.png"]
+    assert "pixels of copy.png: edited" in found.reasons[0]
+
+
+def test_one_match_that_was_not_compared_keeps_the_flag() -> None:
+    assert verdict(match(0.7, NOTHING), match(0.65), verified=True).decision is Decision.FLAG
+    assert verdict(match(0.7, NOTHING), match(0.65, TEMPLATE, "b"), verified=True).decision is Decision.ALLOW
+
+
+def test_a_block_that_the_pixels_do_not_confirm_says_so() -> None:
+    found = verdict(match(0.9, NOTHING), verified=True)
+    assert any("do not confirm" in reason for reason in found.reasons)
+
+
+def test_what_was_not_verified_is_said() -> None:
+    found = verdict(match(0.7), verified=False, unverified="no thumbnail")
+    assert (found.decision, found.verified) == (Decision.FLAG, False)
+    assert "not verified (no thumbnail): the similarity decides" in found.reasons
+
+
+def test_an_echo_stays_an_echo() -> None:
+    found = verdict(match(0.85, copy()), verified=True, input_similarity=0.9)
+    assert found.decision is Decision.ALLOW
+    assert sum("echoes" in reason for reason in found.reasons) == 1
+    assert verdict(match(0.85, copy()), verified=True, input_similarity=0.7).decision is Decision.BLOCK
+
+
+def test_pixels_of_an_unusable_image_do_not_count() -> None:
+    assert verdict(match(0.9, copy()), usable=False).decision is Decision.ALLOW
+
+
+def test_the_verdict_as_json_holds_the_evidence() -> None:
+    plain = verdict(match(0.5, copy()), verified=True).to_dict()
+    assert plain["verified"] is True
+    assert plain["matches"][0]["evidence"]["kind"] == "edited"
+    assert verdict(match(0.7)).to_dict()["matches"][0]["evidence"] is None
