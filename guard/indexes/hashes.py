@@ -8,6 +8,7 @@ what would. Source of the hash and of the bar of 31 bits: "PDQ & TMK + PDQF", Fa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,13 +100,14 @@ class HashIndex:
 def load_hashes(
     folder: Path, manifest: Manifest, *, backend: Literal["faiss", "torch"] = "faiss", device: Any = None
 ) -> HashIndex:
-    """Open the hashes of a version. faiss scans packed bits on the CPU; torch multiplies 1 kB a reference on `device`.
+    """Open the hashes of a version: packed, scanned by faiss on the CPU, also where torch searches the vectors.
 
+    Without faiss, torch compares them as values on `device`, at 1 kB a reference instead of 32 bytes.
     Raises IndexLoadError as map_hashes does.
     """
     rows = map_hashes(folder, manifest)
     searched: VectorIndex
-    if backend == "torch":
+    if backend == "torch" and find_spec("faiss") is None:
         from guard.indexes.torch_index import TorchIndex
 
         searched = TorchIndex(unpack_bits(rows, BITS), device=device)

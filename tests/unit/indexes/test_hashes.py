@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,13 @@ from guard.embedders.registry import load_embedder
 from guard.errors import IndexLoadError
 from guard.indexes.builder import add_to_index, build_index
 from guard.indexes.edit import merge_indexes, remove_from_index
+from guard.indexes.faiss_index import FaissBinaryIndex
 from guard.indexes.faissfile import unpack_bits
 from guard.indexes.hashes import HASHES, IDENTICAL_BITS, LAYOUT, HashIndex, encode_hashes, map_hashes
 from guard.indexes.layout import file_entry
 from guard.indexes.manifest import MANIFEST, HashesEntry, Manifest
 from guard.indexes.store import open_index
+from guard.indexes.torch_index import TorchIndex
 from guard.indexes.transforming import transform_index
 from guard.indexes.verify import verify_index
 from guard.pixels import to_batch
@@ -106,6 +110,11 @@ def test_merging_keeps_those_that_are_there(built: Path, tmp_path: Path, others:
     np.testing.assert_array_equal(stored(tmp_path / "back.index")[3:], stored(built))
 
 
+def searched_by(backend: str, rows: np.ndarray) -> HashIndex:
+    values = unpack_bits(rows, BITS)
+    return HashIndex(rows, FaissBinaryIndex(values) if backend == "faiss" else TorchIndex(values))
+
+
 @pytest.mark.parametrize("regions", [False, True])
 def test_a_transform_and_regions_leave_them_one_a_reference(photos: Path, tmp_path: Path, regions: bool) -> None:
     build_index(photos, tmp_path / "x.index", TOY, thumbnails=0, regions=regions)
@@ -128,11 +137,12 @@ def test_identical_is_within_31_bits_and_inclusive(built: Path, backend: str) ->
     queries = np.repeat(signs, 4, axis=0)
     for query, flipped in zip(queries, (0, 1, IDENTICAL_BITS, IDENTICAL_BITS + 1), strict=True):
         query[:flipped] *= -1
-    with open_index(built, backend=backend) as index:
-        found = index.hashes.identical(queries, 3)
-        assert found == [{5: 0}, {5: 1}, {5: IDENTICAL_BITS}, {}]
-        assert index.hashes.identical(queries[:0], 3) == []
-        assert index.hashes.identical(np.full((1, BITS), -1 / 16, np.float32), 20) == [{}]  # as a row of no hash
+    hashes = searched_by(backend, rows)
+    assert hashes.identical(queries, 3) == [{5: 0}, {5: 1}, {5: IDENTICAL_BITS}, {}]
+    assert hashes.identical(queries[:0], 3) == []
+    assert hashes.identical(np.full((1, BITS), -1 / 16, np.float32), 20) == [{}]  # as a row of no hash
+    with open_index(built) as index:
+        assert index.hashes.identical(queries, 3) == hashes.identical(queries, 3)
 
 
 @pytest.mark.parametrize("backend", ["faiss", "torch"])
@@ -141,10 +151,25 @@ def test_all_within_the_bar_are_found_up_to_k(backend: str, tmp_path: Path) -> N
     for i in range(4):
         (photos / f"again{i}.jpg").write_bytes((photos / "0001.jpg").read_bytes())
     build_index(photos, tmp_path / "x.index", TOY, thumbnails=0)
-    with open_index(tmp_path / "x.index", backend=backend) as index:
-        query = unpack_bits(stored(tmp_path / "x.index")[1:2], BITS)
-        assert index.hashes.identical(query, 7) == [dict.fromkeys((1, 3, 4, 5, 6), 0)]
-        assert len(index.hashes.identical(query, 2)[0]) == 2
+    rows = stored(tmp_path / "x.index")
+    hashes, query = searched_by(backend, rows), unpack_bits(rows[1:2], BITS)
+    assert hashes.identical(query, 7) == [dict.fromkeys((1, 3, 4, 5, 6), 0)]
+    assert len(hashes.identical(query, 2)[0]) == 2
+
+
+def test_the_hashes_stay_packed_where_torch_searches_the_vectors(built: Path) -> None:
+    code = """
+import sys
+sys.modules["faiss"] = None  # as if it were not installed
+from guard.indexes.store import open_index
+from guard.indexes.faissfile import unpack_bits
+import numpy as np
+with open_index(sys.argv[1], backend="torch") as index:
+    row = np.fromfile(index.folder / "hashes.faiss", np.uint8)[-32:]
+    print(index.hashes.identical(unpack_bits(row[None], 256), 2))
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(built)], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[{9: 0}]", done.stderr
 
 
 def test_an_empty_index_finds_nothing(tmp_path: Path) -> None:
@@ -193,8 +218,6 @@ def test_packed_hash_declines_what_is_flat() -> None:
 def test_rows_that_no_picture_has_are_zeros() -> None:
     assert encode_hashes([b"\x01" * 32, None]) == b"\x01" * 32 + bytes(32)
     rows = np.frombuffer(encode_hashes([None, b"\x0f" * 32]), np.uint8).reshape(2, 32)
-    from guard.indexes.faiss_index import FaissBinaryIndex
-
     index = HashIndex(rows, FaissBinaryIndex(unpack_bits(rows, BITS)))
     sparse = np.full((1, BITS), -1 / 16, np.float32)
     sparse[0, :9] = 1 / 16  # nine bits from a row of zeros
