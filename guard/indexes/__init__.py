@@ -8,8 +8,18 @@ if TYPE_CHECKING:
     from guard.indexes.builder import BuildReport, add_to_index, build_index
     from guard.indexes.manifest import Manifest
     from guard.indexes.store import OpenIndex, open_index
+    from guard.indexes.transforming import remove_transform, transform_index
 
-__all__ = ["BuildReport", "Manifest", "OpenIndex", "add_to_index", "build_index", "open_index"]
+__all__ = [
+    "BuildReport",
+    "Manifest",
+    "OpenIndex",
+    "add_to_index",
+    "build_index",
+    "open_index",
+    "remove_transform",
+    "transform_index",
+]
 
 _PLACES = {
     "BuildReport": "builder",
@@ -18,6 +28,8 @@ _PLACES = {
     "add_to_index": "builder",
     "build_index": "builder",
     "open_index": "store",
+    "remove_transform": "transforming",
+    "transform_index": "transforming",
 }
 
 
