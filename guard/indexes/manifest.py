@@ -80,7 +80,7 @@ class WhiteningEntry(_Model):
 
     shrinkage: float = Field(ge=0, le=1)
     chosen_by: Literal["ledoit_wolf", "user"]
-    vectors: int = Field(ge=2)
+    references: int = Field(ge=2)
     """How many it was fitted on."""
 
 

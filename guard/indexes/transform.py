@@ -56,7 +56,7 @@ class Whitening:
     """In [0, 1]: 0 takes the covariance as it is, 1 only subtracts the mean (and cuts the dimension)."""
     chosen: bool
     """True: by Ledoit and Wolf's estimate."""
-    vectors: int
+    references: int
     """How many it was fitted on."""
 
 
@@ -121,7 +121,7 @@ class Transform:
             else WhiteningEntry(
                 shrinkage=white.shrinkage,
                 chosen_by="ledoit_wolf" if white.chosen else "user",
-                vectors=white.vectors,
+                references=white.references,
             ),
             normalisation=None
             if normal is None
@@ -148,7 +148,7 @@ class Transform:
                 tensors["whitening.matrix"],
                 kept.shrinkage,
                 kept.chosen_by == "ledoit_wolf",
-                kept.vectors,
+                kept.references,
             )
         if entry.normalisation is not None:
             norms = np.linalg.norm(tensors["background"].astype(np.float64), axis=1)

@@ -144,7 +144,7 @@ def describe(entry: TransformEntry, dim: int) -> list[str]:
         chosen = " (Ledoit-Wolf)" if entry.whitening.chosen_by == "ledoit_wolf" else ""
         lines.append(
             f"whitening: {entry.dim} of {dim} directions, shrinkage {entry.whitening.shrinkage:.3g}{chosen}, "
-            f"fitted on {entry.whitening.vectors} vectors"
+            f"fitted on {entry.whitening.references} references"
         )
     if entry.normalisation is not None:
         norm = entry.normalisation

@@ -46,7 +46,7 @@ def test_whitening_and_background_in_words_and_as_json(index: Path, model: Path,
         assert word in result.stdout
     assert "policy.flag" in result.stderr
     told = runner.invoke(app, ["index", "info", str(index)]).stdout
-    assert "fitted on 12 vectors" in told
+    assert "fitted on 12 references" in told
     document = json.loads(run(index, "--nearest", "2", "--json").stdout)
     assert document["transform"]["normalisation"]["nearest"] == 2
     assert (document["count"], document["version"]) == (12, "0003")

@@ -55,7 +55,7 @@ def test_whitened_rows_have_no_mean_and_one_covariance() -> None:
     np.testing.assert_allclose(white.mean(axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(np.cov(white.T, bias=True), np.eye(D), atol=1e-3)
     np.testing.assert_allclose(np.linalg.norm(Transform(fitted).rows(rows), axis=1), 1, atol=1e-6)
-    assert (fitted.shrinkage, fitted.chosen, fitted.vectors) == (0, False, 4000)
+    assert (fitted.shrinkage, fitted.chosen, fitted.references) == (0, False, 4000)
 
 
 def test_blocks_do_not_matter_and_fewer_directions_are_the_widest() -> None:

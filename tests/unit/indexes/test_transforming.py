@@ -66,7 +66,7 @@ def test_whitening_is_published_and_taken_back(index: Path) -> None:
     report = transform_index(index, whiten=True)
     assert report.transform is not None
     assert report.transform.whitening is not None
-    assert report.transform.whitening.vectors == 20
+    assert report.transform.whitening.references == 20
     assert 0 < report.transform.whitening.shrinkage <= 1
     with now(index) as open_:
         found = open_.search(query(7), 20)
@@ -209,7 +209,7 @@ def test_added_references_go_through_the_transform_and_leave_the_background(
         manifest = open_.manifest
         assert manifest.transform is not None
         assert manifest.transform.whitening is not None
-        assert manifest.transform.whitening.vectors == 20  # fitted once
+        assert manifest.transform.whitening.references == 20  # fitted once
         assert manifest.transform.normalisation is not None
         assert manifest.transform.normalisation.background == 9
         for seed, reference in ((105, 20), (60, 21), (7, 7)):
@@ -232,7 +232,7 @@ def test_the_crops_of_references_are_transformed_like_them(others: Path, tmp_pat
     report = transform_index(path, whiten=True, background=others, embedder=TOY)
     assert report.transform is not None
     assert report.transform.whitening is not None
-    assert (rows, report.transform.whitening.vectors) == (8 * 15, 8)
+    assert (rows, report.transform.whitening.references) == (8 * 15, 8)
     part = np.array(picture(5))[22:, 22:]  # near to the last crops of 0.65, and not to the whole
     with now(path) as open_:
         assert open_.search(TOY.embed(to_batch(part)), 3).ids[0, 0] == 5
