@@ -33,6 +33,7 @@ FULL_CONTRAST = 1.0  # of the overlap's own: stronger edges weigh no more, or ou
 OWN_CONTRAST = 0.25  # the same where the reference's structure is counted: a photograph on a page, as its headline
 FLAT_LEVELS = 3.0  # of 255: windows with less on both sides have none
 AGREES = 0.5  # correlation of a window from which it counts as copied
+COLOURS_FROM = 0.3  # agreement: below it is no copy, whatever the colours are
 CONSTANT = 64.0  # levels: the column of the fit that shifts, of a size with the others
 COLOUR_LEVELS = 28.0  # of 255: flat windows whose colours differ by less agree
 GRID = 48  # cells along the longer side of a mask
@@ -87,8 +88,10 @@ def compare(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64
         found = max(found, _structure(ours, _flowed(ours, theirs, seen), seen), key=_agreement)
     flat = found.flat & seen
     same = (found.correlation >= AGREES) & seen & ~flat
-    coloured = _same_colour(ours, found.theirs, seen) & seen
-    same |= flat & coloured
+    coloured = np.zeros_like(seen)
+    if _agreement(found) >= COLOURS_FROM:
+        coloured = _same_colour(ours, found.theirs, seen) & seen
+        same |= flat & coloured
     mask = _mask(same, query, (left, top, right, bottom))
     copied_query = float(mask.mean())
     reference_area = reference.width * reference.height * enlarged**2
@@ -247,38 +250,40 @@ def _mean(values: Floats) -> Floats:
 def _same_colour(
     ours: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8], seen: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """Where the colours are the same but for one change of tone of the whole: (h, w)."""
+    """Where the colours are the same but for one change of tone of the whole: (h, w). Colours of 3 x 3 px each."""
     cv2 = opencv()
-    a, b = (cv2.blur(side, (5, 5)).astype(np.float32) for side in (ours, theirs))
-    luma = cv2.cvtColor(b, cv2.COLOR_RGB2GRAY)
-    fitted = seen.copy()
-    fitted[1::2] = fitted[:, 1::2] = False  # a quarter of the pixels sets the same tone
-    weight = np.ones(np.count_nonzero(fitted), np.float32)
+    h, w = seen.shape
+    size = (max(1, w // 3), max(1, h // 3))
+    a, b = (cv2.resize(side, size, interpolation=cv2.INTER_AREA).reshape(-1, 3) for side in (ours, theirs))
+    counted = cv2.resize(seen.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA).ravel() > 127
+    y, x = a[counted].astype(np.float32), b[counted].astype(np.float32)
+    luma = x @ np.array([0.299, 0.587, 0.114], np.float32)
+    weight = np.ones(len(x), np.float32)
     for _ in range(3):  # least squares whose outliers count less each time: a sticker must not set the tone
-        toned = np.empty_like(a)
-        for c in range(3):
-            own, grey, constant = _tone(b[fitted][:, c], luma[fitted], a[fitted][:, c], weight)
-            toned[..., c] = own * b[..., c] + grey * luma + constant
-        off = np.abs(toned - a).max(axis=2)
-        weight = 1 / (1 + (off[fitted] / 12) ** 2)
-    return np.asarray(off < COLOUR_LEVELS)
+        toned = np.stack([_toned(x[:, c], luma, y[:, c], weight) for c in range(3)], axis=1)
+        off = np.abs(toned - y).max(axis=1)
+        weight = 1 / (1 + (off / 12) ** 2)
+    same = np.zeros(len(a), np.uint8)
+    same[counted] = off < COLOUR_LEVELS
+    return np.asarray(cv2.resize(same.reshape(size[::-1]), (w, h), interpolation=cv2.INTER_NEAREST) > 0)
 
 
-def _tone(own: Floats, luma: Floats, wanted: Floats, weight: Floats) -> tuple[float, float, float]:
-    """The change of one channel: shares of the channel and of luma, and a constant. All (n,).
+def _toned(own: Floats, luma: Floats, wanted: Floats, weight: Floats) -> Floats:
+    """One channel after the change of tone that brings it nearest to what is wanted: (n,), as all.
 
-    Neither may turn the tone over: an edit of the whole does not swap two colours.
+    It takes shares of the channel and of luma, and a constant. Neither may turn the tone over: an edit of the whole
+    does not swap two colours.
     """
     x = np.stack([own, luma, np.full_like(own, CONSTANT)], axis=1)
-    for used in ((0, 1, 2), (1, 2), (2,)):
+    for used in ([0, 1, 2], [1, 2], [2]):
         part = x[:, used]
         weighted = part * weight[:, None]
-        gram = weighted.T @ part + 1e-2 * len(x) * np.eye(len(used), dtype=np.float32)
-        fit = np.zeros(3)
-        fit[list(used)] = np.linalg.solve(gram, weighted.T @ wanted)
+        fit = np.zeros(3, np.float32)
+        gram = weighted.T @ part + np.float32(1e-2 * len(x)) * np.eye(len(used), dtype=np.float32)
+        fit[used] = np.linalg.solve(gram, weighted.T @ wanted)
         if fit[0] >= 0 and fit[0] + fit[1] >= 0:
             break
-    return float(fit[0]), float(fit[1]), float(fit[2]) * CONSTANT
+    return np.asarray(x @ fit, np.float32)
 
 
 def _mask(same: npt.NDArray[np.bool_], query: Prepared, box: tuple[int, int, int, int]) -> npt.NDArray[np.bool_]:

@@ -48,7 +48,7 @@ class Limits:
     colours: float = 0.70
     """Share of the overlap whose colours must be the same but for one change of tone of the whole; less of it is a
     drawing in other colours. Recoloured emoji reach 0.72, edits of photographs fall to 0.73."""
-    inliers_any_colours: int = 40
+    inliers_any_colours: int = 25
     """Matched keypoints, one a cell, from which colours do not matter: a photograph blended with another."""
     same_frame: float = 0.8
     """Share of either picture that the overlap covers where both frames coincide."""

@@ -21,7 +21,7 @@ WHOLE_PX = 48  # side of the plates that are laid on one another
 PART_PX = 64
 SIZES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)  # of the smaller picture's side in the larger one's
 REFINE_PX = 96
-REFINE_STEPS = 20
+REFINE_STEPS = 12
 COARSE_SHARE = 0.12  # of the side: standard deviation of what is taken out as tone and lighting
 
 Matrix = npt.NDArray[np.float64]

@@ -19,7 +19,7 @@ __all__ = ["DESCRIPTOR_SCALE", "Floats", "Keypoints", "Prepared", "longest", "mi
 Floats = npt.NDArray[np.float32]
 
 PIXELS_PX = 320  # longest side that is kept: a picture pasted at 0.4 of a page keeps 128 px
-KEYPOINTS_PX = 224  # longest side that SIFT sees; it doubles it itself, and its time grows with the area
+KEYPOINTS_PX = 192  # longest side that SIFT sees; it doubles it itself, and its time grows with the area
 KEYPOINTS = 500  # the strongest ones
 CONTRAST = 0.02  # SIFT's own default of 0.04 leaves smooth pictures with few keypoints
 DESCRIPTOR_SCALE = 510.0  # root-SIFT values are 0.5 at most but for the plainest patches: one byte each

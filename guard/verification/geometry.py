@@ -95,7 +95,7 @@ def _usac() -> object:
     params = cv2.UsacParams()
     params.randomGeneratorState = 7
     params.confidence = 0.999
-    params.maxIterations = 1000
+    params.maxIterations = 600
     params.threshold = THRESHOLD_PX
     params.sampler = cv2.SAMPLING_UNIFORM
     params.score = cv2.SCORE_METHOD_MAGSAC

@@ -1,0 +1,157 @@
+"""Comparing the pixels of one query with its five nearest candidates; beside plain OpenCV for the same pairs.
+
+    python tests/benchmarks/verification.py [--repeats 15] [--quick] [--json OUT]
+
+Queries of 512 px made of scikit-image's photographs: re-encoded copies, crops, pages with the picture on them, and
+photographs that are no copies. The candidates of a copy are its reference first and four others; references are
+thumbnails of 256 px. *Warm*: they are prepared already, as they are in a service that met them before. *Cold*: each is
+decoded and prepared. The peer, timed in turn in the same run and warm likewise: SIFT at 320 px, BFMatcher with the
+ratio test, findHomography with RANSAC; it needs no thresholds, since it says no more than a number of inliers.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import cv2
+import numpy as np
+from _report import finish, options_parser, row
+from PIL import Image
+from skimage import data
+
+from guard.evaluation.edits import EDITS
+from guard.pixels import ImageBatch, RGBArray
+from guard.types import Match, Record
+from guard.verification.examiner import Examiner
+from guard.verification.features import longest
+from guard.verification.verifier import PixelVerifier
+
+NAMES = ("astronaut", "chelsea", "coffee", "rocket", "camera", "coins", "immunohistochemistry", "brick", "retina")
+COPIES = ("jpeg_30", "colour_cast", "crop_60", "crop_25", "inset_0.6", "stickers", "strokes", "flip_horizontal")
+BAR_MS = 25.0  # median a query, on two cores with nothing else running
+CANDIDATES = 5
+
+
+def photograph(name: str, side: int) -> RGBArray:
+    image = Image.fromarray(getattr(data, name)()).convert("RGB")
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.array(image)
+
+
+class Thumbnails:
+    """The part of an index that is needed here."""
+
+    def __init__(self) -> None:
+        self.encoded = [_jpeg(photograph(name, 256)) for name in NAMES]
+
+    def thumbnail(self, id: int) -> bytes:  # noqa: A002 - the protocol's word
+        return self.encoded[id]
+
+
+class Peer:
+    """What a page of OpenCV's documentation does with two pictures."""
+
+    def __init__(self) -> None:
+        self.sift, self.matcher = cv2.SIFT_create(), cv2.BFMatcher()
+
+    def prepare(self, picture: RGBArray) -> Any:
+        return self.sift.detectAndCompute(cv2.cvtColor(longest(picture, 320), cv2.COLOR_RGB2GRAY), None)
+
+    def inliers(self, query: Any, reference: Any) -> int:
+        (points, rows), (others, other_rows) = query, reference
+        if rows is None or other_rows is None or min(len(rows), len(other_rows)) < 2:
+            return 0
+        pairs = [p for p in self.matcher.knnMatch(rows, other_rows, k=2) if p[0].distance < 0.8 * p[1].distance]
+        if len(pairs) < 4:
+            return 0
+        source = np.float32([others[a.trainIdx].pt for a, _ in pairs])
+        target = np.float32([points[a.queryIdx].pt for a, _ in pairs])
+        _, inside = cv2.findHomography(source, target, cv2.RANSAC, 3.0)
+        return 0 if inside is None else int(inside.sum())
+
+
+def run(repeats: int) -> list[dict[str, Any]]:
+    index, peer, verifier = Thumbnails(), Peer(), PixelVerifier()
+    kept = [peer.prepare(photograph(name, 256)) for name in NAMES]
+    queries = _queries()
+    warm = Examiner(index, verifier)
+    times: dict[str, list[float]] = {"copy": [], "other": [], "cold": [], "peer": [], "pair": []}
+    ratios = []
+    for repeat in range(repeats + 1):
+        for wanted, batch, ids in queries:
+            matches = [Match(Record(i, NAMES[i], ""), 1 - 0.01 * place) for place, i in enumerate(ids)]
+            pixels = batch.as_arrays()[0]
+
+            def ours(examiner: Examiner, batch: ImageBatch = batch, matches: list[Match] = matches) -> Any:
+                return examiner.examine(batch, matches, gate=0.0, until=float("inf"))
+
+            def theirs(pixels: RGBArray = pixels, ids: list[int] = ids) -> int:
+                prepared = peer.prepare(pixels)
+                return max(peer.inliers(prepared, kept[i]) for i in ids)
+
+            seconds, found = _timed(lambda: ours(warm))
+            cold, _ = _timed(lambda: ours(Examiner(index, verifier)))
+            other, _ = _timed(theirs)
+            copies = [m for m in found.candidates if m.evidence is not None and m.evidence.is_copy]
+            assert [m.record.id for m in copies] == ([ids[0]] if wanted else []), (ids, copies)
+            if repeat:  # the first round warms caches up
+                times["copy" if wanted else "other"].append(seconds)
+                times["cold"].append(cold)
+                times["peer"].append(other)
+                compared = sum(m.evidence is not None for m in found.candidates)
+                times["pair"].append(seconds / compared)
+                ratios.append(seconds / other)
+    everything = times["copy"] + times["other"]
+    half = [*times["copy"], *times["other"] * round(len(times["copy"]) / len(times["other"]))]
+    return [
+        row("verification: a query that is a copy, warm", 1000 * median(times["copy"]), "ms"),
+        row("verification: a query that is none, five candidates, warm", 1000 * median(times["other"]), "ms"),
+        row("verification: half copies, half none, warm", 1000 * median(half), "ms", at_most=BAR_MS),
+        row("verification: slowest tenth of all, warm", 1000 * float(np.quantile(everything, 0.9)), "ms"),
+        row("verification: all, cold", 1000 * median(times["cold"]), "ms"),
+        row("verification: a pair, warm, the query's own share with it", 1000 * median(times["pair"]), "ms"),
+        row("peer: SIFT + BFMatcher + findHomography, five candidates, warm", 1000 * median(times["peer"]), "ms"),
+        row("verification / peer, both warm", median(ratios), "x", at_most=1.0),
+    ]
+
+
+def _queries() -> list[tuple[bool, ImageBatch, list[int]]]:
+    """(is a copy, the query, its candidates' ids)."""
+    others = [photograph("coffee", 512), photograph("rocket", 512)]
+    queries = []
+    for i, name in enumerate(NAMES[:4]):
+        rest = [(i + step) % len(NAMES) for step in range(1, CANDIDATES + 1)]
+        for edit in COPIES:
+            page = [photograph(NAMES[(i + 5) % len(NAMES)], 512), *others]
+            edited = EDITS[edit](photograph(name, 512), page, seed=(i,))
+            queries.append((True, ImageBatch(arrays=(edited,)), [i, *rest[: CANDIDATES - 1]]))
+        queries.append((False, ImageBatch(arrays=(photograph(name, 512),)), rest))
+    return queries
+
+
+def _jpeg(picture: RGBArray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    started = perf_counter()
+    result = call()
+    return perf_counter() - started, result
+
+
+def main() -> None:
+    parser = options_parser(__doc__)
+    parser.add_argument("--repeats", type=int, default=15)
+    options = parser.parse_args()
+    repeats = 3 if options.quick else options.repeats
+    finish("verification", run(repeats), options.json, repeats=repeats, candidates=CANDIDATES)
+
+
+if __name__ == "__main__":
+    main()
