@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,7 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from guard.cli.console import Exit, err, errors_to_exit, out
+from guard.cli.eval_paired import print_paired
 from guard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from guard.evaluation.derived import Derived
 
 __all__ = ["eval_app"]
 
@@ -56,6 +60,20 @@ def descriptors(
         typer.Option(metavar="DIR", help="Folder whose pictures all show one source; may be repeated."),
     ] = None,
     no_baselines: Annotated[bool, typer.Option("--no-baselines", help="Only the named embedders.")] = False,
+    whitened: Annotated[
+        bool, typer.Option("--whitened", help="Also each embedder with a whitening fitted on each split's references.")
+    ] = False,
+    background: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="Pictures of other sources: also each embedder with score normalisation. Repeatable."
+        ),
+    ] = None,
+    shrinkage: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of the whitening (default: Ledoit and Wolf's estimate).")
+    ] = None,
+    beta: Annotated[float, typer.Option(min=0, max=10, help="Of the normalisation: share that is subtracted.")] = 1.0,
+    nearest: Annotated[int, typer.Option(min=1, help="Of the normalisation: background pictures of the mean.")] = 3,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps descriptors: a stopped or repeated run goes on from it.")
     ] = None,
@@ -72,7 +90,10 @@ def descriptors(
         groups = _groups(images or [], group or [])
         if not json_file.resolve().parent.is_dir():
             raise ConfigError(f"no such folder: {json_file.resolve().parent}")
+        from guard.embedders.registry import DEFAULT
+        from guard.evaluation.pdq_beside import pdq_beside
         from guard.evaluation.run import Settings, evaluate_descriptors, takes_part
+        from guard.evaluation.transformed import transformed
 
         settings = Settings(
             splits=splits,
@@ -81,9 +102,23 @@ def descriptors(
             real_pairs=real_pairs,
             same=same or [],
             one_source=one_source or [],
+            background=background or [],
             cache=cache,
         )
         entrants = takes_part(embedder or [], with_baselines=not no_baselines)
+        bases = [f"{name}{way}" for name in (DEFAULT, *(embedder or [])) for way in ("", "+turns")]
+        derived: list[Derived] = [
+            *pdq_beside(bases, entrants),
+            *transformed(
+                [DEFAULT, *(embedder or [])],
+                entrants,
+                whitened=whitened,
+                normalised=bool(background),
+                shrinkage=shrinkage,
+                beta=beta,
+                nearest=nearest,
+            ),
+        ]
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=err, transient=True) as bar:
             tasks: dict[str, Any] = {}
@@ -93,11 +128,12 @@ def descriptors(
                     tasks[what] = bar.add_task(what, total=total)
                 bar.update(tasks[what], completed=done)
 
-            document = evaluate_descriptors(groups, entrants, settings, progress=progress)
+            document = evaluate_descriptors(groups, entrants, settings, derived=derived, progress=progress)
         json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         for line in document["skipped"]:
             err.print(f"skipped: {line}", style="yellow", markup=False, soft_wrap=True)
-        _print(document, list(entrants))
+        _print(document, [*entrants, *(one.name for one in derived)])
+        print_paired(document, [one.name for one in derived])
         raise typer.Exit(Exit.INPUT if document["skipped"] else Exit.FINE)
 
 

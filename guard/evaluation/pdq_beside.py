@@ -20,7 +20,7 @@ from guard.evaluation.metrics import Floats, pair_rate, rate
 from guard.evaluation.protocol import RESAMPLES, Plan, Queries, drawn_weights, pairs_of
 from guard.evaluation.scores import Embedded, Similarities, inner_products, score
 
-__all__ = ["PDQ", "Called", "PdqBeside", "called_identical", "identical_bits", "pdq_beside"]
+__all__ = ["PDQ", "Called", "PdqBeside", "called_identical", "differing_bits", "either", "identical_bits", "pdq_beside"]
 
 PDQ = "pdq+views"
 """The entrant that says what is identical; its queries are zeros for a picture without enough detail."""
@@ -41,12 +41,7 @@ class PdqBeside:
         del drawn
         cosines, bits_of = inner_products(embedded[self.base]), identical_bits(embedded[PDQ])
 
-        def similarities(picture: int) -> npt.NDArray[np.float32]:
-            bits = bits_of(picture)
-            either = np.where(bits <= IDENTICAL_BITS, 2 - bits / BITS, cosines(picture))
-            return np.asarray(either, np.float32)
-
-        return similarities
+        return lambda picture: either(cosines(picture), bits_of(picture))
 
 
 def pdq_beside(bases: Sequence[str], entrants: Iterable[str]) -> list[PdqBeside]:
@@ -75,11 +70,17 @@ def identical_bits(pdq: Embedded) -> Similarities:
     usable = np.array([queries[0].any() for queries in pdq.queries])  # untouched, as the references are
     cosines = inner_products(pdq)
 
-    def bits(picture: int) -> npt.NDArray[np.float32]:
-        differing = np.rint((1 - cosines(picture)) * (BITS / 2))
-        return np.asarray(np.where(usable, differing, BITS), np.float32)
+    return lambda picture: differing_bits(cosines(picture), usable)
 
-    return bits
+
+def differing_bits(pdq: npt.NDArray[np.floating], usable: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """(…, references) cosines of hashes -> bits; BITS for a reference that is not usable."""
+    return np.asarray(np.where(usable, np.rint((1 - pdq) * (BITS / 2)), BITS), np.float32)
+
+
+def either(cosines: npt.NDArray[np.floating], bits: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """2 - bits / 256 where PDQ says identical, else the cosine."""
+    return np.asarray(np.where(bits <= IDENTICAL_BITS, 2 - bits / BITS, cosines), np.float32)
 
 
 def called_identical(

@@ -7,35 +7,45 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from guard.evaluation.entrants import Entrant, Vectors
 from guard.evaluation.metrics import rate, resampled
 from guard.evaluation.pictures import SIDE, load
 from guard.evaluation.protocol import RESAMPLES, summary
 
-__all__ = ["RealPairs", "real_pairs"]
+__all__ = ["RealPairs", "pair_similarities", "rated", "references_of"]
 
 RealPairs = dict[str, object]
 """pairs, sources, recall_at_1, recall_at_fpr and one row a pair, as they are written to JSON."""
 
 
-def real_pairs(
-    pairs: Sequence[tuple[Path, Path, str]],
-    distractors: Vectors,
-    entrant: Entrant,
-    limits: Mapping[float, float],
-    *,
-    side: int = SIDE,
-) -> RealPairs:
-    """Look up each query among all references of the table and the distractors. At least one pair.
+def references_of(pairs: Sequence[tuple[Path, Path, str]]) -> list[Path]:
+    """The references of a table, each once."""
+    return list(dict.fromkeys(reference for _, reference, _ in pairs))
 
-    distractors: (n, views, d) of pictures that are no copy of any query. limits: FPR -> similarity, exclusive.
-    Pairs with one reference are one unit of the intervals.
+
+def pair_similarities(
+    pairs: Sequence[tuple[Path, Path, str]], distractors: Vectors, entrant: Entrant, *, side: int = SIDE
+) -> npt.NDArray[np.float32]:
+    """(pairs, references + distractors) of each query with every reference of the table, then with the distractors.
+
+    distractors: (n, views, d) of pictures that are no copy of any query.
     """
-    references = list(dict.fromkeys(reference for _, reference, _ in pairs))
-    known = np.concatenate([entrant.references([load(path, side) for path in references]), distractors])
+    known = np.concatenate([entrant.references([load(path, side) for path in references_of(pairs)]), distractors])
     queries = entrant.queries([load(query, side) for query, _, _ in pairs])
-    similarity = np.einsum("qvd,rwd->qrvw", queries, known).max(axis=(2, 3))  # (queries, references)
+    largest: npt.NDArray[np.float32] = np.einsum("qvd,rwd->qrvw", queries, known).max(axis=(2, 3))
+    return largest
+
+
+def rated(
+    pairs: Sequence[tuple[Path, Path, str]], similarity: npt.NDArray[np.floating], limits: Mapping[float, float]
+) -> RealPairs:
+    """Whether each pair was found. At least one pair. similarity: as pair_similarities gives it.
+
+    limits: FPR -> similarity, exclusive. Pairs with one reference are one unit of the intervals.
+    """
+    references = references_of(pairs)
     rows: list[dict[str, object]] = []
     hits: dict[str, list[bool]] = {}
     for i, (query, reference, label) in enumerate(pairs):

@@ -5,23 +5,28 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from guard._version import __version__
 from guard.embedders.registry import DEFAULT, load_embedder
 from guard.errors import ConfigError
+from guard.evaluation.background import BACKGROUND, beside, divided, embed_background
 from guard.evaluation.derived import Derived
 from guard.evaluation.edits import EDITS, VERSION, Edit
 from guard.evaluation.entrants import Entrant, baselines, entrants_of
-from guard.evaluation.intervals import Interval
+from guard.evaluation.intervals import Interval, wilson
 from guard.evaluation.metrics import FPRS, Floats
 from guard.evaluation.paired import paired
+from guard.evaluation.pdq_beside import PDQ, Called, PdqBeside, called_identical, differing_bits, either
 from guard.evaluation.pictures import SIDE, find_pictures, load, read_pairs
 from guard.evaluation.protocol import ALL_EDITS, POOLED, RESAMPLES, Figures, Plan, Results, evaluate, plan, summary
-from guard.evaluation.real_pairs import real_pairs
+from guard.evaluation.real_pairs import pair_similarities, rated, references_of
 from guard.evaluation.scores import embed_all, inner_products, score
+from guard.evaluation.transformed import Transformed, outside
 
 __all__ = ["Settings", "evaluate_descriptors", "takes_part"]
 
@@ -42,6 +47,8 @@ class Settings:
     same: Sequence[Path] = ()
     one_source: Sequence[Path] = ()
     real_pairs: Path | None = None
+    background: Sequence[Path] = ()
+    """Folders of pictures for score normalisation, of which no source is evaluated."""
     cache: Path | None = None
     edits: Sequence[Edit] = field(default_factory=lambda: tuple(EDITS.values()))
 
@@ -75,15 +82,17 @@ def evaluate_descriptors(
     if settings.real_pairs and not pairs:
         raise ConfigError(f"{settings.real_pairs} lists no pair")
     found = find_pictures(
-        groups,
+        beside(groups, settings.background),
         same=[*settings.same, *([settings.real_pairs] if settings.real_pairs else [])],
         one_source=settings.one_source,
         limit=settings.limit,
+        unlimited=[BACKGROUND],
         seed=settings.seed,
         side=settings.side,
         progress=lambda done, total: progress("reading", done, total),
     )
-    drawn = plan(found.pictures, splits=settings.splits, seed=settings.seed)
+    pictures, background, not_outside = divided(found.pictures)
+    drawn = plan(pictures, splits=settings.splits, seed=settings.seed)
     done = 0
 
     def one_more() -> None:
@@ -101,6 +110,9 @@ def evaluate_descriptors(
         cache=settings.cache,
         progress=one_more,
     )
+    for i, name in enumerate(wanted := _normalised(derived) if background else []):
+        progress("embedding the background", i, len(wanted))
+        embedded[name] = replace(embedded[name], background=embed_background(background, entrants[name], settings.side))
     results: dict[str, Results] = {}
     compared = {name: inner_products(embedded[name]) for name in entrants}
     compared |= {one.name: one.similarities(embedded, drawn) for one in derived}
@@ -110,23 +122,40 @@ def evaluate_descriptors(
         results[name] = evaluate(drawn, settings.edits, scores, resamples=settings.resamples)
     progress("counting", len(compared), len(compared))
     document = _document(drawn, settings, results, found.skipped)
+    if settings.background:
+        near = {name: len(background) - len(outside(embedded[name])) for name in wanted}
+        document["background"] = {
+            "pictures": len(background), "left_out": {"of_one_source": not_outside, "near_copies": _aliased(near)}
+        }  # fmt: skip
     if derived:
         document["paired"] = _aliased({one.name: _paired(results, one) for one in derived})
+    if any(isinstance(one, PdqBeside) for one in derived):
+        called = called_identical(drawn, settings.edits, embedded[PDQ], resamples=settings.resamples)
+        counts = results[derived[0].base].counts
+        document["identical"] = {group: _called(one, counts[group]["sources"]) for group, one in called.items()}
     document["weights_sha256"] = _aliased({name: entrant.weights_sha256 for name, entrant in entrants.items()})
     if pairs:
         clean = _unrelated(drawn, pairs)
-        document["real_pairs"] = _aliased({
-            name: real_pairs(
-                pairs,
-                embedded[name].references[clean],
-                entrant,
-                {fpr: float(limit[0]) for fpr, limit in results[name].thresholds[POOLED].items()},
-                side=settings.side,
-            )
+        looked_up = {
+            name: pair_similarities(pairs, embedded[name].references[clean], entrant, side=settings.side)
             for name, entrant in entrants.items()
-        })  # fmt: skip
+        }
+        hashed = [one for one in derived if isinstance(one, PdqBeside)]
+        if hashed:
+            queries = entrants[PDQ].queries([load(path, settings.side) for path in references_of(pairs)])
+            usable = [q.any() for q in queries] + [embedded[PDQ].queries[i][0].any() for i in clean]
+            bits = differing_bits(looked_up[PDQ], np.array(usable))
+            looked_up |= {one.name: either(looked_up[one.base], bits) for one in hashed}
+        limits = {name: results[name].thresholds[POOLED] for name in looked_up}
+        at = {name: {fpr: float(limit[0]) for fpr, limit in of.items()} for name, of in limits.items()}
+        document["real_pairs"] = _aliased({name: rated(pairs, s, at[name]) for name, s in looked_up.items()})
     document["seconds"] = round(time.monotonic() - began, 1)
     return document
+
+
+def _normalised(derived: Sequence[Derived]) -> list[str]:
+    """Names of the entrants that need a background."""
+    return list(dict.fromkeys(one.base for one in derived if isinstance(one, Transformed) and one.normalised))
 
 
 def _unrelated(drawn: Plan, pairs: Sequence[tuple[Path, Path, str]]) -> list[int]:
@@ -194,6 +223,20 @@ def _paired(results: Mapping[str, Results], one: Derived) -> dict[str, Any]:
         for group, by_edit in found.items()
     }
     return {"against": one.base, "differences": means}
+
+
+def _called(one: Called, sources: int) -> dict[str, Any]:
+    return {
+        "found": {key: _interval(share) for key, share in one.found.items()},
+        "false": {"untouched": _rare(one.untouched, sources), "edited": _rare(one.edited, sources)},
+        "look_alikes": _rare(one.look_alikes, sources),
+    }
+
+
+def _rare(values: Floats, sources: int) -> dict[str, float | None]:
+    """A bootstrap of nothing but zeros says nothing: then the upper bound is Wilson's, of so many sources."""
+    found = _interval(values)
+    return {**found, "high": _number(wilson(0, sources).high)} if found["value"] == 0 else found
 
 
 def _aliased(by_name: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 from guard.embedders.pdq import BITS
 from guard.evaluation.edits import EDITS
 from guard.evaluation.entrants import entrants_of
+from guard.evaluation.intervals import wilson
 from guard.evaluation.pdq_beside import PDQ, PdqBeside, called_identical, identical_bits, pdq_beside
 from guard.evaluation.pictures import PictureFile
 from guard.evaluation.protocol import Plan, plan
@@ -115,10 +116,12 @@ def test_the_document(tmp_path: Path) -> None:
         picture(seed, 80, 64).save(tmp_path / f"{seed}.png")
     entrants = {one.name: one for one in entrants_of("toy", ToyEmbedder())}
     entrants |= takes_part(["pdq"], with_baselines=False)
+    table = tmp_path / "pairs.tsv"
+    table.write_text("query\treference\tlabel\n0.png\t1.png\tother\n3.png\t3.png\tsame\n", encoding="utf-8")
     document = evaluate_descriptors(
         {"photographs": [tmp_path]},
         entrants,
-        Settings(edits=SOME, resamples=10, splits=2),
+        Settings(edits=SOME, resamples=10, splits=2, real_pairs=table),
         derived=pdq_beside(["toy"], entrants),
     )
     figures: dict[str, Any] = document["results"]
@@ -134,4 +137,9 @@ def test_the_document(tmp_path: Path) -> None:
     called = document["identical"]["photographs"]
     assert called["found"]["grey"]["value"] == called["found"]["flip_horizontal"]["value"] == 1
     assert called["found"]["inset_0.6"]["value"] == 0
+    rows = {name: document["real_pairs"][name]["rows"] for name in ("toy", "toy+pdq")}
+    assert rows["toy+pdq"][0]["similarity"] == rows["toy"][0]["similarity"]
+    assert rows["toy+pdq"][1]["similarity"] == 2  # 0 bits
     assert called["false"]["edited"]["value"] == called["look_alikes"]["value"] == 0
+    sources = document["protocol"]["groups"]["photographs"]["sources"]
+    assert called["false"]["edited"]["high"] == pytest.approx(wilson(0, sources).high, abs=1e-5)
