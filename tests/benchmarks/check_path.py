@@ -4,6 +4,9 @@
 
 The peer, timed in turn with ours in the same run: the same decode, `pdqhash.compute`, and an XOR + `np.bitwise_count`
 scan over packed bits. Ours also looks up seven flips and turns, fetches records and counts metrics.
+
+Then the default descriptor against as many references, with PDQ hashes beside it and without, timed in turn: what the
+hashes of a picture and their look-up add to a check.
 """
 
 from __future__ import annotations
@@ -21,11 +24,17 @@ import pdqhash
 from _report import finish, options_parser, row
 from PIL import Image
 
-from guard import Decision, Guard
+from guard import Decision, Guard, GuardConfig, Record
 from guard.decode import decode
+from guard.embedders.base import Embedder
+from guard.embedders.pdq import BITS, packed_hash
 from guard.embedders.registry import load_embedder
 from guard.indexes.builder import build_index
-from guard.indexes.faissfile import pack_bits
+from guard.indexes.faissfile import FlatLayout, pack_bits
+from guard.indexes.hashes import takes_hashes
+from guard.indexes.layout import IndexFolder
+from guard.indexes.staging import Staging, complete
+from guard.indexes.store import open_index
 from guard.sources import open_source
 
 BAR = 1.5  # times the peer, at most
@@ -77,6 +86,54 @@ def run(references: int, repeats: int) -> list[dict[str, Any]]:
     ]
 
 
+def run_hashes(references: int, repeats: int) -> list[dict[str, Any]]:
+    data = jpeg()
+    pixels = decode(data).rgb
+    embedder = load_embedder()
+    if not takes_hashes(embedder.spec):
+        return []
+    rng = np.random.default_rng(2)
+    rows = rng.standard_normal((references, embedder.spec.dim)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    noise = rng.integers(0, 256, (references, BITS // 8), dtype=np.uint8)
+    hashes: list[bytes | None] = [of_one.tobytes() for of_one in noise]
+    hashes[references // 2] = packed_hash(pixels)
+    with tempfile.TemporaryDirectory() as folder:
+        _write_index(Path(folder) / "bench.index", embedder, rows, hashes)
+        with open_index(Path(folder) / "bench.index", embedder=embedder) as index:
+            guards = {
+                what: Guard(index, embedder, config=GuardConfig.model_validate({"policy": {"identical": what}}))
+                for what in ("ignore", "block")
+            }
+            seconds: dict[str, list[float]] = {what: [] for what in guards}
+            for repeat in range(repeats + 5):
+                for what, guard in guards.items():
+                    started = perf_counter()
+                    (verdict,) = guard.check([pixels])
+                    if repeat >= 5:
+                        seconds[what].append(perf_counter() - started)
+                    assert (verdict.decision is Decision.BLOCK) == (what == "block"), verdict
+    pairs = list(zip(seconds["ignore"], seconds["block"], strict=True))
+    return [
+        row(f"check with {embedder.spec.name}, no hashes", 1000 * median(seconds["ignore"]), "ms"),
+        row("PDQ hashes beside it add", 1000 * median(b - a for a, b in pairs), "ms"),
+        row("with hashes / without", median(b / a for a, b in pairs), "x"),
+    ]
+
+
+def _write_index(path: Path, embedder: Embedder, rows: np.ndarray[Any, Any], hashes: list[bytes | None]) -> None:
+    """As a build does, without pictures to hash."""
+    layout, folder = FlatLayout("float32", embedder.spec.dim), IndexFolder(path)
+    path.mkdir()
+    with folder.writer():
+        staging = Staging(path / "building", layout, {}, thumbnails=False, hashes=True)
+        records = [Record(i, f"{i:06d}.jpg", "") for i in range(len(rows))]
+        nothing: list[bytes | None] = [None] * len(rows)
+        staging.append(layout.encode(rows), records, nothing, (), {}, position=len(rows), hashes=hashes)
+        staging.seal(complete(staging, embedder.spec, ["random rows"]))
+        folder.publish(path / "building")
+
+
 def _batch(data: bytes) -> Any:
     from guard.pixels import to_batch
 
@@ -103,7 +160,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.references, options.repeats = 10_000, 20
-    rows = run(options.references, options.repeats)
+    rows = run(options.references, options.repeats) + run_hashes(options.references, options.repeats)
     finish("check_path", rows, options.json, references=options.references, repeats=options.repeats)
 
 
