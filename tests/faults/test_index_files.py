@@ -16,7 +16,7 @@ from tests.support.references import photo_folder
 from tests.support.toys import ToyEmbedder
 
 TOY = ToyEmbedder()
-FILES = ["vectors.faiss", "records.sqlite", "thumbnails.sqlite", "skipped.jsonl"]
+FILES = ["vectors.faiss", "hashes.faiss", "records.sqlite", "thumbnails.sqlite", "skipped.jsonl"]
 
 
 @pytest.fixture
@@ -63,12 +63,14 @@ def test_truncated_manifests_are_refused(version: Path, kept: int) -> None:
         verify_index(version.parent.parent)
 
 
-@pytest.mark.parametrize("at", [0, 4, 8, 35])
-def test_a_header_that_disagrees_is_refused(version: Path, at: int) -> None:
-    data = bytearray((version / "vectors.faiss").read_bytes())
+@pytest.mark.parametrize(
+    ("name", "at"), [*(("vectors.faiss", at) for at in (0, 4, 8, 35)), *(("hashes.faiss", at) for at in (0, 12, 30))]
+)
+def test_a_header_that_disagrees_is_refused(version: Path, name: str, at: int) -> None:
+    data = bytearray((version / name).read_bytes())
     data[at] ^= 1
-    (version / "vectors.faiss").write_bytes(data)
-    with pytest.raises(IndexLoadError, match=r"vectors\.faiss.*header"):
+    (version / name).write_bytes(data)
+    with pytest.raises(IndexLoadError, match=rf"{name}.*header"):
         open_index(version.parent.parent)
 
 
