@@ -31,6 +31,7 @@ NOISE_LEVELS = 1.5  # of 255: contrast below is noise
 TEXTURED = 0.12  # of the overlap's own contrast: windows with more have structure
 FULL_CONTRAST = 1.0  # of the overlap's own: stronger edges weigh no more, or outlines alone would decide
 OWN_CONTRAST = 0.25  # the same where the reference's structure is counted: a photograph on a page, as its headline
+FAINT_LEVELS = 2.5  # of 255: windows with more on either side have detail, if not structure
 FLAT_LEVELS = 3.0  # of 255: windows with less on both sides have none
 AGREES = 0.5  # correlation of a window from which it counts as copied
 COLOURS_FROM = 0.3  # agreement: below it is no copy, whatever the colours are
@@ -55,6 +56,8 @@ class Comparison:
     overlap_reference: float
     copied_query: float
     copied_reference: float
+    detail: float
+    """Mean correlation of all windows with any detail, however faint: outlines that fit weigh little in it."""
     coloured: float
     """Share of the overlap whose colours are the same but for one change of tone of the whole."""
     tiled_l2: float
@@ -104,6 +107,7 @@ def compare(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64
         overlap_reference=min(1.0, area / reference_area),
         copied_query=copied_query,
         copied_reference=min(1.0, shown / reference_area),
+        detail=float((np.maximum(found.correlation, 0) * found.fine).sum() / max(1.0, float(found.fine.sum()))),
         coloured=float(coloured.sum() / seen.sum()),
         tiled_l2=distance,
         mask=Mask.pack(mask),
@@ -203,6 +207,8 @@ class _Windows:
     weight: Floats
     own: Floats
     """Weight by the reference's contrast alone."""
+    fine: Floats
+    """1 where either side has any detail, however faint beside the outlines."""
     flat: npt.NDArray[np.bool_]
     """Neither side has structure."""
 
@@ -238,7 +244,8 @@ def _structure(ours: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8], seen:
     nothing = flat | ~seen
     weight = np.where(nothing, np.float32(0), np.minimum(contrast, FULL_CONTRAST))
     own = np.where(nothing, np.float32(0), np.minimum(contrast_b, OWN_CONTRAST))
-    return _Windows(theirs, np.minimum(correlation, 1), weight, own, flat)
+    fine = (seen & (np.maximum(spread_a, spread_b) >= FAINT_LEVELS)).astype(np.float32)
+    return _Windows(theirs, np.minimum(correlation, 1), weight, own, fine, flat)
 
 
 def _mean(values: Floats) -> Floats:

@@ -14,17 +14,16 @@ from guard.verification.agreement import Comparison
 
 __all__ = ["COUNTS", "Limits", "kind_of"]
 
-COUNTS = frozenset(
-    {"inliers", "inliers_any_colours", "some_inliers", "structure", "structure_alone", "structure_toned"}
-)
+COUNTS = frozenset({"inliers", "inliers_many", "some_inliers", "structure", "structure_alone", "structure_toned"})
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """All bounds are inclusive: what reaches one, has it."""
 
-    inliers: int = 8
-    """Matched keypoints, one a cell, from which they count as a find of their own; look-alike photographs reach 5."""
+    inliers: int = 12
+    """Matched keypoints, one a cell, from which they count as a find of their own; look-alike facades and X-rays of
+    different people reach 8."""
     agreement_with_inliers: float = 0.40
     """Structural agreement that the pixels must then have: the keypoints may all lie on a logo or a frame."""
     some_inliers: int = 5
@@ -34,6 +33,9 @@ class Limits:
     people reach 0.54, flags 0.68."""
     agreement_alone: float = 0.88
     """As above against all keypoints; two pullovers of one cut, aligned by their outlines, reach 0.75."""
+    detail: float = 0.55
+    """Mean correlation of all windows with any detail, needed with fewer than `inliers`: garments of one cut reach an
+    agreement of 0.90 by their outlines, and 0.51 here."""
     structure: float = 12.0
     """Windows with structure, in number: fewer say nothing."""
     structure_alone: float = 60.0
@@ -45,15 +47,21 @@ class Limits:
     """Share of the overlap that this asks of the colours; other flags reach 0.91."""
     plain_tiled_l2: float = 0.06
     """Pictures with less structure also are the same if the frames coincide and no tile differs by more."""
-    colours: float = 0.70
-    """Share of the overlap whose colours must be the same but for one change of tone of the whole; less of it is a
-    drawing in other colours. Recoloured emoji reach 0.72, edits of photographs fall to 0.73."""
-    inliers_any_colours: int = 25
-    """Matched keypoints, one a cell, from which colours do not matter: a photograph blended with another."""
+    colours: float = 0.75
+    """Share of the overlap whose colours must be the same but for one change of tone of the whole, below inliers_many;
+    less of it is a drawing in other colours. Most recoloured emoji stay below 0.73."""
+    inliers_many: int = 25
+    """Matched keypoints, one a cell, from which neither colours nor the stricter share of structure is asked for: a
+    photograph blended with another, or under stickers."""
+    agreement_any_colours: float = 0.85
+    """With fewer of them, and no less than inliers, the same from this agreement."""
     same_frame: float = 0.8
     """Share of either picture that the overlap covers where both frames coincide."""
     template: float = 0.5
-    """Share of the structure in coinciding frames that must agree; less of it is the same layout with other content."""
+    """Share of the reference's structure that must agree in coinciding frames; less of it is one layout with other
+    content."""
+    template_few_inliers: float = 0.78
+    """The same below inliers_many: flags that share a canton reach 0.77 (and one pair 0.81)."""
     whole: float = 0.6
     """Share of the reference that is shown, and of the query that shows it; less of either is a part."""
     identical_frame: float = 0.93
@@ -88,10 +96,11 @@ def kind_of(
         structure = limits.structure
     elif c.agreement >= limits.agreement_alone and c.coloured >= limits.toned_colours:
         structure = limits.structure_toned
-    if c.structure < structure or c.agreement < needed:
+    if c.structure < structure or c.agreement < needed or (not enough and c.detail < limits.detail):
         return EvidenceKind.SAME_TEMPLATE if enough and coincide else EvidenceKind.NONE
-    recoloured = c.coloured < limits.colours and inliers < limits.inliers_any_colours
-    if recoloured or (coincide and c.agreeing < limits.template):
+    many = inliers >= limits.inliers_many or (enough and c.agreement >= limits.agreement_any_colours)
+    recoloured = not many and c.coloured < limits.colours
+    if recoloured or (coincide and c.agreeing < (limits.template if many else limits.template_few_inliers)):
         return EvidenceKind.SAME_TEMPLATE
     if min(c.copied_query, c.copied_reference) < limits.whole:
         return EvidenceKind.PARTIAL

@@ -14,7 +14,7 @@ from guard.verification.picture import summary
 __all__ = ["KEYPOINTS_TO_REFUTE", "STRONG_AGREEMENT", "by_pixels", "refuted", "unconfirmed"]
 
 STRONG_AGREEMENT = 0.88  # as Limits.agreement_alone: pixels that need no keypoints
-STRONG_INLIERS, STRONG_AGREEMENT_WITH_INLIERS = 16, 0.6  # twice Limits.inliers, and most of the overlap
+STRONG_INLIERS, STRONG_AGREEMENT_WITH_INLIERS = 16, 0.6  # above Limits.inliers, and most of the overlap
 KEYPOINTS_TO_REFUTE = 60  # of either picture: with fewer, a copy could have gone unseen
 
 

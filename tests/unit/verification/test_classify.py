@@ -20,6 +20,7 @@ WHOLE = Comparison(
     overlap_reference=1.0,
     copied_query=1.0,
     copied_reference=1.0,
+    detail=0.9,
     coloured=0.95,
     tiled_l2=0.05,
     mask=Mask.pack(np.ones((4, 4), bool)),
@@ -46,8 +47,9 @@ def test_the_same_picture_is_near_identical_and_its_edits_are_not() -> None:
         (4, False, LIMITS.agreement_alone),
         (5, False, LIMITS.agreement_with_some),
         (0, True, LIMITS.agreement_with_some),
-        (8, False, LIMITS.agreement_with_inliers),
-        (8, True, LIMITS.agreement_with_inliers),
+        (11, False, LIMITS.agreement_with_some),
+        (12, False, LIMITS.agreement_with_inliers),
+        (12, True, LIMITS.agreement_with_inliers),
     ],
 )
 def test_the_fewer_keypoints_agree_the_more_pixels_must(inliers: int, few: bool, needed: float) -> None:
@@ -71,18 +73,34 @@ def test_one_layout_with_other_content_is_a_template() -> None:
     assert kind(pasted, inliers=20) is EvidenceKind.PARTIAL
 
 
+def test_outlines_that_fit_are_no_copy() -> None:
+    hollow = replace(WHOLE, detail=LIMITS.detail - 0.01)
+    assert kind(hollow) is EvidenceKind.NONE
+    assert kind(hollow, inliers=12) is EvidenceKind.NEAR_IDENTICAL
+
+
 def test_a_drawing_in_other_colours_is_a_template() -> None:
     other = replace(WHOLE, coloured=LIMITS.colours - 0.01)
-    assert kind(other) is kind(other, inliers=LIMITS.inliers_any_colours - 1) is EvidenceKind.SAME_TEMPLATE
-    assert kind(other, inliers=LIMITS.inliers_any_colours) is EvidenceKind.NEAR_IDENTICAL
+    assert kind(other) is kind(other, inliers=LIMITS.inliers - 1) is EvidenceKind.SAME_TEMPLATE
+    assert kind(other, inliers=LIMITS.inliers_many) is EvidenceKind.NEAR_IDENTICAL
+    redrawn = replace(other, agreement=LIMITS.agreement_any_colours - 0.01)
+    assert kind(other, inliers=LIMITS.inliers) is EvidenceKind.NEAR_IDENTICAL
+    assert kind(redrawn, inliers=LIMITS.inliers) is EvidenceKind.SAME_TEMPLATE
     assert kind(replace(WHOLE, coloured=LIMITS.colours)) is EvidenceKind.NEAR_IDENTICAL
+
+
+def test_the_fewer_inliers_the_more_of_the_layout_must_agree() -> None:
+    covered = replace(WHOLE, agreement=0.8, agreeing=0.7)
+    assert kind(covered, inliers=LIMITS.inliers) is EvidenceKind.SAME_TEMPLATE
+    assert kind(covered, inliers=LIMITS.inliers_many) is EvidenceKind.NEAR_IDENTICAL
+    assert kind(replace(covered, agreeing=LIMITS.template_few_inliers), inliers=12) is EvidenceKind.NEAR_IDENTICAL
 
 
 def test_too_little_structure_says_nothing() -> None:
     toned = replace(WHOLE, tiled_l2=LIMITS.plain_tiled_l2 + 0.01, coloured=LIMITS.toned_colours - 0.01)
     assert kind(replace(toned, structure=LIMITS.structure_alone)) is EvidenceKind.NEAR_IDENTICAL
     assert kind(replace(toned, structure=LIMITS.structure_alone - 1)) is EvidenceKind.NONE
-    assert kind(replace(toned, structure=LIMITS.structure_alone - 1), inliers=8) is EvidenceKind.NEAR_IDENTICAL
+    assert kind(replace(toned, structure=LIMITS.structure_alone - 1), inliers=12) is EvidenceKind.NEAR_IDENTICAL
     assert kind(replace(toned, structure=LIMITS.structure - 1, overlap_query=0.5), inliers=50) is EvidenceKind.NONE
 
 
