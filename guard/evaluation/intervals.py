@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Z95", "Interval", "clustered_mean", "wilson"]
+__all__ = ["Z95", "Interval", "clopper_pearson", "clustered_mean", "wilson"]
 
 Z95 = 1.959964  # the normal distribution's 97.5 % point
 
@@ -33,6 +33,20 @@ def wilson(hits: int, n: int) -> Interval:
     return Interval(rate, 0.0 if hits == 0 else centre - half, 1.0 if hits == n else centre + half)
 
 
+def clopper_pearson(hits: float, n: float, *, confidence: float = 0.95) -> Interval:
+    """Rate of independent trials with the exact interval (Clopper and Pearson 1934). n = 0 gives [0, 1] around nan.
+
+    hits, n: 0 <= hits <= n. Counts that were divided by a design effect need not be whole, which is how clustered
+    trials get an interval (Korn and Graubard 1998).
+    """
+    if n <= 0:
+        return Interval(math.nan, 0.0, 1.0)
+    tail = (1 - confidence) / 2
+    low = 0.0 if hits <= 0 else _beta_quantile(tail, hits, n - hits + 1)
+    high = 1.0 if hits >= n else _beta_quantile(1 - tail, hits + 1, n - hits)
+    return Interval(hits / n, low, high)
+
+
 def clustered_mean(rates: Sequence[float], *, resamples: int = 10_000, seed: int = 0) -> Interval:
     """Mean of one rate a cluster, with a percentile bootstrap over the clusters.
 
@@ -47,3 +61,40 @@ def clustered_mean(rates: Sequence[float], *, resamples: int = 10_000, seed: int
     means = values[rng.integers(0, len(values), (resamples, len(values)))].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def _beta_quantile(probability: float, a: float, b: float) -> float:
+    """x with I_x(a, b) = probability, by bisection in log(x / (1 - x)), where small rates keep their digits."""
+    low, high = -80.0, 80.0
+    for _ in range(80):
+        middle = (low + high) / 2
+        if _incomplete_beta(1 / (1 + math.exp(-middle)), a, b) < probability:
+            low = middle
+        else:
+            high = middle
+    return 1 / (1 + math.exp(-(low + high) / 2))
+
+
+def _incomplete_beta(x: float, a: float, b: float) -> float:
+    """Regularised I_x(a, b), by Lentz's continued fraction (Numerical Recipes, 3rd edition, section 6.4)."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _incomplete_beta(1 - x, b, a)
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    ) / a  # fmt: skip
+    tiny = 1e-300
+    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1) or tiny)
+    fraction = d
+    for m in range(1, 10_000):
+        for term in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1 / (1 + term * d or tiny)
+            c = 1 + term / c or tiny
+            fraction *= c * d
+        if abs(c * d - 1) < 1e-13:
+            break
+    return front * fraction

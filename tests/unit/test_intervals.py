@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.evaluation.intervals import clustered_mean, wilson
+from guard.evaluation.intervals import clopper_pearson, clustered_mean, wilson
 
 
 def test_wilson_against_worked_values() -> None:
@@ -24,6 +24,25 @@ def test_wilson_holds_its_value(counts: tuple[int, int]) -> None:
     hits, n = counts
     interval = wilson(hits, n)
     assert 0 <= interval.low <= interval.value <= interval.high <= 1
+
+
+@pytest.mark.parametrize(
+    ("hits", "n"), [(0, 10), (3, 100), (10, 10), (1, 10_000), (997, 1000), (2.5, 80.25), (400, 100_000)]
+)
+def test_clopper_pearson_against_quantiles_of_the_beta_distribution(hits: float, n: float) -> None:
+    beta = pytest.importorskip("scipy.stats", reason="the reference is scipy's").beta
+    interval = clopper_pearson(hits, n)
+    expected = (
+        0.0 if hits == 0 else beta.ppf(0.025, hits, n - hits + 1),
+        1.0 if hits == n else beta.ppf(0.975, hits + 1, n - hits),
+    )
+    assert (interval.low, interval.high) == pytest.approx(expected, rel=1e-8)
+    assert interval.value == hits / n
+
+
+def test_clopper_pearson_of_nothing() -> None:
+    assert (clopper_pearson(0, 0).low, clopper_pearson(0, 0).high) == (0, 1)
+    assert clopper_pearson(0, 3000).high == pytest.approx(1 - 0.025 ** (1 / 3000))
 
 
 def test_clustered_mean_covers_about_as_often_as_it_says() -> None:
