@@ -17,7 +17,7 @@ from guard.evaluation.intervals import Interval
 
 __all__ = ["EXCEEDING", "LEAST_P", "MOST_SHARE", "Tail", "TailRefused", "fit_tail"]
 
-EXCEEDING = (1000, 500, 250, 120, 60)
+EXCEEDING = (1000, 600, 350, 200, 120, 70)
 """How many of the largest similarities are tried as the tail, most first; the first that fits is taken."""
 MOST_SHARE = 0.1  # of the pictures: more is no tail
 LEAST_P = 0.1  # of the goodness of fit; below, nothing is extrapolated

@@ -79,6 +79,7 @@ def test_rate_and_threshold_are_inverses_in_the_tail() -> None:
         assert found.rate(threshold.similarity).high == pytest.approx(wanted, rel=0.05)  # the grid rounds it up
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_rate() -> None:
     """Fitted on 2,000, at the similarity that one in 10,000 reaches; 95 % nominal, 60 trials."""
     at = float(np.quantile(similarities(400_000, 99), 1 - 1e-4))

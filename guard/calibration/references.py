@@ -1,0 +1,144 @@
+"""The references as clean pictures: each is looked up among the others. Knows an index; no picture and no threshold.
+
+What no two references share counts as clean. Known duplicates are no strangers and are left out: equal bytes, PDQ
+hashes within 31 of 256 bits as the pictures stand, or descriptors above a stated cosine. Nothing above that bar is
+seen, so that false matches of stranger pairs which lie there are missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from guard.calibration.scored import NEIGHBOURS, Scored, design_effect
+from guard.embedders.views import ViewKind
+from guard.errors import ConfigError
+from guard.indexes.best import best_of_each
+from guard.indexes.hashes import IDENTICAL_BITS, map_hashes
+from guard.indexes.store import OpenIndex
+from guard.indexes.transformed_rows import DUPLICATE, original_rows
+
+__all__ = ["MOST_QUERIES", "leave_one_out"]
+
+MOST_QUERIES = 100_000
+_BLOCK = 256
+_SPARE = 16  # candidates asked for beyond NEIGHBOURS, for the query itself and its duplicates
+
+
+def leave_one_out(
+    index: OpenIndex,
+    *,
+    query_views: ViewKind = "one",
+    duplicate: float = DUPLICATE,
+    limit: int = MOST_QUERIES,
+    seed: int = 0,
+    on_progress: Callable[[int, int | None], None] = lambda _done, _total: None,
+) -> Scored:
+    """Look up each reference, or a seeded choice of `limit`, among all others, by the descriptors that are stored.
+
+    duplicate: cosine of descriptors, as the embedder made them, above which two references are one picture. Of each
+    group of duplicates only the first asks; the others are counted in left_out.
+    Raises ConfigError for views that the index does not hold of its references (turns; crops without regions), an index
+    of packed bits (its queries are looked up in views of their own), or fewer than two references.
+    """
+    manifest = index.manifest
+    if manifest.vectors == "bits":
+        raise ConfigError(f"{manifest.embedder.name} looks a picture up in views that the index does not hold; give "
+                          "clean pictures (--clean)")  # fmt: skip
+    if "turns" in query_views or (query_views == "crops" and manifest.regions == 1):
+        raise ConfigError(f"the index does not hold its references as query_views = {query_views!r} looks them up; "
+                          "give clean pictures (--clean)")  # fmt: skip
+    if manifest.count < 2:
+        raise ConfigError("an index of fewer than two references has no strangers to compare; give clean pictures")
+    rows = original_rows(index.folder, manifest).reshape(manifest.count, manifest.regions, -1)
+    wanted = np.arange(manifest.count)
+    if limit < len(wanted):
+        wanted = np.sort(np.random.default_rng(seed).choice(wanted, limit, replace=False))
+    hashes = map_hashes(index.folder, manifest) if manifest.hashes else None
+    others = _Others(index, rows, hashes, duplicate)
+    found, nearest, ids = [], [], []
+    on_progress(0, len(wanted))
+    for start in range(0, len(wanted), _BLOCK):
+        block = wanted[start : start + _BLOCK]
+        views = np.ascontiguousarray(rows[block] if query_views == "crops" else rows[block, :1])
+        asking, reference, similarity = others.of(block, views)
+        ids.append(block[asking])
+        nearest.append(reference[asking])
+        found.append(similarity[asking])
+        on_progress(min(start + _BLOCK, len(wanted)), len(wanted))
+    similarities = np.concatenate(found)
+    together = design_effect(np.concatenate(ids), np.concatenate(nearest), similarities[:, 0])
+    left_out = len(wanted) - len(similarities)
+    return Scored(
+        similarities,
+        np.zeros(len(similarities), np.bool_),
+        left_out={"duplicate": left_out} if left_out else {},
+        design_effect=together,
+    )
+
+
+class _Others:
+    """Looks references up among those that are not the same picture."""
+
+    def __init__(
+        self,
+        index: OpenIndex,
+        rows: npt.NDArray[np.float32],
+        hashes: npt.NDArray[np.uint8] | None,
+        duplicate: float,
+    ) -> None:
+        self.index, self.rows, self.hashes, self.duplicate = index, rows, hashes, duplicate
+
+    def of(
+        self, ids: npt.NDArray[np.int64], views: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """(asking, nearest, similarity): (n,) whether a query is the first of its duplicates, (n,) the id of its
+        nearest other picture, -1 for none, and (n, NEIGHBOURS) similarities.
+
+        views: (n, v, d) descriptors.
+        """
+        n, count = len(ids), len(self.index)
+        asking = np.ones(n, np.bool_)
+        nearest = np.full(n, -1, np.int64)
+        similarity = np.full((n, NEIGHBOURS), -np.inf, np.float32)
+        left, k = np.arange(n), min(NEIGHBOURS + _SPARE, count)
+        while len(left):
+            found, values = self._search(views[left], k)
+            same = self._same(ids[left], found)
+            asking[left] &= ~(same & (found >= 0) & (found < ids[left, None])).any(axis=1)
+            other = (found >= 0) & ~same
+            order = np.argsort(~other, axis=1, kind="stable")
+            found, values = (np.take_along_axis(a, order, axis=1) for a in (found, np.where(other, values, -np.inf)))
+            kept = min(NEIGHBOURS, k)
+            similarity[left, :kept] = values[:, :kept]
+            has = other.any(axis=1)
+            nearest[left[has]] = found[has, 0]
+            if k == count:
+                break
+            left, k = left[~has], min(4 * k, count)  # all that was found are duplicates: look further
+        return asking, nearest, similarity
+
+    def _search(self, views: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        n, v, d = views.shape
+        found = self.index.search(views.reshape(n * v, d), k)
+        if v == 1:
+            return found.ids, found.similarity
+        return best_of_each(found.ids.reshape(n, -1), found.similarity.reshape(n, -1), k)
+
+    def _same(self, ids: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """(n, k) True: the candidate is the query's own picture, or a duplicate of it. -1 gives anything."""
+        at = np.maximum(found, 0)
+        same: npt.NDArray[np.bool_] = found == ids[:, None]
+        own, theirs = self.rows[ids, 0], self.rows[at, 0]
+        same |= np.einsum("nd,nkd->nk", own, theirs) > self.duplicate
+        if self.hashes is not None:
+            mine, other = self.hashes[ids][:, None], self.hashes[at]
+            bits = np.bitwise_count(mine ^ other).sum(axis=2, dtype=np.int64)
+            same |= (bits <= IDENTICAL_BITS) & mine.any(axis=2) & other.any(axis=2)
+        unique = np.unique(np.concatenate([ids, at.ravel()]))
+        names = np.array([record.sha256 for record in self.index.records(unique.tolist())])
+        mine, other = names[np.searchsorted(unique, ids)][:, None], names[np.searchsorted(unique, at)]
+        same |= (mine == other) & (mine != "")
+        return same
