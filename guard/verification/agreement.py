@@ -23,6 +23,8 @@ CANVAS_PX = 144  # longest side of the area that is compared
 LEAST_PX = 12  # shorter sides hold no window
 WINDOW_PX = 9
 SOFTEN_PX = 0.8  # standard deviation of the blur of both sides: JPEG blocks and grain are no structure
+COARSE_PX = 2.0  # the same for what a redrawing keeps
+COARSE_FROM, COARSE_DETAIL = 0.45, 0.6  # agreement and detail between which the coarse look can matter
 FLOW_SHARE = 0.045  # of the canvas: a longer way is another place, not a misfit
 FLOW_PX = 96  # side of what the flow sees
 FLOW_SMOOTH = 0.05  # of its side: standard deviation
@@ -58,6 +60,10 @@ class Comparison:
     copied_reference: float
     detail: float
     """Mean correlation of all windows with any detail, however faint: outlines that fit weigh little in it."""
+    coarse_agreement: float
+    """As agreement, and the next two, after a stronger blur: what a redrawing keeps. 0 where it was not needed."""
+    coarse_agreeing: float
+    coarse_detail: float
     coloured: float
     """Share of the overlap whose colours are the same but for one change of tone of the whole."""
     tiled_l2: float
@@ -89,6 +95,9 @@ def compare(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64
     found = _structure(ours, theirs, seen)
     if FLOW_FROM <= _agreement(found) < FLOW_UNTIL:
         found = max(found, _structure(ours, _flowed(ours, theirs, seen), seen), key=_agreement)
+    coarse: _Windows | None = None
+    if _agreement(found) >= COARSE_FROM and (_agreement(found) < FLOW_UNTIL or _detail(found) < COARSE_DETAIL):
+        coarse = _structure(ours, found.theirs, seen, COARSE_PX)
     flat = found.flat & seen
     same = (found.correlation >= AGREES) & seen & ~flat
     coloured = np.zeros_like(seen)
@@ -101,13 +110,16 @@ def compare(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64
     shown = copied_query * query.width * query.height
     return Comparison(
         agreement=_agreement(found),
-        agreeing=float(found.own[found.correlation >= AGREES].sum() / max(1e-6, float(found.own.sum()))),
+        agreeing=_agreeing(found),
         structure=float((~flat & seen).sum()) / WINDOW_PX**2,
         overlap_query=min(1.0, area / (query.width * query.height)),
         overlap_reference=min(1.0, area / reference_area),
         copied_query=copied_query,
         copied_reference=min(1.0, shown / reference_area),
-        detail=float((np.maximum(found.correlation, 0) * found.fine).sum() / max(1.0, float(found.fine.sum()))),
+        detail=_detail(found),
+        coarse_agreement=_agreement(coarse) if coarse else 0.0,
+        coarse_agreeing=_agreeing(coarse) if coarse else 0.0,
+        coarse_detail=_detail(coarse) if coarse else 0.0,
         coloured=float(coloured.sum() / seen.sum()),
         tiled_l2=distance,
         mask=Mask.pack(mask),
@@ -218,7 +230,20 @@ def _agreement(windows: _Windows) -> float:
     return float((np.maximum(windows.correlation, 0) * windows.weight).sum()) / total if total > 0 else 0.0
 
 
-def _structure(ours: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8], seen: npt.NDArray[np.bool_]) -> _Windows:
+def _agreeing(windows: _Windows) -> float:
+    return float(windows.own[windows.correlation >= AGREES].sum() / max(1e-6, float(windows.own.sum())))
+
+
+def _detail(windows: _Windows) -> float:
+    return float((np.maximum(windows.correlation, 0) * windows.fine).sum() / max(1.0, float(windows.fine.sum())))
+
+
+def _structure(
+    ours: npt.NDArray[np.uint8],
+    theirs: npt.NDArray[np.uint8],
+    seen: npt.NDArray[np.bool_],
+    soften_px: float = SOFTEN_PX,
+) -> _Windows:
     cv2 = opencv()
     inside = seen.astype(np.float32)
     count: Floats = np.maximum(_mean(inside), np.float32(1e-3))
@@ -228,7 +253,7 @@ def _structure(ours: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8], seen:
 
     soft = []
     for side in (ours, theirs):
-        grey = cv2.GaussianBlur(cv2.cvtColor(side, cv2.COLOR_RGB2GRAY), (0, 0), SOFTEN_PX).astype(np.float32)
+        grey = cv2.GaussianBlur(cv2.cvtColor(side, cv2.COLOR_RGB2GRAY), (0, 0), soften_px).astype(np.float32)
         soft.append(grey - grey[seen].mean())
     a, b = soft
     mean_a, mean_b = windowed(a), windowed(b)

@@ -21,6 +21,9 @@ WHOLE = Comparison(
     copied_query=1.0,
     copied_reference=1.0,
     detail=0.9,
+    coarse_agreement=0.0,
+    coarse_agreeing=0.0,
+    coarse_detail=0.0,
     coloured=0.95,
     tiled_l2=0.05,
     mask=Mask.pack(np.ones((4, 4), bool)),
@@ -77,6 +80,16 @@ def test_outlines_that_fit_are_no_copy() -> None:
     hollow = replace(WHOLE, detail=LIMITS.detail - 0.01)
     assert kind(hollow) is EvidenceKind.NONE
     assert kind(hollow, inliers=12) is EvidenceKind.NEAR_IDENTICAL
+
+
+def test_a_redrawing_keeps_what_is_coarse() -> None:
+    fine = replace(WHOLE, agreement=0.65, detail=0.5, agreeing=0.7)
+    redrawn = replace(fine, coarse_agreement=LIMITS.coarse_agreement, coarse_detail=LIMITS.coarse_detail)
+    assert kind(fine) is EvidenceKind.NONE
+    assert kind(redrawn) is EvidenceKind.SAME_TEMPLATE
+    assert kind(replace(redrawn, coarse_agreeing=LIMITS.template_few_inliers)) is EvidenceKind.EDITED
+    assert kind(replace(redrawn, coarse_detail=LIMITS.coarse_detail - 0.01)) is EvidenceKind.NONE
+    assert kind(replace(redrawn, coarse_agreement=LIMITS.coarse_agreement - 0.01)) is EvidenceKind.NONE
 
 
 def test_a_drawing_in_other_colours_is_a_template() -> None:
