@@ -64,12 +64,16 @@ class Sample:
             return float(self.levels[0] * GRID)
         return float((self.levels[len(self.levels) - 1 - within] + 1) * GRID)
 
-    def excesses(self, exceeding: int) -> tuple[float, npt.NDArray[np.float64]]:
-        """(start, (k,) excesses above it) of about so many of the largest; ties at the start are left out.
+    def start_of(self, exceeding: int) -> float:
+        """A similarity that about so many of the largest exceed; ties with it do not."""
+        largest = np.repeat(self.levels[::-1], self.counts[::-1])  # from the top
+        return float((largest[exceeding] if exceeding < len(largest) else largest[-1] - 1) * GRID)
+
+    def excesses(self, start: float) -> npt.NDArray[np.float64]:
+        """(k,) ascending: by how much similarities exceed one on the grid; all > 0.
 
         A level stands for the middle of its cell: it was rounded up.
         """
-        middles = np.repeat(self.levels.astype(np.float64), self.counts) * GRID - GRID / 2
-        start = float(middles[-exceeding - 1] if exceeding < len(middles) else middles[0] - GRID)
-        above: npt.NDArray[np.float64] = middles[middles > start] - start - GRID / 2
-        return start + GRID / 2, above
+        above = self.levels > round(start / GRID)
+        middles = np.repeat(self.levels[above].astype(np.float64), self.counts[above]) * GRID - GRID / 2
+        return middles - round(start / GRID) * GRID

@@ -91,7 +91,8 @@ def fit_tail(sample: Sample, *, exceeding: Sequence[int] = EXCEEDING, seed: int 
     for k in exceeding:
         if k > MOST_SHARE * sample.n or k >= counted:
             continue
-        start, excesses = sample.excesses(k)
+        start = sample.start_of(k)
+        excesses = sample.excesses(start)
         if len(excesses) < k / 2:
             tried += f"; of the {k} largest, too many are equal"
             continue

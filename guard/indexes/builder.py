@@ -307,7 +307,8 @@ class _Job:
             # A background picture that became a reference would hide the copies of it.
             added = map_rows(staging.folder / VECTORS, self.layout, staging.rows)[before.count * self.layout.regions :]
             transform = transform.without(near_references(transform.normalisation.background, added))
-        return complete(staging, self.embedder.spec, sources, transform)
+        at = self.folder.version(base) if base else None
+        return complete(staging, self.embedder.spec, sources, transform, base=at)
 
     def _has_transform(self) -> bool:
         """Of the version in use; one that cannot be read is about to be replaced."""

@@ -148,7 +148,8 @@ def _rewrite(folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int
                 hashes = part.hashes_of(records)
                 staging.append(rows, renumbered, thumbnails, (), {}, position=0, hashes=hashes)
         sources = [source for part in parts for source in part.manifest.sources]
-        manifest = complete(staging, spec, sources, parts[0].transform)
+        base = parts[0].at if len(parts) == 1 else None  # a merged index is calibrated anew
+        manifest = complete(staging, spec, sources, parts[0].transform, base=base)
     finally:
         staging.close()
     staging.seal(manifest)

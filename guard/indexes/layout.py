@@ -19,7 +19,7 @@ from pathlib import Path
 from guard.errors import ConfigError, IndexLoadError, IndexLockedError
 from guard.indexes.manifest import MANIFEST, FileEntry
 
-__all__ = ["IndexFolder", "file_entry", "hold", "release", "sync_path", "write_durably"]
+__all__ = ["IndexFolder", "file_entry", "hold", "release", "share", "sync_path", "write_durably"]
 
 KEEP = 2  # published versions, the current one included
 
@@ -174,6 +174,14 @@ def sync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def share(file: Path, as_file: Path) -> None:
+    """A second name for a file that nobody changes again; a copy where the file system knows no second names."""
+    try:
+        os.link(file, as_file)
+    except OSError:
+        shutil.copyfile(file, as_file)
 
 
 def file_entry(path: Path) -> FileEntry:

@@ -13,6 +13,7 @@ from guard.errors import IndexLoadError
 from guard.indexes.faissfile import ORIGINALS
 
 __all__ = [
+    "CALIBRATION",
     "FORMAT_VERSION",
     "MANIFEST",
     "TRANSFORM",
@@ -29,6 +30,7 @@ __all__ = [
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 TRANSFORM = "transform.safetensors"
+CALIBRATION = "calibration.json"  # guard.calibration.record; its sha256 among `files` is the calibration's id
 
 VectorKind = Literal["float32", "bits"]
 """float32: rows of a faiss flat index. bits: the signs of the rows, packed eight a byte (metric hamming)."""

@@ -28,6 +28,7 @@ from guard.indexes.hashes import HASHES, count_usable, encode_hashes
 from guard.indexes.hashes import LAYOUT as HASH_LAYOUT
 from guard.indexes.layout import file_entry, sync_path, write_durably
 from guard.indexes.manifest import (
+    CALIBRATION,
     FORMAT_VERSION,
     MANIFEST,
     EmbedderEntry,
@@ -246,11 +247,17 @@ class Staging:
 
 
 def complete(
-    staging: Staging, spec: EmbedderSpec, sources: Sequence[str], transform: Transform | None = None
+    staging: Staging,
+    spec: EmbedderSpec,
+    sources: Sequence[str],
+    transform: Transform | None = None,
+    *,
+    base: Path | None = None,
 ) -> Manifest:
     """Finish the files of a staged version and describe them; the staging is closed after this.
 
-    transform: what its vectors go through at last, and queries later.
+    transform: what its vectors go through at last, and queries later. base: the version that it goes on from, whose
+    calibration it keeps; whether that still holds is asked when it is used.
     """
     skipped, notes, collections, hashes = staging.skipped(), staging.notes(), staging.collections(), staging.hashes()
     files = staging.finish()
@@ -258,6 +265,10 @@ def complete(
     if transform is not None:
         entry, changed = apply_transform(staging.folder, transform, staging.layout, staging.rows)
         files |= changed
+    if base is not None and (base / CALIBRATION).exists():
+        shutil.copyfile(base / CALIBRATION, staging.folder / CALIBRATION)
+        sync_path(staging.folder / CALIBRATION)
+        files[CALIBRATION] = file_entry(staging.folder / CALIBRATION)
     return Manifest(
         format_version=FORMAT_VERSION,
         embedder=EmbedderEntry.model_validate(spec.identity()),

@@ -15,7 +15,7 @@ import numpy as np
 from guard.embedders.base import Embedder
 from guard.errors import ConfigError
 from guard.indexes.faissfile import ORIGINALS, VECTORS, originals
-from guard.indexes.layout import KEEP, IndexFolder, hold, release, write_durably
+from guard.indexes.layout import KEEP, IndexFolder, hold, release, share, write_durably
 from guard.indexes.manifest import MANIFEST, TRANSFORM, Manifest, TransformEntry
 from guard.indexes.preparation import Limits, prepare
 from guard.indexes.records import RECORDS, RecordReader
@@ -244,8 +244,8 @@ def _publish(folder: IndexFolder, version: _Version, transform: Transform | None
     rows, layout = originals(version.at, manifest)
     files = {name: entry for name, entry in manifest.files.items() if name not in (VECTORS, ORIGINALS, TRANSFORM)}
     for name in files:
-        _share(version.at / name, editing / name)
-    _share(rows, editing / VECTORS)
+        share(version.at / name, editing / name)
+    share(rows, editing / VECTORS)
     files[VECTORS] = manifest.files[rows.name]
     entry = None
     if transform is not None:
@@ -254,11 +254,3 @@ def _publish(folder: IndexFolder, version: _Version, transform: Transform | None
     fields = {**manifest.model_dump(), "transform": entry, "files": files}
     write_durably(editing / MANIFEST, Manifest.model_validate(fields).to_json().encode())
     return folder.publish(editing), entry
-
-
-def _share(file: Path, as_file: Path) -> None:
-    """A second name for a file that nobody changes again; a copy where the file system knows no second names."""
-    try:
-        os.link(file, as_file)
-    except OSError:
-        shutil.copyfile(file, as_file)

@@ -1,0 +1,183 @@
+"""An index and clean pictures -> a version of the index with its calibration. Knows the order of the steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from guard._version import __version__
+from guard.calibration.clean import score_clean
+from guard.calibration.growth import exponent
+from guard.calibration.rates import Rates
+from guard.calibration.record import FORMAT_VERSION, Calibration, TailEntry, ThresholdEntry
+from guard.calibration.references import MOST_QUERIES, leave_one_out
+from guard.calibration.scored import Scored
+from guard.calibration.tail import TailRefused, fit_tail
+from guard.embedders.base import Embedder
+from guard.embedders.views import VIEW_KINDS, ViewKind
+from guard.errors import ConfigError
+from guard.indexes.attach import attach
+from guard.indexes.layout import KEEP, IndexFolder
+from guard.indexes.manifest import CALIBRATION
+from guard.indexes.staging import writing
+from guard.indexes.store import OpenIndex, open_index
+from guard.indexes.transformed_rows import DUPLICATE
+from guard.sources.base import Skip, Source
+
+__all__ = ["TARGETS", "CalibrationReport", "calibrate_index"]
+
+TARGETS = (1e-3, 1e-5)
+LEAST_PICTURES = 100  # fewer do not support a rate of 4 %
+GROWTH_SHARE = 0.02  # of the pictures match at the threshold where growth is measured
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationReport:
+    path: Path
+    version: str
+    calibration: Calibration
+    identical: tuple[str, ...] = ()
+    """Clean pictures that PDQ calls identical to a reference: copies among them should be taken out."""
+    skips: tuple[Skip, ...] = ()
+    """Clean pictures that cannot be had, with the reason."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, without the sample."""
+        fields = self.calibration.model_dump(mode="json", exclude={"levels", "counts", "grid"})
+        skipped = [{"image": skip.uri, "reason": skip.reason, "detail": skip.detail} for skip in self.skips]
+        shown = {"path": str(self.path), "version": self.version, **fields}
+        return {**shown, "identical_pictures": list(self.identical), "skipped": skipped}
+
+
+def calibrate_index(
+    path: str | Path,
+    *,
+    clean: Source | str | Path | None = None,
+    embedder: Embedder | None = None,
+    targets: Sequence[float] = TARGETS,
+    query_views: ViewKind = "one",
+    hashes: bool = True,
+    duplicate: float = DUPLICATE,
+    limit: int = MOST_QUERIES,
+    seed: int = 0,
+    workers: int | None = None,
+    keep: int = KEEP,
+    on_progress: Callable[[int, int | None], None] = lambda _done, _total: None,
+) -> CalibrationReport:
+    """Measure how often pictures that are no copies match, and publish a version with the result.
+
+    clean: pictures that are known to be no copies, e.g. generations of the user's own pipeline that somebody looked at;
+    they are looked up as a check does it, and need the index's `embedder`. None: the references themselves, each among
+    the others (guard.calibration.references, with duplicate, limit and seed).
+    targets: rates whose thresholds are written down; others can be asked for later. query_views, hashes: as in the
+    checks that the calibration is for; hashes: whether PDQ's verdict counts (policy.identical is not ignore).
+    Raises ConfigError for values out of range, sources that do not fit or fewer than 100 clean pictures; IndexLoadError
+    for a damaged index or another embedder.
+    """
+    for target in targets:
+        if not 0 < target < 1:
+            raise ConfigError(f"a target rate is {target:g}; it lies between 0 and 1, e.g. 1e-3")
+    if query_views not in VIEW_KINDS:
+        raise ConfigError(f"query_views is {query_views!r}; known: {', '.join(VIEW_KINDS)}")
+    if clean is not None and embedder is None:
+        raise ConfigError("clean pictures are looked up with the index's embedder: give it too")
+    if limit < 1 or not 0 < duplicate <= 1:
+        raise ConfigError("limit must be at least 1, and the bar of duplicates a cosine above 0, at most 1")
+    folder = IndexFolder(path)
+    folder.current()
+    with folder.writer():
+        with open_index(folder.path) as index:
+            if clean is not None and embedder is not None:
+                described = clean if isinstance(clean, str | Path) else clean.survey().description
+                scored = score_clean(
+                    index,
+                    clean,
+                    embedder,
+                    query_views=query_views,
+                    hashes=hashes,
+                    workers=workers,
+                    on_progress=on_progress,
+                )
+                named = Path(described).name if isinstance(clean, str | Path) else str(described)
+            else:
+                scored = leave_one_out(
+                    index,
+                    query_views=query_views,
+                    duplicate=duplicate,
+                    limit=limit,
+                    seed=seed,
+                    on_progress=on_progress,
+                )
+                named = f"{len(scored.identical)} of {len(index)} references, each among the others"
+            calibration = _calibrated(
+                index,
+                scored,
+                named,
+                targets,
+                source="references" if clean is None else "clean",
+                query_views=query_views,
+                hashes=hashes and index.hashes is not None,
+                duplicate=duplicate if clean is None else None,
+            )
+            with writing(folder.path):
+                data = calibration.to_json().encode()
+                version = attach(folder, index.folder, index.manifest, CALIBRATION, data)
+        folder.prune(keep)  # now that this process has let go of the version before
+    identical = tuple(uri for uri, same in zip(scored.uris, scored.identical, strict=False) if same)
+    return CalibrationReport(folder.path, version, calibration, identical, scored.skips)
+
+
+def _calibrated(index: OpenIndex, scored: Scored, named: str, targets: Sequence[float], **how: Any) -> Calibration:
+    sample, manifest = scored.sample(), index.manifest
+    if sample.n < LEAST_PICTURES:
+        skipped = f", {len(scored.skips)} could not be read" if scored.skips else ""
+        raise ConfigError(f"{sample.n} clean pictures are too few: at least {LEAST_PICTURES} are needed, and some "
+                          f"thousands for small rates{skipped}")  # fmt: skip
+    try:
+        tail, refused = fit_tail(sample), ""
+    except TailRefused as exc:
+        tail, refused = None, str(exc)
+    rates = Rates(sample, tail, refused)
+    thresholds, unsupported = [], {}
+    for target in sorted(set(targets), reverse=True):
+        try:
+            thresholds.append(ThresholdEntry.of(rates.threshold(target)))
+        except ConfigError as exc:
+            unsupported[f"{target:g}"] = str(exc)
+    grows = exponent(scored.similarities, sample.reached_by(max(sample.identical, round(GROWTH_SHARE * sample.n))))
+    return Calibration(
+        format_version=FORMAT_VERSION,
+        created_at=datetime.now(UTC),
+        tool_version=__version__,
+        described=named,
+        index_version=index.version,
+        count=manifest.count,
+        embedder=manifest.embedder,
+        transform_sha256=manifest.transform.sha256 if manifest.transform else None,
+        regions=manifest.regions,
+        left_out=scored.left_out,
+        pictures=sample.n,
+        identical=sample.identical,
+        design_effect=sample.design_effect,
+        levels=tuple(sample.levels.tolist()),
+        counts=tuple(sample.counts.tolist()),
+        tail=None
+        if tail is None
+        else TailEntry(
+            start=tail.start,
+            exceeding=len(tail.excesses),
+            shape=tail.gpd.shape,
+            scale=tail.gpd.scale,
+            anderson_darling=tail.statistic,
+            p=tail.p,
+        ),
+        tail_refused=refused,
+        growth_exponent=None if math.isnan(grows) else grows,
+        thresholds=tuple(thresholds),
+        unsupported=unsupported,
+        **how,
+    )
