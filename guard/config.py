@@ -15,13 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from guard.embedders.views import ViewKind
 from guard.errors import ConfigError
+from guard.events.config import EventsConfig
 from guard.policy import IDENTICAL, Identical, Policy
 from guard.types import Mode
 
 __all__ = ["ENV_PREFIX", "GuardConfig", "OnBlock", "PolicyConfig", "SkipReason", "load_config", "override"]
 
 ENV_PREFIX = "MEMGUARD_"
-OPENING = frozenset({"device", "embedder", "index_backend", "index_device"})  # no call of an open guard can change them
+OPENING = frozenset({"device", "embedder", "events", "index_backend", "index_device"})
+"""What no call of an open guard can change."""
 NOT_SETTINGS = frozenset({"CACHE"})  # read elsewhere, by the model list
 
 OnBlock = Literal["replace", "blur", "drop", "raise"]
@@ -124,6 +126,9 @@ class GuardConfig(BaseModel):
         None, description="Where the index is searched, e.g. cuda; with faiss this needs faiss-gpu; unset: the CPU."
     )
     device: str | None = Field(None, description="Where the embedder runs, e.g. cpu or cuda:0; unset: its default.")
+    events: EventsConfig = Field(
+        EventsConfig(), description="The decision log; none is kept unless events.path is set."
+    )
 
 
 def load_config(

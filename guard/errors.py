@@ -7,6 +7,7 @@ GuardError
 +-- FetchError (OSError)             a download failed: try again, or bring the file
 +-- IndexLoadError                   rebuild; the text names the file or field that does not fit
 +-- IndexLockedError                 another process writes this index: wait, or stop it
++-- EventLogError                    the decision log cannot be read or written: see its file, or name another
 +-- CheckError                       the check did not run: see .stage and .reason
 |   +-- DeadlineError                it ran out of time: raise deadline_s, or free the machine
 +-- SkippedError                     an output that nothing could check was withheld; the text says how to allow it
@@ -27,6 +28,7 @@ __all__ = [
     "CheckError",
     "ConfigError",
     "DeadlineError",
+    "EventLogError",
     "FetchError",
     "GuardError",
     "IndexLoadError",
@@ -67,6 +69,10 @@ class IndexLoadError(GuardError):
 
 class IndexLockedError(GuardError):
     """Another process holds the writer's lock of this index."""
+
+
+class EventLogError(GuardError):
+    """A decision log is damaged, locked or no log, or does not hold what was asked for. No check raises it."""
 
 
 class CheckError(GuardError):

@@ -22,11 +22,21 @@ if TYPE_CHECKING:
     from guard.embedders.base import EmbedderSpec
     from guard.indexes.base import Index
 
-__all__ = ["FAILURE_REASONS", "SKIP_REASONS", "STAGES", "GuardMetrics", "failure_reason"]
+__all__ = [
+    "DROP_REASONS",
+    "FAILURE_REASONS",
+    "REVIEW_OUTCOMES",
+    "SKIP_REASONS",
+    "STAGES",
+    "GuardMetrics",
+    "failure_reason",
+]
 
 STAGES = ("pixels", "embed", "search", "verify", "decide", "host")
 FAILURE_REASONS = ("deadline", "input", "index", "memory", "runtime")
 SKIP_REASONS = ("disabled", "latent", "step_callback", "form")
+DROP_REASONS = ("queue_full", "locked", "disk", "unwritable", "damaged", "closed", "error")
+REVIEW_OUTCOMES = ("confirm", "not_a_copy", "unsure", "undo")
 
 _SIMILARITY_GRID = tuple(round(0.05 * i, 2) for i in range(21))
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -97,6 +107,12 @@ class GuardMetrics:
         self._vectors = gauge("index_vectors", "References in the index.", ("index",))
         self._built = gauge("index_built_timestamp_seconds", "When the index was built.", ("index",))
         self._loaded = gauge("index_loaded_timestamp_seconds", "When this process loaded it.", ("index",))
+        self._dropped = counter("events_dropped_total", "Events that the decision log could not keep.", ("reason",))
+        self._reviews = counter("reviews_total", "Reviews of logged decisions.", ("outcome",))
+        for reason in DROP_REASONS:
+            self._dropped.labels(reason)
+        for outcome in REVIEW_OUTCOMES:
+            self._reviews.labels(outcome)
         self._build_info.labels(__version__).set(1)
         for stage in STAGES[:-1]:
             self._stage_s.labels(stage)
@@ -161,6 +177,14 @@ class GuardMetrics:
                     self._would_block.labels(pipeline).inc()
         for stage, seconds in report.seconds.items():
             self._stage_s.labels(stage).observe(seconds)
+
+    def drop_events(self, reason: str, events: int) -> None:
+        """Count events that the decision log could not keep; reason is one of DROP_REASONS."""
+        self._dropped.labels(reason).inc(events)
+
+    def count_review(self, outcome: str) -> None:
+        """Count a review; outcome is one of REVIEW_OUTCOMES."""
+        self._reviews.labels(outcome).inc()
 
     def text(self) -> str:
         """All metrics in Prometheus' text format; of all workers in multiprocess mode."""

@@ -148,7 +148,7 @@ class Evidence:
     Both in shares of the picture's width and height, so that sizes do not matter; None if nothing was aligned.
     """
     inliers: int = 0
-    """Matched keypoints that the transform explains, one counted for each 8 px cell."""
+    """Matched keypoints that the transform explains, one counted for each 8 px cell; 0 where none were needed."""
     copied_area_query: float = 0.0
     """Share of the query's area that shows the reference, in [0, 1]."""
     copied_area_reference: float = 0.0
@@ -226,6 +226,9 @@ class Verdict:
     """Of an ERROR: the stage that failed."""
     reason: str = ""
     """Of an ERROR or SKIPPED: a word from a closed set, also the metric's label."""
+    descriptor: bytes | None = field(default=None, repr=False)
+    """Of a flagged or blocked image, where the decision log keeps it: the embedder's descriptor, before the index's
+    transform, as little-endian float16. Not part of `to_dict`."""
 
     @property
     def withheld(self) -> bool:
