@@ -23,13 +23,14 @@ from guard.config import GuardConfig, load_config, override
 from guard.embedders.base import Embedder
 from guard.embedders.views import embed_views
 from guard.errors import DeadlineError, GuardError, InputError
+from guard.events.record import Circumstances
 from guard.identical import hash_batch, join
 from guard.indexes.best import best_of_each
 from guard.metrics import GuardMetrics
 from guard.pixels import ImageBatch, RGBArray, settle, to_batch
 from guard.policy import Policy, decide
 from guard.stages import Clock, failed, translated
-from guard.types import Decision, Match, Mode, Report, Status, Verdict
+from guard.types import Action, Decision, Match, Mode, Report, Status, Verdict
 from guard.verification.examiner import Examined, Examiner
 from guard.videos import fold, sample_frames
 from guard.workers import run_within
@@ -37,6 +38,7 @@ from guard.workers import run_within
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from guard.events.recorder import EventRecorder
     from guard.indexes.base import Index
     from guard.verification.verifier import Verifier
 
@@ -51,6 +53,7 @@ class Guard:
     index: an open index. embedder: the one that it was built with. config: all settings.
     metrics: where to count; None makes metrics on a registry of their own.
     verifier: compares pixels where the setting `verify` asks for it; None: `PixelVerifier` with its own limits.
+    events: the decision log to write to; None opens the one of the setting `events.path`, if there is one.
     Raises ConfigError if no thresholds are set and the embedder advises none; MissingExtraError if `verify` is on
     and OpenCV is not installed.
     """
@@ -64,6 +67,7 @@ class Guard:
         metrics: GuardMetrics | None = None,
         name: str = "index",
         verifier: Verifier | None = None,
+        events: EventRecorder | None = None,
     ) -> None:
         self.index = index
         self.embedder = embedder
@@ -76,6 +80,8 @@ class Guard:
         self.examiner = Examiner(index, verifier)
         if self.config.verify:
             self.examiner.ready()
+        self.name = name
+        self.events = events if events is not None else self._open_events()
 
     @classmethod
     def open(
@@ -87,6 +93,7 @@ class Guard:
         embedder: Embedder | str | None = None,
         metrics: GuardMetrics | None = None,
         registry: CollectorRegistry | None = None,
+        events: EventRecorder | Mapping[str, Any] | str | os.PathLike[str] | None = None,
         **settings: Any,
     ) -> Guard:
         """Open an index directory and the embedder that it was built with.
@@ -95,6 +102,7 @@ class Guard:
         settings: single fields of GuardConfig, which win over file and environment (`MEMGUARD_…`).
         embedder: one that is loaded already, or the setting of that name: "onnx:FILE", "torchscript:FILE", a model.
         registry: Prometheus registry for the metrics; `metrics` shares another guard's.
+        events: the file of a decision log, its settings, or another guard's `events`.
         Raises ConfigError, IndexLoadError or MissingExtraError; the text says what to do.
         """
         from guard.embedders.registry import load_index_embedder
@@ -104,6 +112,13 @@ class Guard:
             settings["policy"] = policy
         if isinstance(embedder, str):
             settings["embedder"], embedder = embedder, None
+        recorder = None
+        if isinstance(events, str | os.PathLike):
+            settings["events"] = {"path": os.fspath(events)}
+        elif isinstance(events, Mapping):
+            settings["events"] = events
+        else:
+            recorder = events
         checked = load_config(config, environ=os.environ, **settings)
         index = open_index(Path(path), backend=checked.index_backend, device=checked.index_device)
         if embedder is None:
@@ -113,7 +128,8 @@ class Guard:
         if metrics is None:
             flag, block = _thresholds(checked, index, embedder)
             metrics = GuardMetrics(registry, thresholds=(flag, block))
-        return cls(index, embedder, config=checked, metrics=metrics, name=Path(path).resolve().name)
+        name = Path(path).resolve().name
+        return cls(index, embedder, config=checked, metrics=metrics, name=name, events=recorder)
 
     def check(
         self,
@@ -121,12 +137,14 @@ class Guard:
         *,
         pipeline: str = "default",
         inputs: Any = None,
+        prompts: Sequence[str | None] | str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> Report:
         """Check images and return one verdict each, in order. Never touches the pixels.
 
         images: any form that `guard.pixels.to_batch` takes. inputs: the caller's own input
-        images, in any such form; an output that echoes one is told apart. options: settings
+        images, in any such form; an output that echoes one is told apart. prompts: one for each
+        image, or one for all; only the decision log sees them, as its settings say. options: settings
         for this call alone. A verdict's `action` says what `guard.actions.apply` will do.
         Raises ConfigError for a wrong option, and nothing when the check itself fails: that is
         status ERROR, and `on_error` decides its action.
@@ -137,7 +155,7 @@ class Guard:
             return self.skip(count, "disabled", pipeline=pipeline, options=options)
         with self.metrics.check(pipeline, count):
             verdicts, seconds = self._within_deadline(config, count, images, inputs)
-        return self._finish(verdicts, seconds, config, pipeline)
+        return self._finish(verdicts, seconds, config, pipeline, prompts, lambda i: _at(images, i))
 
     def check_videos(
         self,
@@ -145,6 +163,7 @@ class Guard:
         *,
         pipeline: str = "default",
         inputs: Any = None,
+        prompts: Sequence[str | None] | str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> Report:
         """Check videos: one verdict each, of its worst sampled frame, which `verdict.frame` names.
@@ -162,23 +181,40 @@ class Guard:
         of_clip: list[list[tuple[int, Verdict]]] = [[] for _ in videos]
         for (clip, frame), verdict in zip(sampled, verdicts, strict=True):
             of_clip[clip].append((frame, verdict))
-        return self._finish([fold(clip) for clip in of_clip], seconds, config, pipeline)
+        folded = [fold(clip) for clip in of_clip]
+        return self._finish(folded, seconds, config, pipeline, prompts, lambda i: videos[i][folded[i].frame or 0])
 
     def skip(
-        self, count: int, reason: str, *, pipeline: str = "default", options: Mapping[str, Any] | None = None
+        self,
+        count: int,
+        reason: str,
+        *,
+        pipeline: str = "default",
+        prompts: Sequence[str | None] | str | None = None,
+        action: Action = Action.RELEASED,
+        options: Mapping[str, Any] | None = None,
     ) -> Report:
-        """Report and count images that cannot or shall not be checked; reason is one of metrics.SKIP_REASONS."""
+        """Report and count images that cannot or shall not be checked; reason is one of metrics.SKIP_REASONS.
+
+        action: what the host does with them.
+        """
         config = override(self.config, options)
-        verdict = Verdict(Status.SKIPPED, reasons=(f"not checked: {reason}",), reason=reason)
-        return self._finish([verdict] * count, {}, config, pipeline)
+        verdict = Verdict(Status.SKIPPED, reasons=(f"not checked: {reason}",), reason=reason, action=action)
+        return self._finish([verdict] * count, {}, config, pipeline, prompts)
 
     def fail(
-        self, count: int, error: Exception, *, pipeline: str = "default", options: Mapping[str, Any] | None = None
+        self,
+        count: int,
+        error: Exception,
+        *,
+        pipeline: str = "default",
+        prompts: Sequence[str | None] | str | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Report:
         """Report and count images whose check broke in the host, before `check` could see them: status ERROR."""
         config = override(self.config, options)
         known = error if isinstance(error, GuardError) else translated(error, "host")
-        return self._finish([failed(known, "host")] * count, {}, config, pipeline)
+        return self._finish([failed(known, "host")] * count, {}, config, pipeline, prompts)
 
     def apply(self, images: Any, report: Report, *, options: Mapping[str, Any] | None = None) -> Any:
         """Do to images what their verdicts say; the same object comes back if nothing is withheld.
@@ -208,6 +244,18 @@ class Guard:
             yield
         finally:
             _disabled.reset(token)
+
+    def _circumstances(self, config: GuardConfig) -> Circumstances:
+        flag, block = self._thresholds(config)
+        spec = self.embedder.spec
+        return Circumstances(flag, block, self.name, spec.name, spec.weights_sha256, spec.preprocessing)
+
+    def _open_events(self) -> EventRecorder | None:
+        if self.config.events.path is None:
+            return None
+        from guard.events.recorder import EventRecorder
+
+        return EventRecorder(self.config.events, on_drop=self.metrics.drop_events)
 
     def _thresholds(self, config: GuardConfig) -> tuple[float, float]:
         return _thresholds(config, self.index, self.embedder)
@@ -273,7 +321,7 @@ class Guard:
                     left_s=None if config.deadline_s is None else config.deadline_s - sum(clock.seconds.values()),
                 )
         with clock("decide"):
-            return [
+            verdicts = [
                 decide(
                     examined[row].candidates,
                     flag=flag,
@@ -288,6 +336,7 @@ class Guard:
                 )
                 for row in range(n)
             ]
+            return verdicts if self.events is None else self.events.with_descriptors(verdicts, query.vectors)
 
     def _alone(self, clock: Clock, config: GuardConfig, one: ImageBatch, own: ImageBatch | None) -> Verdict:
         try:
@@ -298,9 +347,15 @@ class Guard:
             return failed(translated(exc, clock.stage), clock.stage)
 
     def _finish(
-        self, verdicts: Sequence[Verdict], seconds: Mapping[str, float], config: GuardConfig, pipeline: str
+        self,
+        verdicts: Sequence[Verdict],
+        seconds: Mapping[str, float],
+        config: GuardConfig,
+        pipeline: str,
+        prompts: Sequence[str | None] | str | None = None,
+        picture: Callable[[int], Any] | None = None,
     ) -> Report:
-        """Say what happens to each image, and count."""
+        """Say what happens to each image, count, and log. picture: gives the image at a position."""
         planned = actions.intended_action(config.on_block)
         enforce = config.mode is Mode.ENFORCE
 
@@ -311,6 +366,8 @@ class Guard:
 
         report = Report(tuple(map(acted, verdicts)), pipeline, config.mode, self.index.version, dict(seconds))
         self.metrics.count(report)
+        if self.events is not None:
+            self.events.record(report, partial(self._circumstances, config), prompts=prompts, picture=picture)
         return report
 
 
@@ -327,6 +384,12 @@ def _count(images: Any) -> int:
     if isinstance(images, Sequence) and not isinstance(images, str | bytes):
         return len(images)
     return int(images.shape[0]) if getattr(images, "ndim", 0) == 4 else 1
+
+
+def _at(images: Any, i: int) -> Any:
+    """One image of a form whose images `_count` counts."""
+    many = isinstance(images, Sequence) or getattr(images, "ndim", 0) == 4
+    return images[i] if many else images
 
 
 def _convert(images: Any) -> tuple[ImageBatch, dict[int, InputError]]:

@@ -6,7 +6,6 @@ Knows the order and what cannot be checked; every step lives in a file of its ow
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from guard.config import GuardConfig, override
@@ -18,6 +17,7 @@ from guard_diffusers.callbacks import leaking_callback
 from guard_diffusers.inputs import own_pictures
 from guard_diffusers.latents import decode, why_not, without_latents, zeroed
 from guard_diffusers.outputs import Kind
+from guard_diffusers.prompts import own_prompts
 
 if TYPE_CHECKING:
     from guard_diffusers.wrap import Protection
@@ -61,7 +61,8 @@ class _GuardedCall:
         """The guard is disabled: counted, reported, not checked."""
         out = self.call.run()
         count = outputs.count_of(outputs.value_of(out))
-        return self._report(out, self.guard.skip(count, "disabled", pipeline=self.protection.name))
+        prompts = own_prompts(self.call, count)
+        return self._report(out, self.guard.skip(count, "disabled", pipeline=self.protection.name, prompts=prompts))
 
     def refuse_early(self) -> None:
         """What is known to go wrong before the pipeline has computed anything."""
@@ -118,7 +119,8 @@ class _GuardedCall:
         try:
             pictures = decode(self.pipe, latents, self.call)
         except Exception as exc:
-            report = self.guard.fail(len(latents), exc, pipeline=self.protection.name, options=options)
+            prompts = own_prompts(self.call, len(latents))
+            report = self.guard.fail(len(latents), exc, pipeline=self.protection.name, prompts=prompts, options=options)
         else:
             kind = Kind.VIDEOS if pictures.ndim == 5 else Kind.IMAGES
             report = self._check(pictures, kind, options)
@@ -135,14 +137,21 @@ class _GuardedCall:
         if tensors.package_of(type(self.pipe)) == "deepfloyd_if" and outputs.is_tensor(value):
             value = (value / 2 + 0.5).clamp(0, 1)  # the one family that returns "pt" in [-1, 1]
         check = self.guard.check if kind is Kind.IMAGES else self.guard.check_videos
-        return check(value, pipeline=self.protection.name, inputs=own, options=options)
+        prompts = own_prompts(self.call, outputs.count_of(value))
+        return check(value, pipeline=self.protection.name, inputs=own, prompts=prompts, options=options)
 
     def _unchecked(self, count: int, reason: Any, text: str) -> Report:
         """Count what cannot be checked, and refuse it unless the mode or the configuration lets it pass."""
-        report = self.guard.skip(count, reason, pipeline=self.protection.name, options=self.options)
         refused = self.enforced and reason not in self.config.allow_unchecked
+        report = self.guard.skip(
+            count,
+            reason,
+            pipeline=self.protection.name,
+            prompts=own_prompts(self.call, count),
+            action=Action.RAISED if refused else Action.RELEASED,
+            options=self.options,
+        )
         if refused:
-            report = replace(report, verdicts=tuple(replace(v, action=Action.RAISED) for v in report))
             self._tell(report)
             how = f"to let it pass unchecked: guard_options={{'allow_unchecked': ['{reason}']}}, or the same setting"
             raise SkippedError(f"{text}; {how}", reason=reason, report=report)

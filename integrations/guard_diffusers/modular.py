@@ -9,7 +9,6 @@ pipe(prompt=..., output=["images", "guard"])
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from diffusers.modular_pipelines.modular_pipeline import ModularPipelineBlocks
@@ -22,6 +21,7 @@ from guard_diffusers import outputs
 from guard_diffusers.inputs import OWN_INPUTS, own_pictures
 from guard_diffusers.latents import zeroed
 from guard_diffusers.outputs import Kind
+from guard_diffusers.prompts import own_prompts
 
 if TYPE_CHECKING:
     from guard.guard import Guard
@@ -102,14 +102,14 @@ class GuardBlock(ModularPipelineBlocks):
             return self._skipped(outputs.count_of(pictures), reason, options)
         own = None if config.own_input == "ignore" else own_pictures(state, self._own, stride=config.frame_stride)
         check = guard.check if kind is Kind.IMAGES else guard.check_videos
-        return check(pictures, pipeline=self._label, inputs=own, options=options)
+        prompts = own_prompts(state, outputs.count_of(pictures))
+        return check(pictures, pipeline=self._label, inputs=own, prompts=prompts, options=options)
 
     def _skipped(self, count: int, reason: Any, options: Any) -> Report:
         config = override(self._guard.config, options)
-        report = self._guard.skip(count, reason, pipeline=self._label, options=options)
-        if reason == "disabled" or config.mode is not Mode.ENFORCE or reason in config.allow_unchecked:
-            return report
-        return replace(report, verdicts=tuple(replace(v, action=Action.RAISED) for v in report))
+        passes = reason == "disabled" or config.mode is not Mode.ENFORCE or reason in config.allow_unchecked
+        action = Action.RELEASED if passes else Action.RAISED
+        return self._guard.skip(count, reason, pipeline=self._label, action=action, options=options)
 
     def _refuse_unchecked(self, report: Report) -> None:
         if report and report[0].reason in ("latent", "form") and report[0].withheld:
