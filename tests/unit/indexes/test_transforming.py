@@ -304,8 +304,8 @@ def test_a_build_that_was_killed_within_the_transform_goes_on(
     class Killed(BaseException):
         pass
 
-    def complete_and_die(*args: object) -> None:
-        complete(*args)  # type: ignore[arg-type]
+    def complete_and_die(*args: object, **named: object) -> None:
+        complete(*args, **named)  # type: ignore[arg-type]
         raise Killed
 
     with monkeypatch.context() as patch:
