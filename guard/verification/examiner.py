@@ -26,7 +26,7 @@ from guard.verification.verifier import PixelVerifier, Verifier
 
 __all__ = ["KEPT", "Examined", "Examiner"]
 
-KEPT = 256  # prepared references; some 0.4 MB each with their keypoints
+KEPT = 256  # prepared references; some 0.3 MB each with their keypoints
 MOST = 5  # candidates compared for one image
 
 
