@@ -17,12 +17,14 @@ from typing import Any
 
 __all__ = [
     "COLUMNS",
+    "DamagedError",
     "ForeignFileError",
     "file_id",
     "insert",
     "open_file",
     "prune",
     "reason_of",
+    "require_sound",
     "set_aside",
     "transaction",
 ]
@@ -49,6 +51,10 @@ _TABLES = """
 """events.outcome is what the reviews come to; reviews.outcome is NULL where one takes the last back."""
 _AT_ONCE = 500  # rows or pages a transaction, so that other writers wait for milliseconds
 _WAL_BYTES = 4 << 20  # the file beside is cut to this after a checkpoint
+
+
+class DamagedError(Exception):
+    """SQLite opens the file, and its pages do not fit together."""
 
 
 class ForeignFileError(Exception):
@@ -78,6 +84,13 @@ def open_file(path: Path, *, wait_s: float = 5.0) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def require_sound(connection: sqlite3.Connection) -> None:
+    """Look at the whole file, some 3 ms a megabyte. Raises DamagedError."""
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise DamagedError(found.replace("\n", " "))
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:
@@ -231,4 +244,6 @@ def reason_of(error: Exception) -> str:
     """One of guard.metrics.DROP_REASONS for an error while writing."""
     if isinstance(error, sqlite3.Error):
         return _PRIMARY.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "error")
+    if isinstance(error, DamagedError):
+        return "damaged"
     return "unwritable" if isinstance(error, OSError | ForeignFileError) else "error"

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from guard.events.store import file_id, insert, open_file, prune, reason_of, set_aside
+from guard.events.store import file_id, insert, open_file, prune, reason_of, require_sound, set_aside
 
 __all__ = ["LogWriter"]
 
 logger = logging.getLogger("guard.events")
 
 TRIES = 3  # of a log that another process keeps locked, each as long as the connection waits
+SOUND_BYTES = 64_000_000  # up to which a log is looked at as a whole when it is opened
 PRUNE_ROWS = 256
 PRUNE_S = 300.0
 
@@ -73,6 +74,8 @@ class LogWriter:
             self._opened = file_id(self.path)
             self._connection = open_file(self.path, wait_s=self._wait_s)
             self._opened = file_id(self.path)
+            if self.path.stat().st_size <= SOUND_BYTES:
+                require_sound(self._connection)
         return self._connection
 
     def _set_aside(self, error: Exception) -> bool:
