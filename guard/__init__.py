@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from guard._version import __version__
 
 if TYPE_CHECKING:
+    from guard.calibration.target import fpr
     from guard.config import GuardConfig, load_config
     from guard.errors import (
         BlockedError,
@@ -55,12 +56,14 @@ __all__ = [
     "Status",
     "Verdict",
     "__version__",
+    "fpr",
     "load_config",
 ]
 
 _MODULES = {
     "Guard": "guard",
     "GuardConfig": "config",
+    "fpr": "calibration.target",
     "load_config": "config",
     "GuardMetrics": "metrics",
     "Policy": "policy",

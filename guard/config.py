@@ -9,14 +9,24 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
+from guard.calibration.target import PREFIX, FalsePositiveRate
 from guard.embedders.views import ViewKind
 from guard.errors import ConfigError
 from guard.events.config import EventsConfig
-from guard.policy import IDENTICAL, Identical, Policy
+from guard.policy import IDENTICAL, Identical, Policy, contradiction
 from guard.types import Mode
 
 __all__ = ["ENV_PREFIX", "GuardConfig", "OnBlock", "PolicyConfig", "SkipReason", "load_config", "override"]
@@ -30,20 +40,36 @@ OnBlock = Literal["replace", "blur", "drop", "raise"]
 SkipReason = Literal["latent", "step_callback", "form"]
 
 
+def _rate_or(value: Any, similarity: ValidatorFunctionWrapHandler) -> Any:
+    if isinstance(value, FalsePositiveRate):
+        return value
+    if isinstance(value, str) and value.strip().lower().startswith(PREFIX[:-1]):
+        return FalsePositiveRate.parse(value)
+    return similarity(value)
+
+
+def _spelt(value: Any) -> Any:
+    return str(value) if isinstance(value, FalsePositiveRate) else value
+
+
+if TYPE_CHECKING:
+    Threshold = float | FalsePositiveRate
+else:  # not a union: pydantic would complain of each of its members
+    Threshold = Annotated[float, Field(ge=-1, le=1), WrapValidator(_rate_or), PlainSerializer(_spelt, return_type=Any)]
+
+
 class PolicyConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    flag: float | None = Field(
+    flag: Threshold | None = Field(
         None,
-        ge=-1,
-        le=1,
-        description="Similarity from which an image is flagged, inclusive; unset: the embedder's own.",
+        description="Similarity from which an image is flagged, inclusive, or the false-positive rate that it shall "
+        "keep (fpr:1e-3, by the index's calibration); unset: the embedder's own.",
     )
-    block: float | None = Field(
+    block: Threshold | None = Field(
         None,
-        ge=-1,
-        le=1,
-        description="Similarity from which an image is blocked, inclusive; unset: the embedder's own.",
+        description="Similarity from which an image is blocked, inclusive, or a rate (fpr:1e-5); unset: the embedder's "
+        "own.",
     )
 
     identical: Identical = Field(
@@ -55,8 +81,9 @@ class PolicyConfig(BaseModel):
 
     @model_validator(mode="after")
     def _ordered(self) -> PolicyConfig:
-        if self.flag is not None and self.block is not None and self.flag > self.block:
-            raise ValueError(f"flag = {self.flag:g} lies above block = {self.block:g}")
+        problem = contradiction(self.flag, self.block)
+        if problem:
+            raise ValueError(problem)
         return self
 
     def build(self) -> Policy:
@@ -101,6 +128,9 @@ class GuardConfig(BaseModel):
         "deadline_s has left; out of time, the similarity decides.",
     )
     policy: PolicyConfig = Field(PolicyConfig(), description="Thresholds.")
+    calibration_max_age_days: int = Field(
+        180, ge=1, description="Days after which the index's calibration counts as stale."
+    )
     own_input: Literal["allow", "flag", "ignore"] = Field(
         "allow",
         description="An output that is at least as close to the caller's own input image as to a training image "

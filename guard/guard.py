@@ -6,6 +6,7 @@ each stage itself lives in a file of its own.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guard import actions
+from guard.calibration.target import FalsePositiveRate
 from guard.config import GuardConfig, load_config, override
 from guard.embedders.base import Embedder
 from guard.embedders.views import embed_views
@@ -38,12 +40,14 @@ from guard.workers import run_within
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from guard.calibration.calibrated import Calibrated
     from guard.events.recorder import EventRecorder
     from guard.indexes.base import Index
     from guard.verification.verifier import Verifier
 
 __all__ = ["Guard"]
 
+_log = logging.getLogger(__name__)
 _disabled: ContextVar[frozenset[int]] = ContextVar("memguard_disabled", default=frozenset())
 
 
@@ -53,6 +57,7 @@ class Guard:
     index: an open index. embedder: the one that it was built with. config: all settings.
     metrics: where to count; None makes metrics on a registry of their own.
     verifier: compares pixels where the setting `verify` asks for it; None: `PixelVerifier` with its own limits.
+    calibration: the index's, for thresholds that are given as false-positive rates.
     events: the decision log to write to; None opens the one of the setting `events.path`, if there is one.
     Raises ConfigError if no thresholds are set and the embedder advises none; MissingExtraError if `verify` is on
     and OpenCV is not installed.
@@ -68,19 +73,26 @@ class Guard:
         name: str = "index",
         verifier: Verifier | None = None,
         events: EventRecorder | None = None,
+        calibration: Calibrated | None = None,
     ) -> None:
         self.index = index
         self.embedder = embedder
         self.config = config or GuardConfig()
+        self.calibration = calibration
+        self.name = name
         flag, block = self._thresholds(self.config)
         self.metrics = metrics or GuardMetrics(thresholds=(flag, block))
         self.metrics.set_index(name, index, loaded_at=time.time())
         self.metrics.set_embedder(embedder.spec, getattr(embedder, "provider", "cpu"))
         self.metrics.set_thresholds(flag=flag, block=block)
+        if calibration is not None:
+            stale = calibration.stale(self.config.calibration_max_age_days)
+            self.metrics.set_calibration(name, stale=bool(stale), expected=calibration.expected(flag))
+            if stale:
+                _log.warning("the calibration of %s is stale: %s", name, "; ".join(stale))
         self.examiner = Examiner(index, verifier)
         if self.config.verify:
             self.examiner.ready()
-        self.name = name
         self.events = events if events is not None else self._open_events()
 
     @classmethod
@@ -105,6 +117,7 @@ class Guard:
         events: the file of a decision log, its settings, or another guard's `events`.
         Raises ConfigError, IndexLoadError or MissingExtraError; the text says what to do.
         """
+        from guard.calibration.calibrated import Calibrated
         from guard.embedders.registry import load_index_embedder
         from guard.indexes.store import open_index
 
@@ -125,11 +138,13 @@ class Guard:
             options = {"device": checked.device} if checked.device else {}
             embedder = load_index_embedder(index.manifest.embedder.name, checked.embedder, **options)
         index.manifest.require(embedder.spec, index=str(path))
-        if metrics is None:
-            flag, block = _thresholds(checked, index, embedder)
-            metrics = GuardMetrics(registry, thresholds=(flag, block))
         name = Path(path).resolve().name
-        return cls(index, embedder, config=checked, metrics=metrics, name=name, events=recorder)
+        calibration = Calibrated.of(index, name)
+        if metrics is None:
+            metrics = GuardMetrics(registry, thresholds=_thresholds(checked, index, embedder, calibration, name))
+        return cls(
+            index, embedder, config=checked, metrics=metrics, name=name, events=recorder, calibration=calibration
+        )
 
     def check(
         self,
@@ -258,7 +273,7 @@ class Guard:
         return EventRecorder(self.config.events, on_drop=self.metrics.drop_events)
 
     def _thresholds(self, config: GuardConfig) -> tuple[float, float]:
-        return _thresholds(config, self.index, self.embedder)
+        return _thresholds(config, self.index, self.embedder, self.calibration, self.name)
 
     def _within_deadline(
         self, config: GuardConfig, count: int, images: Any, inputs: Any
@@ -417,12 +432,22 @@ def _readable(inputs: Any) -> ImageBatch | None:
         return None
 
 
-def _thresholds(config: GuardConfig, index: Index, embedder: Embedder) -> tuple[float, float]:
+def _thresholds(
+    config: GuardConfig, index: Index, embedder: Embedder, calibration: Calibrated | None, name: str
+) -> tuple[float, float]:
     """(flag, block). The embedder's advice is about its own cosines, not about what a transform makes of them."""
+    policy = config.policy.build()
+    asked = None
+    if isinstance(policy.flag, FalsePositiveRate) or isinstance(policy.block, FalsePositiveRate):
+        from guard.calibration.calibrated import threshold_of
+
+        hashes = policy.identical != "ignore"
+        asked = threshold_of(calibration, index=name, query_views=config.query_views, hashes=hashes)
     if getattr(index.manifest, "transform", None) is None:
-        return config.policy.build().resolve(embedder.spec.thresholds)
-    return config.policy.build().resolve(
+        return policy.resolve(embedder.spec.thresholds, threshold_of=asked)
+    return policy.resolve(
         None,
+        threshold_of=asked,
         without="and the embedder's own thresholds do not hold for an index with a transform: set policy.flag and "
         "policy.block, measured with `memguard eval descriptors` and the same transform, or take it off with "
         "`memguard index transform --remove`",

@@ -107,6 +107,10 @@ class GuardMetrics:
         self._vectors = gauge("index_vectors", "References in the index.", ("index",))
         self._built = gauge("index_built_timestamp_seconds", "When the index was built.", ("index",))
         self._loaded = gauge("index_loaded_timestamp_seconds", "When this process loaded it.", ("index",))
+        self._stale = gauge("calibration_stale", "1 if the index's calibration should be made anew.", ("index",))
+        self._expected = gauge(
+            "expected_flag_ratio", "Share of clean images that are flagged.", ("index",)
+        )
         self._dropped = counter("events_dropped_total", "Events that the decision log could not keep.", ("reason",))
         self._reviews = counter("reviews_total", "Reviews of logged decisions.", ("outcome",))
         for reason in DROP_REASONS:
@@ -137,6 +141,11 @@ class GuardMetrics:
         self._vectors.labels(name).set(index.manifest.count)
         self._built.labels(name).set(index.manifest.built_timestamp)
         self._loaded.labels(name).set(loaded_at)
+
+    def set_calibration(self, name: str, *, stale: bool, expected: float) -> None:
+        """Describe the calibration of the index in use. expected: share of clean images that are flagged, or nan."""
+        self._stale.labels(name).set(stale)
+        self._expected.labels(name).set(expected)
 
     def set_embedder(self, spec: EmbedderSpec, provider: str) -> None:
         self._embedder_info.labels(spec.name, provider, spec.weights_sha256).set(1)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from guard.calibration.target import FalsePositiveRate
 from guard.embedders.base import Thresholds
 from guard.embedders.pdq import BITS
 from guard.embedders.pdq import BLOCK_BITS as IDENTICAL_BITS
@@ -13,7 +14,7 @@ from guard.errors import ConfigError
 from guard.types import Decision, Match, Status, Verdict
 from guard.verification.weigh import by_pixels, refuted, unconfirmed
 
-__all__ = ["ECHO_BITS", "ECHO_SLACK", "IDENTICAL", "Identical", "Policy", "decide"]
+__all__ = ["ECHO_BITS", "ECHO_SLACK", "IDENTICAL", "Identical", "Policy", "contradiction", "decide"]
 
 ECHO_SLACK = 0.01  # cosine by which the caller's input may lie further away and still be the source
 ECHO_BITS = 4  # the same for PDQ hashes: the most by which array and tensor of one picture differ (guard.embedders.pdq)
@@ -26,44 +27,77 @@ IDENTICAL: Identical = "block"
 class Policy:
     """From which similarity an image is flagged and blocked. None: what the index's embedder recommends."""
 
-    flag: float | None = None
-    """Cosine after the index's transform, in [-1, 1], inclusive."""
-    block: float | None = None
+    flag: float | FalsePositiveRate | None = None
+    """Cosine after the index's transform, in [-1, 1], inclusive; or the rate that it shall keep: `fpr(1e-3)`."""
+    block: float | FalsePositiveRate | None = None
     """As flag, and not below it."""
     identical: Identical | None = None
     """What a PDQ hash within 31 of 256 bits of a reference's counts as, whatever the similarity; None: IDENTICAL."""
 
     def __post_init__(self) -> None:
         for name, value in (("flag", self.flag), ("block", self.block)):
-            if value is not None and not -1 <= value <= 1:
+            if isinstance(value, int | float) and not -1 <= value <= 1:
                 raise ConfigError(f"policy.{name} = {value!r} is no cosine: it must lie in [-1, 1]")
         if self.identical not in (None, *get_args(Identical)):
             raise ConfigError(f"policy.identical = {self.identical!r} is unknown; known: block, flag, ignore")
-        if self.flag is not None and self.block is not None and self.flag > self.block:
-            raise ConfigError(f"policy.flag = {self.flag:g} lies above policy.block = {self.block:g}")
+        problem = contradiction(self.flag, self.block)
+        if problem:
+            raise ConfigError(problem)
 
     def resolve(
         self,
         advice: Thresholds | None,
         *,
         without: str = "and the index's embedder comes with no thresholds of its own",
+        threshold_of: Callable[[FalsePositiveRate], float] | None = None,
     ) -> tuple[float, float]:
         """Return (flag, block), with what is unset taken from the embedder's advice.
 
         An unset value never contradicts one that is set: flag is at most block. without: why there is no advice,
-        for the error.
-        Raises ConfigError if a value is neither set nor advised.
+        for the error. threshold_of: what the index's calibration says of a rate.
+        Raises ConfigError if a value is neither set nor advised, or is a rate that has no threshold.
         """
-        flag = self.flag if self.flag is not None else advice.flag if advice else None
-        block = self.block if self.block is not None else advice.block if advice else None
+        set_flag, set_block = _known("flag", self.flag, threshold_of), _known("block", self.block, threshold_of)
+        flag = set_flag if set_flag is not None else advice.flag if advice else None
+        block = set_block if set_block is not None else advice.block if advice else None
         if flag is None or block is None:
             missing = "policy.flag" if flag is None else "policy.block"
             raise ConfigError(f"{missing} is not set, {without}")
         if self.flag is None:
             flag = min(flag, block)
-        if self.block is None:
-            block = max(flag, block)
+        if self.block is None or (
+            isinstance(self.flag, FalsePositiveRate) and isinstance(self.block, FalsePositiveRate)
+        ):
+            block = max(flag, block)  # of two rates, the rarer one's bound may come out lower: it rests on a tail
+        if flag > block:
+            raise ConfigError(
+                f"policy.flag = {self.flag} is a threshold of {flag:.4f} and lies above policy.block = {self.block} "
+                f"({block:.4f})"
+            )
         return flag, block
+
+
+def contradiction(flag: float | FalsePositiveRate | None, block: float | FalsePositiveRate | None) -> str:
+    """Why the two cannot stand together, "" if they can; a rate and a similarity compare when the index is known."""
+    if isinstance(flag, FalsePositiveRate) or isinstance(block, FalsePositiveRate):
+        rarer = isinstance(flag, FalsePositiveRate) and isinstance(block, FalsePositiveRate) and flag.rate < block.rate
+        return f"policy.flag = {flag} is rarer than policy.block = {block}: flag more than you block" if rarer else ""
+    if flag is not None and block is not None and flag > block:
+        return f"policy.flag = {flag:g} lies above policy.block = {block:g}"
+    return ""
+
+
+def _known(
+    name: str, value: float | FalsePositiveRate | None, threshold_of: Callable[[FalsePositiveRate], float] | None
+) -> float | None:
+    if not isinstance(value, FalsePositiveRate):
+        return value
+    if threshold_of is None:
+        raise ConfigError(f"policy.{name} = {value} needs an index with a calibration: `memguard calibrate`")
+    try:
+        return threshold_of(value)
+    except ConfigError as exc:
+        raise ConfigError(f"policy.{name} = {value}: {exc}") from exc
 
 
 def decide(

@@ -19,6 +19,7 @@ __all__ = ["LEAST_EVENTS", "TEN", "Rates", "Threshold"]
 
 TEN = 10.0
 LEAST_EVENTS = 0.1  # expected in the sample: how far a tail is extrapolated
+LARGEST = 1.0  # similarity that a policy takes
 _NONE = -math.log(0.025)  # events that a 97.5 % bound allows where none was seen
 
 
@@ -42,8 +43,6 @@ class Rates:
     tail: Tail | None
     refused: str = ""
     """Why there is no tail."""
-    bound: float = 1.0
-    """No similarity lies above."""
 
     def rate(self, similarity: float) -> Interval:
         """Share of clean pictures that match at this threshold, with its 95 % interval."""
@@ -53,6 +52,15 @@ class Rates:
             return clopper_pearson(hits / sample.design_effect, sample.effective)
         beyond, always = tail.rate(similarity), sample.identical / sample.n
         return Interval(*(min(1.0, always + part) for part in (beyond.value, beyond.low, beyond.high)))
+
+    def point(self, similarity: float) -> float:
+        """The rate without its interval, which costs a hundred times as much in the tail."""
+        sample, tail = self.sample, self.tail
+        hits = sample.reaching(similarity)
+        if tail is None or similarity <= tail.start or hits >= TEN * sample.design_effect:
+            return hits / sample.n
+        beyond = float(tail.gpd.survival(similarity - tail.start))
+        return min(1.0, sample.identical / sample.n + tail.share * beyond)
 
     def threshold(self, rate: float) -> Threshold:
         """The threshold of a rate in (0, 1). Raises ConfigError if data and tail do not support it."""
@@ -102,11 +110,12 @@ class Rates:
         return Threshold(rate, at, estimate, low, "empirical")
 
     def _within(self, threshold: Threshold) -> Threshold:
-        if threshold.similarity > self.bound:
+        if threshold.similarity > LARGEST:
             raise ConfigError(
                 f"no similarity keeps a rate of {threshold.rate:g} with 95 % confidence: {threshold.similarity:.4f} "
-                f"would be needed, and {self.bound:g} is the largest there is. More clean pictures narrow the interval "
-                f"({self.sample.n} now, {threshold.estimate:.4f} the estimate); or take a larger rate"
+                f"would be needed, and {LARGEST:g} is the largest that a policy takes. The estimate is "
+                f"{threshold.estimate:.4f}: more clean pictures than {self.sample.n} narrow its interval; or take a "
+                "larger rate"
             )
         return threshold
 

@@ -37,8 +37,10 @@ def check(
     embedder: Annotated[
         str | None, typer.Option(help="Embedder of the index, where it was a file: onnx:FILE or torchscript:FILE.")
     ] = None,
-    flag: Annotated[float | None, typer.Option(help="Similarity from which to flag, inclusive.")] = None,
-    block: Annotated[float | None, typer.Option(help="Similarity from which to block, inclusive.")] = None,
+    flag: Annotated[
+        str | None, typer.Option(help="Similarity from which to flag, inclusive, or a rate: fpr:1e-3.")
+    ] = None,
+    block: Annotated[str | None, typer.Option(help="Similarity from which to block, inclusive, or a rate.")] = None,
     fail_on: Annotated[FailOn | None, typer.Option(help="Exit with 1 if a picture is flagged (or blocked).")] = None,
     verify: Annotated[
         bool | None,
@@ -69,8 +71,8 @@ def _check(
     index: Path,
     config: Path | None,
     embedder: str | None,
-    flag: float | None,
-    block: float | None,
+    flag: str | None,
+    block: str | None,
     fail_on: FailOn | None,
     verify: bool | None,
     explain: Path | None,

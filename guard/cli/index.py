@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
+from guard.cli.calibrate import calibration_lines, calibration_summary
 from guard.cli.console import Exit, err, errors_to_exit, out, print_json
 from guard.cli.index_edit import merge, remove, verify
 from guard.cli.index_transform import transform
@@ -187,12 +189,16 @@ def info(
 
     memguard index info training.index
     """
+    from guard.calibration.record import read_calibration
     from guard.indexes.transforming import describe
 
     with errors_to_exit():
         name, manifest = _manifest(index)
+        calibration = read_calibration(index / "versions" / name, manifest)
         if as_json:
-            print_json({"path": str(index), "version": name, **manifest.model_dump(mode="json")})
+            known = calibration_summary(calibration, manifest) if calibration else None
+            shown = {"path": str(index), "version": name, **manifest.model_dump(mode="json"), "calibration": known}
+            print_json(shown)
             return
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_row("index", f"{index}, version {name}")
@@ -211,6 +217,13 @@ def info(
             advice = manifest.thresholds
             hold = "; they do not hold after the transform" if manifest.transform else ""
             table.add_row("thresholds", f"flag {advice.flag:.4f}, block {advice.block:.4f} ({advice.source}){hold}")
+        if calibration:
+            stale = calibration.stale(manifest, datetime.now(UTC))
+            rates = [f"{one.rate:g}: threshold {one.similarity:.4f}" for one in calibration.thresholds]
+            said = [f"stale: {reason}" for reason in stale]
+            table.add_row("calibration", "\n".join([*calibration_lines(calibration), *rates, *said]))
+        else:
+            table.add_row("calibration", "none")
         table.add_row("files", _counts({n: f"{f.bytes} bytes" for n, f in manifest.files.items()}))
         out.print(table)
 

@@ -12,6 +12,7 @@ import typer
 
 from guard._version import __version__
 from guard.cli.bench import bench
+from guard.cli.calibrate import calibrate
 from guard.cli.check import check
 from guard.cli.console import Exit, err, escape_what_cannot_be_printed
 from guard.cli.eval import eval_app
@@ -75,6 +76,7 @@ def verb_of(point: EntryPoint) -> Callable[..., None]:
 
 app.command()(check)
 app.add_typer(index_app, name="index")
+app.command()(calibrate)
 app.add_typer(models_app, name="models")
 app.command()(bench)
 app.add_typer(eval_app, name="eval")
