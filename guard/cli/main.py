@@ -16,6 +16,7 @@ from guard.cli.calibrate import calibrate
 from guard.cli.check import check
 from guard.cli.console import Exit, err, escape_what_cannot_be_printed
 from guard.cli.eval import eval_app
+from guard.cli.events import events_app
 from guard.cli.index import index_app
 from guard.cli.models import models_app
 
@@ -80,6 +81,7 @@ app.command()(calibrate)
 app.add_typer(models_app, name="models")
 app.command()(bench)
 app.add_typer(eval_app, name="eval")
+app.add_typer(events_app, name="events")
 for _point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
     app.command(_point.name)(verb_of(_point))
 
