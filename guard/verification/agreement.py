@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.types import Mask
+from guard.verification.colours import same_colour
 from guard.verification.features import Floats, Prepared
 from guard.verification.opencv import opencv
 
@@ -37,8 +38,6 @@ FAINT_LEVELS = 2.5  # of 255: windows with more on either side have detail, if n
 FLAT_LEVELS = 3.0  # of 255: windows with less on both sides have none
 AGREES = 0.5  # correlation of a window from which it counts as copied
 COLOURS_FROM = 0.3  # agreement: below it is no copy, whatever the colours are
-CONSTANT = 64.0  # levels: the column of the fit that shifts, of a size with the others
-COLOUR_LEVELS = 28.0  # of 255: flat windows whose colours differ by less agree
 GRID = 48  # cells along the longer side of a mask
 TILES = 4  # along each side; Carlini et al. 2023 (arXiv:2301.13188) compare 16 tiles
 
@@ -102,7 +101,7 @@ def compare(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64
     same = (found.correlation >= AGREES) & seen & ~flat
     coloured = np.zeros_like(seen)
     if _agreement(found) >= COLOURS_FROM:
-        coloured = _same_colour(ours, found.theirs, seen) & seen
+        coloured = same_colour(ours, found.theirs, seen)
         same |= flat & coloured
     mask = _mask(same, query, (left, top, right, bottom))
     copied_query = float(mask.mean())
@@ -277,45 +276,6 @@ def _mean(values: Floats) -> Floats:
     cv2 = opencv()
     found: Floats = cv2.boxFilter(values, -1, (WINDOW_PX, WINDOW_PX), borderType=cv2.BORDER_CONSTANT)
     return found
-
-
-def _same_colour(
-    ours: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8], seen: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
-    """Where the colours are the same but for one change of tone of the whole: (h, w). Colours of 3 x 3 px each."""
-    cv2 = opencv()
-    h, w = seen.shape
-    size = (max(1, w // 3), max(1, h // 3))
-    a, b = (cv2.resize(side, size, interpolation=cv2.INTER_AREA).reshape(-1, 3) for side in (ours, theirs))
-    counted = cv2.resize(seen.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA).ravel() > 127
-    y, x = a[counted].astype(np.float32), b[counted].astype(np.float32)
-    luma = x @ np.array([0.299, 0.587, 0.114], np.float32)
-    weight = np.ones(len(x), np.float32)
-    for _ in range(3):  # least squares whose outliers count less each time: a sticker must not set the tone
-        toned = np.stack([_toned(x[:, c], luma, y[:, c], weight) for c in range(3)], axis=1)
-        off = np.abs(toned - y).max(axis=1)
-        weight = 1 / (1 + (off / 12) ** 2)
-    same = np.zeros(len(a), np.uint8)
-    same[counted] = off < COLOUR_LEVELS
-    return np.asarray(cv2.resize(same.reshape(size[::-1]), (w, h), interpolation=cv2.INTER_NEAREST) > 0)
-
-
-def _toned(own: Floats, luma: Floats, wanted: Floats, weight: Floats) -> Floats:
-    """One channel after the change of tone that brings it nearest to what is wanted: (n,), as all.
-
-    It takes shares of the channel and of luma, and a constant. Neither may turn the tone over: an edit of the whole
-    does not swap two colours.
-    """
-    x = np.stack([own, luma, np.full_like(own, CONSTANT)], axis=1)
-    for used in ([0, 1, 2], [1, 2], [2]):
-        part = x[:, used]
-        weighted = part * weight[:, None]
-        fit = np.zeros(3, np.float32)
-        gram = weighted.T @ part + np.float32(1e-2 * len(x)) * np.eye(len(used), dtype=np.float32)
-        fit[used] = np.linalg.solve(gram, weighted.T @ wanted)
-        if fit[0] >= 0 and fit[0] + fit[1] >= 0:
-            break
-    return np.asarray(x @ fit, np.float32)
 
 
 def _mask(same: npt.NDArray[np.bool_], query: Prepared, box: tuple[int, int, int, int]) -> npt.NDArray[np.bool_]:
