@@ -20,7 +20,7 @@ def thumbnail_of(image: Any, side: int) -> bytes | None:
     from PIL import Image
 
     picture = Image.fromarray(to_batch([image]).as_arrays()[0])
-    picture.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    picture.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=1.0)
     for quality in (80, 50, 20):
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=quality)
