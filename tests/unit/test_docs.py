@@ -12,7 +12,8 @@ import pytest
 import guard.errors
 from guard import GuardConfig, GuardMetrics
 from guard.cli.reference import commands, reference
-from guard.metrics import FAILURE_REASONS, SKIP_REASONS, STAGES
+from guard.events import EventsConfig, Outcome
+from guard.metrics import DROP_REASONS, FAILURE_REASONS, REVIEW_OUTCOMES, SKIP_REASONS, STAGES
 
 ONNX_METADATA = {"memguard_name", "memguard_preprocessing", "memguard_weights_sha256"}
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,15 @@ def test_settings() -> None:
     assert all(field.description for field in GuardConfig.model_fields.values())
 
 
+def test_events() -> None:
+    text = page("events.md")
+    settings, reasons = text.split("## Settings", 1)[1].split("## What is promised")
+    assert first_column(settings) == list(EventsConfig.model_fields)
+    assert first_column(reasons) == list(DROP_REASONS)
+    assert all(field.description for field in EventsConfig.model_fields.values())
+    assert all(f"`{outcome}`" in text for outcome in Outcome)
+
+
 def test_metrics() -> None:
     metrics = GuardMetrics()
     names = {
@@ -42,7 +52,7 @@ def test_metrics() -> None:
     }
     assert sorted(first_column(page("metrics.md"))) == sorted(names)
     text = page("metrics.md")
-    for word in (*FAILURE_REASONS, *SKIP_REASONS, *STAGES):
+    for word in (*FAILURE_REASONS, *SKIP_REASONS, *DROP_REASONS, *REVIEW_OUTCOMES, *STAGES):
         assert f"`{word}`" in text, word
 
 
