@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from guard.calibration.calibrated import Calibrated
+    from guard.events.config import EventsConfig
     from guard.events.recorder import EventRecorder
     from guard.indexes.base import Index
     from guard.verification.verifier import Verifier
@@ -105,7 +106,7 @@ class Guard:
         embedder: Embedder | str | None = None,
         metrics: GuardMetrics | None = None,
         registry: CollectorRegistry | None = None,
-        events: EventRecorder | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        events: EventRecorder | EventsConfig | Mapping[str, Any] | str | os.PathLike[str] | None = None,
         **settings: Any,
     ) -> Guard:
         """Open an index directory and the embedder that it was built with.
@@ -119,6 +120,7 @@ class Guard:
         """
         from guard.calibration.calibrated import Calibrated
         from guard.embedders.registry import load_index_embedder
+        from guard.events.recorder import EventRecorder
         from guard.indexes.store import open_index
 
         if policy is not None:
@@ -128,10 +130,10 @@ class Guard:
         recorder = None
         if isinstance(events, str | os.PathLike):
             settings["events"] = {"path": os.fspath(events)}
-        elif isinstance(events, Mapping):
-            settings["events"] = events
-        else:
+        elif isinstance(events, EventRecorder):
             recorder = events
+        elif events is not None:
+            settings["events"] = events
         checked = load_config(config, environ=os.environ, **settings)
         index = open_index(Path(path), backend=checked.index_backend, device=checked.index_device)
         if embedder is None:

@@ -20,7 +20,8 @@ class EventsConfig(BaseModel):
         0.01,
         ge=0,
         le=1,
-        description="Share of the allowed and of the skipped images that are logged; flags, blocks and errors all are.",
+        description="Share of the allowed and skipped images that are logged; all that is flagged, blocked, failed or "
+        "withheld is.",
     )
     max_age_days: float | None = Field(90.0, gt=0, description="Older events are deleted; none: no bound.")
     max_mb: float | None = Field(

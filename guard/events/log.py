@@ -12,13 +12,13 @@ from typing import TypeVar
 
 from guard.errors import ConfigError, EventLogError
 from guard.events.prompts import hash_prompt, load_key
-from guard.events.query import SELECT, EventFilter, event_of
+from guard.events.query import PAGE, SELECT, EventFilter, event_of
 from guard.events.record import Event, Outcome, Review
 from guard.events.store import APPLICATION_ID, ForeignFileError, open_file, prune, transaction
 
 __all__ = ["EventLog"]
 
-PAGE = 500  # events read at once where all are wanted
+AT_ONCE = 500  # events read at once where all are wanted
 T = TypeVar("T")
 
 
@@ -49,13 +49,13 @@ class EventLog:
         if before is not None:
             condition, values = f"{condition} AND seq < ?", [*values, before]
         with self._reading() as connection:
-            rows = connection.execute(f"{SELECT} WHERE {condition} ORDER BY seq DESC LIMIT ?", [*values, limit])
+            rows = connection.execute(PAGE.format(condition), [*values, limit])
             return [event_of(row) for row in rows]
 
     def all(self, where: EventFilter | None = None) -> Iterator[Event]:
         """Every event that fits, newest first, a page at a time; events that come meanwhile are not among them."""
         before: int | None = None
-        while page := self.read(where, limit=PAGE, before=before):
+        while page := self.read(where, limit=AT_ONCE, before=before):
             yield from page
             before = page[-1].seq
 

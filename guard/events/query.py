@@ -11,9 +11,11 @@ from guard.events.record import Event, Outcome
 from guard.events.store import COLUMNS
 from guard.types import Action, Decision, Mode, Status
 
-__all__ = ["SELECT", "EventFilter", "event_of"]
+__all__ = ["PAGE", "SELECT", "EventFilter", "event_of"]
 
 SELECT = f"SELECT {COLUMNS}, outcome, seq FROM events"  # noqa: S608 - names of our own
+PAGE = SELECT + " WHERE seq IN (SELECT seq FROM events WHERE {} ORDER BY seq DESC LIMIT ?) ORDER BY seq DESC"  # noqa: S608
+"""The newest that satisfy a condition. What is sorted are numbers: a plain SELECT would sort the thumbnails too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ class EventRecorder:
         return self._line().close(timeout_s)
 
     def _wants(self, verdict: Verdict, identifier: str) -> bool:
-        passed = verdict.decision is Decision.ALLOW or verdict.status is Status.SKIPPED
+        passed = (verdict.decision is Decision.ALLOW or verdict.status is Status.SKIPPED) and not verdict.withheld
         return not passed or is_sampled(identifier, self.config.allow_sample)
 
     def _thumbnail(self, position: int, picture: Callable[[int], Any]) -> bytes | None:
@@ -164,6 +164,8 @@ class _Line:
         """Returns how many were refused, and why."""
         end = time.monotonic() + wait_s
         with self._changed:
+            if self._thread is None and not self._closed:
+                self._start()
             for done, event in enumerate(events):
                 if len(self._waiting) >= self._most and wait_s:
                     self._changed.wait_for(self._has_room, max(0.0, end - time.monotonic()))
@@ -173,8 +175,6 @@ class _Line:
                     return len(events) - done, "queue_full"
                 self._waiting.append(event)
                 self._accepted += 1
-                if self._thread is None:
-                    self._start()
                 self._changed.notify_all()
         return 0, ""
 
@@ -199,8 +199,9 @@ class _Line:
 
     def _start(self) -> None:
         # A daemon, so that a disk that hangs keeps no process alive; atexit waits for what it has, with a bound.
-        self._thread = threading.Thread(target=self._run, name="memguard-events", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="memguard-events", daemon=True)
+        thread.start()
+        self._thread = thread
         atexit.register(self._at_exit)
 
     def _at_exit(self) -> None:

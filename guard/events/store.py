@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -146,7 +147,8 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> N
     """Add rows of COLUMNS, all or none; an id that is there already is left as it is, so that a retry is safe."""
     marks = ", ".join("?" * len(COLUMNS.split(", ")))
     with transaction(connection):
-        connection.executemany(f"INSERT OR IGNORE INTO events ({COLUMNS}) VALUES ({marks})", rows)  # noqa: S608
+        sql = f"INSERT INTO events ({COLUMNS}) VALUES ({marks}) ON CONFLICT(id) DO NOTHING"  # noqa: S608
+        connection.executemany(sql, rows)
 
 
 def prune(connection: sqlite3.Connection, *, older_than: float | None, max_bytes: float | None) -> int:
@@ -210,7 +212,8 @@ def set_aside(path: Path, damaged: tuple[int, int] | None) -> Path | None:
         _lock(descriptor)
         if damaged is None or file_id(path) != damaged:
             return None
-        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}")
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        aside = path.with_name(f"{path.name}.damaged-{stamp}-{secrets.token_hex(4)}")  # a rename would overwrite
         path.rename(aside)
         for suffix in ("-wal", "-shm"):
             with suppress(FileNotFoundError):

@@ -53,7 +53,7 @@ class LogWriter:
                 self._tell(reason, exc)
                 return reason
             break
-        self._told.clear()
+        self._told &= {"prune"}
         self._rows += len(rows)
         self._prune()
         return None
@@ -99,6 +99,7 @@ class LogWriter:
         try:
             older_than = None if self._max_age_s is None else time.time() - self._max_age_s
             prune(self._connection, older_than=older_than, max_bytes=self._max_bytes)
+            self._told.clear()
         except Exception as exc:  # the events are written: only the bounds wait for the next time
             self._tell("prune", exc)
             self.close()

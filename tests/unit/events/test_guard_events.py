@@ -14,7 +14,7 @@ from PIL import Image
 
 from guard import Action, ConfigError, Decision, Guard, Mode, Status
 from guard.embedders.registry import load_embedder
-from guard.events import Event, EventLog
+from guard.events import Event, EventLog, EventsConfig
 from guard.indexes.builder import build_index
 from guard.pixels import to_batch
 from tests.support.events import logging_guard
@@ -163,8 +163,9 @@ def test_a_video_is_one_event_and_shows_the_frame(log: Path) -> None:
     assert event.descriptor is not None
 
 
-def test_what_the_host_did_is_the_action_of_a_skip(log: Path) -> None:
-    guard = logging_guard(log, allow_sample=1)
+def test_what_the_host_withheld_is_logged_with_its_action(log: Path) -> None:
+    guard = logging_guard(log, allow_sample=0)
+    guard.skip(2, "latent")
     guard.skip(2, "latent", action=Action.RAISED, prompts=["a", "b"])
     guard.fail(1, RuntimeError("no decoder"), prompts="c")
     events = logged(guard)
@@ -193,16 +194,19 @@ def test_a_log_is_opened_with_the_guard(tmp_path: Path, monkeypatch: pytest.Monk
     first = Guard.open(tmp_path / "my.index", events=tmp_path / "a.sqlite", deadline_s=None)
     second = Guard.open(tmp_path / "my.index", events={"path": tmp_path / "b.sqlite", "prompts": "plain"})
     shared = Guard.open(tmp_path / "my.index", events=first.events)
+    fourth = Guard.open(tmp_path / "my.index", events=EventsConfig(path=tmp_path / "d.sqlite"))
+    with pytest.raises(ConfigError, match=r"events: .*from keyword"):
+        Guard.open(tmp_path / "my.index", events=3)  # type: ignore[arg-type]
     monkeypatch.setenv("MEMGUARD_EVENTS__PATH", str(tmp_path / "c.sqlite"))
     monkeypatch.setenv("MEMGUARD_EVENTS__PROMPTS", "none")
     third = Guard.open(tmp_path / "my.index")
-    for guard in (first, second, third, shared):
+    for guard in (first, second, third, fourth, shared):
         guard.check([picture(1, 128, 128)], prompts="a wharf")
         assert guard.events.flush(30)
-    for guard in (first, second, third):
+    for guard in (first, second, third, fourth):
         guard.events.close()
-    counts = [EventLog(tmp_path / f"{name}.sqlite").count() for name in "abc"]
-    assert counts == [2, 1, 1]
+    counts = [EventLog(tmp_path / f"{name}.sqlite").count() for name in "abcd"]
+    assert counts == [2, 1, 1, 1]
     assert EventLog(tmp_path / "b.sqlite").read()[0].prompt == "a wharf"
     assert EventLog(tmp_path / "c.sqlite").read()[0].prompt_hash is None
     assert EventLog(tmp_path / "a.sqlite").read()[0].detail["index"] == "my.index"
@@ -218,6 +222,7 @@ def test_a_log_is_opened_with_the_guard(tmp_path: Path, monkeypatch: pytest.Monk
         ({"path": "e.sqlite", "prompts": "some"}, "events.prompts"),
         ({"path": "e.sqlite", "prompt_key": "short"}, "events.prompt_key"),
         ({"file": "e.sqlite"}, "events.file"),
+        ({"path": "e.sqlite", "thumbnails": 5000}, "events.thumbnails"),
     ],
 )
 def test_wrong_settings_are_named(
