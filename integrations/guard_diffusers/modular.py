@@ -96,20 +96,20 @@ class GuardBlock(ModularPipelineBlocks):
 
     def _check(self, pictures: Any, state: Any, options: Any) -> Report:
         guard, config = self._guard, override(self._guard.config, options)
-        kind = outputs.kind_of(pictures)
+        kind, count = outputs.kind_of(pictures), outputs.count_of(pictures)
         if guard.disabled or kind is None or (state.get("output_type") == "latent" and outputs.is_tensor(pictures)):
             reason = "disabled" if guard.disabled else "latent" if state.get("output_type") == "latent" else "form"
-            return self._skipped(outputs.count_of(pictures), reason, options)
+            return self._skipped(own_prompts(state, count), count, reason, options)
         own = None if config.own_input == "ignore" else own_pictures(state, self._own, stride=config.frame_stride)
         check = guard.check if kind is Kind.IMAGES else guard.check_videos
-        prompts = own_prompts(state, outputs.count_of(pictures))
+        prompts = own_prompts(state, count)
         return check(pictures, pipeline=self._label, inputs=own, prompts=prompts, options=options)
 
-    def _skipped(self, count: int, reason: Any, options: Any) -> Report:
+    def _skipped(self, prompts: list[str] | None, count: int, reason: Any, options: Any) -> Report:
         config = override(self._guard.config, options)
         passes = reason == "disabled" or config.mode is not Mode.ENFORCE or reason in config.allow_unchecked
         action = Action.RELEASED if passes else Action.RAISED
-        return self._guard.skip(count, reason, pipeline=self._label, action=action, options=options)
+        return self._guard.skip(count, reason, pipeline=self._label, prompts=prompts, action=action, options=options)
 
     def _refuse_unchecked(self, report: Report) -> None:
         if report and report[0].reason in ("latent", "form") and report[0].withheld:

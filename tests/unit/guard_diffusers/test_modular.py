@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from diffusers import StableDiffusionXLAutoBlocks
 
-from guard import BlockedError, Decision, Mode, SkippedError, Status
+from guard import Action, BlockedError, Decision, Mode, SkippedError, Status
+from guard.events import EventLog
 from guard_diffusers.modular import GuardBlock
 from tests.pipelines import tiny
 from tests.pipelines.planted import Planted, same_bits
@@ -40,6 +42,20 @@ def plain() -> Any:
 @pytest.fixture(scope="module")
 def planted(plain: Any) -> Planted:
     return Planted(run(plain, [0], output="images"))
+
+
+def test_prompts_reach_the_log(planted: Planted, tmp_path: Path) -> None:
+    guard = planted.guard(events={"path": tmp_path / "e.sqlite", "prompts": "plain"})
+    pipe = assemble(GuardBlock(guard))
+    run(pipe, [0])
+    with pytest.raises(SkippedError):
+        run(pipe, [1], output_type="latent")
+    assert guard.events.close(30)
+    events = EventLog(tmp_path / "e.sqlite").read()[::-1]
+    assert [(e.status, e.action, e.prompt) for e in events] == [
+        (Status.SUCCESS, Action.REPLACED, "a cat"),
+        (Status.SKIPPED, Action.RAISED, "a cat"),
+    ]
 
 
 @pytest.mark.parametrize("form", ["pil", "np", "pt"])
