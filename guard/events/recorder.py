@@ -1,4 +1,4 @@
-"""The log's side of a check: choose the events, queue them, write them on one thread a process.
+"""The log's side of a check: choose the events, add what they need, and queue them. Knows verdicts; no SQL.
 
 A check is never made to wait beyond `wait_ms`, and nothing that goes wrong here reaches it: what cannot be kept is
 dropped, counted and logged.
@@ -6,14 +6,11 @@ dropped, counted and logged.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import sqlite3
-import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -24,19 +21,15 @@ import numpy as np
 
 from guard.errors import ConfigError
 from guard.events.config import EventsConfig
-from guard.events.prompts import hash_prompt, load_key
-from guard.events.record import MAX_PROMPT, Circumstances, Pending, is_sampled
+from guard.events.line import CLOSE_S, Line
+from guard.events.record import Circumstances, Pending, is_sampled
 from guard.events.store import ForeignFileError, open_file
 from guard.events.thumbnails import thumbnail_of
-from guard.events.writer import LogWriter
 from guard.types import Decision, Report, Status, Verdict
 
 __all__ = ["EventRecorder"]
 
 logger = logging.getLogger("guard.events")
-
-BATCH = 256  # events a transaction
-CLOSE_S = 5.0
 
 
 class EventRecorder:
@@ -53,7 +46,7 @@ class EventRecorder:
         self.config = config
         self.path = _usable(config.path.expanduser().absolute())
         self._on_drop = on_drop
-        self._lines: dict[int, _Line] = {}  # by process: a fork inherits the dictionary and not the threads
+        self._lines: dict[int, Line] = {}  # by process: a fork inherits the dictionary and not the threads
         self._told: set[str] = set()
 
     def record(
@@ -122,10 +115,10 @@ class EventRecorder:
             logger.debug("no thumbnail: %s", exc)
             return None
 
-    def _line(self) -> _Line:
+    def _line(self) -> Line:
         line = self._lines.get(os.getpid())
         if line is None:
-            line = self._lines.setdefault(os.getpid(), _Line(self.path, self.config, self._drop))
+            line = self._lines.setdefault(os.getpid(), Line(self.path, self.config, self._drop))
         return line
 
     def _drop(self, reason: str, count: int, error: Exception | None = None) -> None:
@@ -138,141 +131,6 @@ class EventRecorder:
             logger.warning(
                 "%s: events are dropped and counted: %s%s", self.path, reason, f" ({error})" if error else ""
             )
-
-
-class _Line:
-    """A queue and the thread behind it. The thread starts with the first event."""
-
-    def __init__(self, path: Path, config: EventsConfig, drop: Callable[..., None]) -> None:
-        age, size = config.max_age_days, config.max_mb
-        self._writer = LogWriter(
-            path,
-            max_age_s=None if age is None else age * 86_400,
-            max_bytes=None if size is None else size * 1_000_000,
-        )
-        self._rows = _Rows(path, config)
-        self._most = config.queue
-        self._drop = drop
-        self._waiting: deque[Pending] = deque()
-        self._changed = threading.Condition()
-        self._accepted = self._settled = 0
-        self._closed = False
-        self._thread: threading.Thread | None = None
-        self._process = os.getpid()
-
-    def put(self, events: Sequence[Pending], wait_s: float) -> tuple[int, str]:
-        """Returns how many were refused, and why."""
-        end = time.monotonic() + wait_s
-        with self._changed:
-            if self._thread is None and not self._closed:
-                self._start()
-            for done, event in enumerate(events):
-                if len(self._waiting) >= self._most and wait_s:
-                    self._changed.wait_for(self._has_room, max(0.0, end - time.monotonic()))
-                if self._closed:
-                    return len(events) - done, "closed"
-                if len(self._waiting) >= self._most:
-                    return len(events) - done, "queue_full"
-                self._waiting.append(event)
-                self._accepted += 1
-                self._changed.notify_all()
-        return 0, ""
-
-    def flush(self, timeout_s: float) -> bool:
-        with self._changed:
-            accepted = self._accepted
-            return self._changed.wait_for(lambda: self._settled >= accepted, timeout_s)
-
-    def close(self, timeout_s: float) -> bool:
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            thread = self._thread
-        if thread is None:
-            return True
-        thread.join(timeout_s)
-        atexit.unregister(self._at_exit)
-        return not thread.is_alive()
-
-    def _has_room(self) -> bool:
-        return self._closed or len(self._waiting) < self._most
-
-    def _start(self) -> None:
-        # A daemon, so that a disk that hangs keeps no process alive; atexit waits for what it has, with a bound.
-        thread = threading.Thread(target=self._run, name="memguard-events", daemon=True)
-        thread.start()
-        self._thread = thread
-        atexit.register(self._at_exit)
-
-    def _at_exit(self) -> None:
-        if os.getpid() == self._process:  # a forked child inherits the call, perhaps with the lock held
-            self.close(CLOSE_S)
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-                self._changed.notify_all()
-            if not batch:
-                break
-            self._write(batch)
-            with self._changed:
-                self._settled += len(batch)
-                self._changed.notify_all()
-        self._writer.close()
-
-    def _write(self, batch: Sequence[Pending]) -> None:
-        rows = []
-        for event in batch:
-            try:
-                rows.append(self._rows(event))
-            except Exception as exc:
-                self._drop("error", 1, exc)
-        reason = self._writer.write(rows) if rows else None
-        if reason is not None:
-            self._drop(reason, len(rows))
-
-
-class _Rows:
-    """An event -> a row of the file. The key of the prompts is read, or made, when the first prompt comes."""
-
-    def __init__(self, path: Path, config: EventsConfig) -> None:
-        self._path, self._config = path, config
-        self._key = config.prompt_key.get_secret_value().encode() if config.prompt_key else b""
-        self._told = False
-
-    def __call__(self, event: Pending) -> tuple[Any, ...]:
-        verdict, report = event.verdict, event.report
-        plain = event.prompt if self._config.prompts == "plain" else None
-        return (
-            event.id,
-            event.time,
-            _storable(report.pipeline),
-            report.mode.value,
-            verdict.status.value,
-            verdict.decision.value if verdict.decision else None,
-            verdict.action.value,
-            None if plain is None else _storable(plain[:MAX_PROMPT]),
-            None if event.prompt is None else self._hash(event.prompt),
-            event.detail(),
-            event.thumbnail,
-            verdict.descriptor if self._config.descriptors else None,
-        )
-
-    def _hash(self, prompt: str) -> str | None:
-        try:
-            self._key = self._key or load_key(self._path)
-        except OSError as exc:
-            if not self._told:
-                self._told = True
-                logger.warning("%s: prompts are left out, their key cannot be read or made (%s)", self._path, exc)
-            return None
-        return hash_prompt(prompt, self._key)
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _spread(prompts: Sequence[str | None] | str | None, count: int) -> Sequence[str | None] | None:
