@@ -11,7 +11,7 @@ from typing import Any
 
 from guard._version import __version__
 from guard.calibration.clean import score_clean
-from guard.calibration.growth import exponent
+from guard.calibration.growth import dispersion
 from guard.calibration.rates import Rates
 from guard.calibration.record import FORMAT_VERSION, Calibration, TailEntry, ThresholdEntry
 from guard.calibration.references import MOST_QUERIES, leave_one_out
@@ -32,7 +32,7 @@ __all__ = ["TARGETS", "CalibrationReport", "calibrate_index"]
 
 TARGETS = (1e-3, 1e-5)
 LEAST_PICTURES = 100  # fewer do not support a rate of 4 %
-GROWTH_SHARE = 0.02  # of the pictures match at the threshold where growth is measured
+GROWTH_SHARE = 0.02  # of the pictures match at the threshold where clustering is measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def _calibrated(index: OpenIndex, scored: Scored, named: str, targets: Sequence[
             thresholds.append(ThresholdEntry.of(rates.threshold(target)))
         except ConfigError as exc:
             unsupported[f"{target:g}"] = str(exc)
-    grows = exponent(scored.similarities, sample.reached_by(max(sample.identical, round(GROWTH_SHARE * sample.n))))
+    spread = dispersion(scored.similarities, sample.reached_by(max(sample.identical, round(GROWTH_SHARE * sample.n))))
     return Calibration(
         format_version=FORMAT_VERSION,
         created_at=datetime.now(UTC),
@@ -176,7 +176,7 @@ def _calibrated(index: OpenIndex, scored: Scored, named: str, targets: Sequence[
             p=tail.p,
         ),
         tail_refused=refused,
-        growth_exponent=None if math.isnan(grows) else grows,
+        dispersion=None if math.isinf(spread) else spread,
         thresholds=tuple(thresholds),
         unsupported=unsupported,
         **how,

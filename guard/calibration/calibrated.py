@@ -61,9 +61,9 @@ class Calibrated:
         """Most likely share of clean pictures that match at this threshold, at the size of now; nan if it misfits."""
         if self.calibration.misfits(self.manifest):
             return math.nan
-        then, power = self._rates.point(similarity), self.calibration.growth_exponent
-        power = 1.0 if power is None else power
-        return grown(then, self.calibration.count, self.manifest.count, exponent=power)
+        spread = math.inf if self.calibration.dispersion is None else self.calibration.dispersion
+        then = self._rates.point(similarity)
+        return grown(then, self.calibration.count, self.manifest.count, dispersion=spread)
 
     def stale(self, max_age_days: int, now: datetime | None = None) -> list[str]:
         """See Calibration.stale; now: None for this moment."""

@@ -96,8 +96,8 @@ class Calibration(_Model):
     counts: tuple[Annotated[int, Field(ge=1)], ...]
     tail: TailEntry | None
     tail_refused: str = ""
-    growth_exponent: float | None = None
-    """By which power of the index's size -log(1 - rate) grows; 1 for references that do not cluster."""
+    dispersion: float | None = Field(None, gt=0)
+    """How far matches cluster, see guard.calibration.growth; None: not noticeably."""
     thresholds: tuple[ThresholdEntry, ...] = ()
     """For the targets that were asked for."""
     unsupported: dict[str, str] = Field(default_factory=dict)
@@ -106,7 +106,7 @@ class Calibration(_Model):
     @model_validator(mode="after")
     def _sample_fits(self) -> Calibration:
         if self.grid != GRID or len(self.levels) != len(self.counts):
-            raise ValueError("levels and counts are no sample on a grid of 1e-4")
+            raise ValueError("levels and counts are no sample on a grid of 1e-5")
         if (np.diff(self.levels) <= 0).any() or sum(self.counts) + self.identical > self.pictures:
             raise ValueError("levels must ascend, and counts must not exceed the pictures")
         if self.tail is not None and len(self.sample.excesses(self.tail.start)) != self.tail.exceeding:

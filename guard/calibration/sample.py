@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 __all__ = ["GRID", "Sample"]
 
-GRID = 1e-4  # similarities are rounded up to it, so that rates are overestimated rather than underestimated
+GRID = 1e-5  # similarities are rounded up to it, so that rates are overestimated rather than underestimated
 _SLACK = 1e-6  # of the grid: what the division by it may be off
 
 

@@ -135,8 +135,8 @@ def calibration_lines(calibration: Calibration) -> list[str]:
             f"tail: the {one.tail.exceeding} similarities above {one.tail.start:.4f}, generalised Pareto with shape "
             f"{one.tail.shape:.3f} and scale {one.tail.scale:.4f}; fit p = {one.tail.p:.2g}"
         )
-    if one.growth_exponent is not None:
-        lines.append(f"matches grow with the number of references to the power {one.growth_exponent:.2f}")
+    if one.dispersion is not None:
+        lines.append(f"matches cluster (dispersion {one.dispersion:.2g}): they grow slower than the references")
     return lines
 
 

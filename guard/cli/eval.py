@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from guard.cli.console import Exit, err, errors_to_exit, out
+from guard.cli.eval_calibration import calibration
 from guard.cli.eval_paired import print_paired
 from guard.errors import ConfigError
 
@@ -26,11 +27,6 @@ Each group's own, every single edit and FPR 0.01 % are in the file."""
 PHOTOGRAPHS = "photographs"  # the group of --images
 
 eval_app = typer.Typer(no_args_is_help=True, help="Measure embedders on your own pictures.")
-
-
-@eval_app.callback()
-def _group() -> None:
-    """Keeps `descriptors` a verb of its own while it is the only one."""
 
 
 @eval_app.command()
@@ -135,6 +131,9 @@ def descriptors(
         _print(document, [*entrants, *(one.name for one in derived)])
         print_paired(document, [one.name for one in derived])
         raise typer.Exit(Exit.INPUT if document["skipped"] else Exit.FINE)
+
+
+eval_app.command()(calibration)
 
 
 def _groups(images: list[Path], named: list[str]) -> dict[str, list[Path]]:

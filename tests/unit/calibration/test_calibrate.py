@@ -69,7 +69,7 @@ def test_what_was_measured_is_kept_with_the_index(calibrated: Path) -> None:
     assert "more clean pictures" in kept.unsupported["1e-06"]
     assert kept.tail is not None
     assert kept.tail.p >= 0.1
-    assert 0.5 < kept.growth_exponent < 1.3
+    assert kept.dispersion is None or kept.dispersion > 0.1
     with open_index(calibrated) as index:
         assert index.version == "0002"
         rows = TOY.embed(_batch(pictures(10_000, CLEAN)))

@@ -7,7 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from guard.calibration.growth import exponent, grown, shrunk, thinned
+from guard.calibration.growth import dispersion, drawing_error, grown, shrunk, thinned
+
+
+def counted(matches: np.ndarray, k: int = 40) -> np.ndarray:
+    """Similarities of pictures of which each has so many references at 1 and all others at 0."""
+    return (np.arange(k) < matches[:, None]).astype(np.float32)
 
 
 def test_independent_references_grow_as_the_formula_says() -> None:
@@ -19,10 +24,35 @@ def test_independent_references_grow_as_the_formula_says() -> None:
     assert grown(small, n, to) == pytest.approx(large, rel=0.1)
 
 
-def test_shrunk_undoes_grown_and_the_ends_stay() -> None:
-    for rate in (1e-6, 1e-3, 0.2):
-        assert grown(shrunk(rate, 1000, 3000), 1000, 3000) == pytest.approx(rate)
-    assert (grown(0.0, 10, 20), grown(1.0, 10, 20), grown(0.3, 10, 10)) == (0, 1, pytest.approx(0.3))
+@pytest.mark.parametrize("spread", [math.inf, 2.0, 0.3, 1e-3])
+def test_growth_goes_back_and_on_and_its_ends_stay(spread: float) -> None:
+    for rate in (1e-6, 1e-3, 0.2, 0.6):
+        on = grown(rate, 1000, 3000, dispersion=spread)
+        assert grown(on, 3000, 1000, dispersion=spread) == pytest.approx(rate)
+        assert grown(grown(rate, 1, 2, dispersion=spread), 2, 3, dispersion=spread) == pytest.approx(on)
+        assert rate <= on <= grown(rate, 1000, 3000)
+        assert grown(rate, 10, 10, dispersion=spread) == pytest.approx(rate)
+    assert (grown(0.0, 10, 20, dispersion=spread), grown(1.0, 10, 20, dispersion=spread)) == (0, 1)
+    assert grown(shrunk(1e-3, 1000, 3000), 1000, 3000) == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.5, 3.0])
+def test_the_dispersion_of_negative_binomial_matches_is_found_and_predicts(spread: float) -> None:
+    rng = np.random.default_rng(1)
+    rates = 0.3 / spread * rng.gamma(spread, size=40_000)
+    found = dispersion(counted(rng.poisson(rates)), 0.5)
+    assert found == pytest.approx(spread, rel=0.3)
+    small, large = ((rng.poisson(times * rates) > 0).mean() for times in (1, 6))
+    assert grown(small, 1000, 6000, dispersion=found) == pytest.approx(large, rel=0.08)
+    assert dispersion(counted(rng.poisson(rates)), 0.5, high=True) < 1.05 * found
+
+
+def test_references_that_do_not_cluster_have_no_dispersion() -> None:
+    rng = np.random.default_rng(2)
+    assert dispersion(counted(rng.poisson(0.3, 40_000)), 0.5) > 10
+    assert dispersion(counted(np.minimum(rng.poisson(0.3, 40_000), 1)), 0.5) == math.inf
+    assert dispersion(np.full((10, 3), 0.2), 0.5) == math.inf
+    assert dispersion(np.full((10, 3), 0.9), 0.5) == math.inf
 
 
 def test_thinning_is_the_mean_over_subsamples() -> None:
@@ -33,20 +63,32 @@ def test_thinning_is_the_mean_over_subsamples() -> None:
     assert thinned(similarities, 0.7, 0.3) == pytest.approx(drawn, abs=0.003)
 
 
-def test_clustered_references_grow_slower_and_the_formula_is_the_upper_bound() -> None:
+def test_the_formula_bounds_clustered_references() -> None:
     """References in groups of four that are reached together: half of them reach nearly as much as all."""
     rng = np.random.default_rng(2)
-    alone = rng.random((5000, 8)) ** 0.1
-    grouped = np.repeat(alone[:, ::4], 4, axis=1)
-    at = 0.99
-    assert exponent(alone, at) == pytest.approx(1, abs=0.1)
-    assert exponent(grouped, at) < 0.3
-    for share in (0.25, 0.5):
-        small, full = thinned(grouped, at, share), thinned(grouped, at, 1.0)
-        assert full <= grown(small, 100, round(100 / share))
-        slope = exponent(grouped, at, share=share)
-        assert grown(small, 100, round(100 / share), exponent=slope) == pytest.approx(full, rel=1e-6)
+    grouped = np.repeat(rng.random((5000, 2)) ** 0.1, 4, axis=1)
+    small, full = thinned(grouped, 0.99, 0.5), thinned(grouped, 0.99, 1.0)
+    assert small < full < grown(small, 100, 200)
+    assert dispersion(grouped, 0.99) < 1
 
 
-def test_without_a_match_there_is_no_exponent() -> None:
-    assert math.isnan(exponent(np.full((10, 3), 0.2), 0.5))
+def test_the_error_of_drawing_references_is_the_spread_between_indexes() -> None:
+    """Ten of 100 references are matched by a tenth of the pictures each time one of them is in the index."""
+    rng = np.random.default_rng(3)
+    n, count = 4000, 100
+    rates, errors = [], []
+    for _ in range(200):
+        attraction = rng.gamma(0.1, 0.1, count) * 0.1  # of each reference: the share of pictures that match it
+        matches = rng.random((n, count)) < attraction
+        rates.append(matches.any(axis=1).mean())
+        top = -np.sort(-matches.astype(np.float32), axis=1)[:, :2]
+        errors.append(drawing_error(top, matches.argmax(axis=1), 0.5))
+    spread = np.std(np.log(rates))
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(spread, rel=0.25)
+
+
+def test_references_that_are_all_alike_add_no_error() -> None:
+    top = np.array([[0.9, 0.1]] * 50 + [[0.2, 0.1]] * 50, np.float32)
+    assert drawing_error(top, np.arange(100), 0.5) == 0
+    assert drawing_error(top, np.arange(100), 0.95) == 0
+    assert drawing_error(top, np.zeros(100, np.int64), 0.5) == pytest.approx(1, rel=0.02)

@@ -1,0 +1,134 @@
+"""`memguard eval calibration`: do predicted false-positive rates come true? Knows options and a table; no maths."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from guard.cli.console import Exit, err, errors_to_exit, out
+from guard.errors import ConfigError
+
+__all__ = ["calibration"]
+
+TITLES = {
+    "size": "at the same references",
+    "growth": "at more references",
+    "tail": "ten times beyond the tail's start",
+    "groups": "pictures of other groups",
+}
+NOTE = """Points are predictions of at least ten matches; inside: the observed share lies within the 95 % predictive
+interval. Points of one resample are alike. Other groups: what happens where clean pictures are unlike those to come."""
+
+
+def calibration(
+    json_file: Annotated[Path, typer.Option("--json", help="Write all figures to this JSON file.")],
+    group: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="Folder of pictures that are no copies of one another; repeatable."),
+    ] = None,
+    procedural: Annotated[
+        int, typer.Option(min=0, help="Procedural pictures of each family, held out of the training of the descriptor.")
+    ] = 0,
+    same: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="TSV", help="Table of files that show one source: `file`, label; or pairs. Repeatable."),
+    ] = None,
+    size: Annotated[
+        list[int] | None, typer.Option(min=1, help="References; repeatable (100, 1000, 10000 and 100000).")
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=1, help="Divisions of the sources.")] = 20,
+    embedder: Annotated[
+        str | None, typer.Option(help="Embedder, named as for `index build` (default: the one that ships).")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=5, help="At most so many pictures a group.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the pictures and divisions.")] = 0,
+) -> None:
+    """Calibrate on some pictures, and compare the predicted rates of false matches with those of others.
+
+    [bold]Examples[/bold]
+
+    memguard eval calibration --procedural 200 --json calibration.json
+
+    memguard eval calibration --group photographs=photos/ --group xrays=scans/ --same patients.tsv --json found.json
+    """
+    with errors_to_exit():
+        if not json_file.resolve().parent.is_dir():
+            raise ConfigError(f"no such folder: {json_file.resolve().parent}")
+        if not group and not procedural:
+            raise ConfigError("give pictures: --group NAME=DIR, or --procedural COUNT")
+        from guard.embedders.registry import load_embedder
+        from guard.evaluation.calibrated import evaluate_calibration
+        from guard.evaluation.calibration_pool import make_pool
+
+        model = load_embedder(embedder)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=err, transient=True) as bar:
+            tasks: dict[str, Any] = {}
+
+            def progress(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = bar.add_task(what, total=total)
+                bar.update(tasks[what], completed=done)
+
+            pool, skipped = make_pool(
+                model,
+                groups=_groups(group or []),
+                procedural=procedural,
+                same=same or [],
+                limit=limit,
+                seed=seed,
+                progress=progress,
+            )
+            document = evaluate_calibration(
+                pool,
+                size or (100, 1000, 10_000, 100_000),
+                resamples=resamples,
+                seed=seed,
+                progress=lambda done, total: progress("resampling", done, total),
+            )
+        document |= {"embedder": model.spec.identity(), "procedural": procedural, "skipped": list(skipped)}
+        json_file.write_text(json.dumps(document) + "\n", encoding="utf-8")
+        _print(document)
+        for line in skipped:
+            err.print(f"skipped: {line}", style="yellow", markup=False, soft_wrap=True)
+        raise typer.Exit(Exit.INPUT if skipped else Exit.FINE)
+
+
+def _groups(named: list[str]) -> dict[str, list[Path]]:
+    groups: dict[str, list[Path]] = {}
+    for text in named:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder):
+            raise ConfigError(f"--group {text!r}: write NAME=DIR, e.g. xrays=scans/")
+        groups.setdefault(name, []).append(Path(folder))
+    return groups
+
+
+def _print(document: dict[str, Any]) -> None:
+    out.print(f"{document['pictures']} pictures of {document['sources']} sources in {len(document['groups'])} groups, "
+              f"{document['resamples']} resamples", soft_wrap=True)  # fmt: skip
+    table = Table("predicted", "references", "points", "inside", "95 % interval", "above", "refused", box=None,
+                  pad_edge=False)  # fmt: skip
+    for one in document["coverage"]:
+        every = one["references"] is None
+        if not one["judged"] and not every:
+            continue
+        shown = "-" if one["share"] is None else f"{100 * one['share']:.0f} %"
+        table.add_row(
+            TITLES[one["kind"]] if every else "",
+            "all" if every else str(one["references"]),
+            str(one["judged"]),
+            shown,
+            f"{100 * one['low']:.0f} to {100 * one['high']:.0f} %" if one["judged"] else "",
+            str(one["above"]),
+            str(document["refused"][one["kind"]]) if every else "",
+        )
+    out.print(table)
+    if document["sizes_left_out"]:
+        out.print(f"too few pictures for {', '.join(map(str, document['sizes_left_out']))} references", soft_wrap=True)
+    out.print(NOTE, style="dim", soft_wrap=True)
