@@ -61,6 +61,9 @@ class TrainingConfig(BaseModel):
     strength_from: float = Field(default=0.45, ge=0, le=1, description="of the edits at the beginning")
     strength_to: float = Field(default=1.0, ge=0, le=1)
     strength_full_at: float = Field(default=0.4, ge=0, le=1, description="share of the run after which it stays")
+    gentlest: float = Field(
+        default=0.25, ge=0, le=1, description="each strong view has this share of the strength, or any larger one"
+    )
     ema: float = Field(default=0.998, ge=0, lt=1)
     held_out_programs: int = Field(default=128, ge=0, description="0: no check during the run")
 

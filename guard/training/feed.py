@@ -103,12 +103,12 @@ def part_of_batch(
         picture = np.asarray(pictures[row])
         others: list[Picture] = [np.asarray(pictures[j]) for j in dice.integers(0, len(pictures), 3)]
         weak = dice.chance(0.5)
+        # Of strong edits alone a network learns to tell copies roughly: slight ones must lie near, not just nearest.
+        first, second = (now.strength * s for s in dice.uniforms(config.gentlest, 1, 2).tolist())
         views[i] = (
-            weak_view(dice, picture, now.size)
-            if weak
-            else strong_view(dice, picture, others[::-1], now.size, now.strength)
+            weak_view(dice, picture, now.size) if weak else strong_view(dice, picture, others[::-1], now.size, first)
         )
-        views[count + i] = strong_view(dice, picture, others, now.size, now.strength)
+        views[count + i] = strong_view(dice, picture, others, now.size, second)
     plain = views[count:].copy()
     for mix in mixes(config, seed, step, part):
         views[count + mix.row] = _mixed(

@@ -37,7 +37,7 @@ def strong_view(dice: Dice, picture: Picture, others: list[Picture], size: int, 
     goes and how many come together; at 1 a view may be a quarter of the picture, or the picture a twelfth of a view.
     """
     part = dice.uniform(0, 1)  # a view is a piece of the picture, or the picture a piece of the view; seldom both
-    share = 0.3 * (0.4 + 0.6 * strength)
+    share = 0.22 * (0.4 + 0.6 * strength)
     width, height = inset_size(dice, size, strength) if part < share else (size, size)
     tiled = share <= part < share + 0.07 * strength
     gentle = tiled or min(width, height) < 0.7 * size

@@ -50,9 +50,9 @@ def random_frame(dice: Dice, strength: float, *, smallest: float = 0.25) -> Fram
         corners = corners + strength * 0.2 * dice.uniform(-1, 1) * (corners - middle)[:, ::-1] * [1, 0]
     if dice.chance(0.1):  # zoomed out: the whole picture with a margin
         corners = (corners - middle) * (1 + 0.4 * strength * dice.uniform(0, 1)) + middle
-    if dice.chance(0.22):
-        corners = corners[[1, 0, 3, 2]] if dice.chance(0.8) else corners[[3, 2, 1, 0]]
-    if dice.chance(0.12):
+    if dice.chance(0.35):
+        corners = corners[[1, 0, 3, 2]] if dice.chance(0.7) else corners[[3, 2, 1, 0]]
+    if dice.chance(0.2):
         corners = np.roll(corners, dice.integer(1, 4), axis=0)
     plain = dice.integer(0, 2) * 255
     colour = (plain, plain, plain)
