@@ -17,12 +17,12 @@ from PIL import Image, ImageOps
 from guard import Guard
 from guard.embedders.registry import load_embedder
 from guard.indexes.builder import build_index
+from guard_diffusers.demo.procedural import draw
 
 
 def draw_pictures(folder: Path, count: int = 20) -> Path:
     for seed in range(count):
-        coarse = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize((256, 256), Image.Resampling.BICUBIC).save(folder / f"{seed:02d}.png")
+        Image.fromarray(draw(seed).picture).save(folder / f"{seed:02d}.png")
     return folder
 
 

@@ -11,17 +11,12 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from guard import Guard
 from guard.embedders.registry import load_embedder
 from guard.indexes.builder import build_index
-
-
-def drawing(seed: int) -> Image.Image:
-    coarse = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8)
-    return Image.fromarray(coarse).resize((256, 256), Image.Resampling.BICUBIC)
+from guard_diffusers.demo.procedural import draw
 
 
 def main() -> None:
@@ -29,14 +24,14 @@ def main() -> None:
         pictures = Path(temporary) / "pictures"
         pictures.mkdir()
         for seed in range(10):
-            drawing(seed).save(pictures / f"{seed}.png")
+            Image.fromarray(draw(seed).picture).save(pictures / f"{seed}.png")
         build_index(pictures, Path(temporary) / "my.index", load_embedder())
         guard = Guard.open(Path(temporary) / "my.index", mode="shadow")
         guard.metrics.add_pipeline("txt2img")
         server = guard.metrics.serve(0)
         try:
             for seed in (3, 100, 101):  # one is a copy of a training picture
-                guard.check([drawing(seed)], pipeline="txt2img")
+                guard.check(draw(seed).picture, pipeline="txt2img")
             with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=10) as response:
                 text = response.read().decode()
         finally:

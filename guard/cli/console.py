@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any
@@ -15,7 +15,7 @@ from rich.console import Console
 from guard.errors import ConfigError, GuardError, InputError
 from guard.types import Decision
 
-__all__ = ["STYLES", "Exit", "err", "errors_to_exit", "escape_what_cannot_be_printed", "out", "print_json"]
+__all__ = ["STYLES", "Exit", "err", "errors_to_exit", "escape_what_cannot_be_printed", "out", "percent", "print_json"]
 
 # No markup and no emoji codes: what is printed are paths, and "scans[draft]" is one.
 # Piped into a file there is no width to fit, and rich's 80 columns would only cut them.
@@ -34,6 +34,14 @@ class Exit(IntEnum):
     """Usage, configuration or a picture that cannot be read."""
     FAILED = 3
     """The guard could not run."""
+
+
+def percent(rate: Mapping[str, float | None]) -> str:
+    """{value, low, high} of a share -> "93.1 [90,95]": in percent, the interval in whole percent."""
+    value, low, high = (rate[key] for key in ("value", "low", "high"))
+    return (
+        "-" if value is None or low is None or high is None else f"{100 * value:.1f} [{100 * low:.0f},{100 * high:.0f}]"
+    )
 
 
 def print_json(value: Any) -> None:

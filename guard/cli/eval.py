@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from guard.cli.console import Exit, err, errors_to_exit, out
+from guard.cli.console import Exit, err, errors_to_exit, out, percent
 from guard.cli.eval_calibration import calibration
 from guard.cli.eval_paired import print_paired
 from guard.errors import ConfigError
@@ -56,6 +55,10 @@ def descriptors(
         typer.Option(metavar="DIR", help="Folder whose pictures all show one source; may be repeated."),
     ] = None,
     no_baselines: Annotated[bool, typer.Option("--no-baselines", help="Only the named embedders.")] = False,
+    multi_view: Annotated[
+        bool,
+        typer.Option("--multi-view", help="Also the first embedder with turns and crops; takes about 20 times longer."),
+    ] = False,
     whitened: Annotated[
         bool, typer.Option("--whitened", help="Also each embedder with a whitening fitted on each split's references.")
     ] = False,
@@ -101,7 +104,7 @@ def descriptors(
             background=background or [],
             cache=cache,
         )
-        entrants = takes_part(embedder or [], with_baselines=not no_baselines)
+        entrants = takes_part(embedder or [], with_baselines=not no_baselines, multi_view=multi_view)
         bases = [f"{name}{way}" for name in (DEFAULT, *(embedder or [])) for way in ("", "+turns")]
         derived: list[Derived] = [
             *pdq_beside(bases, entrants),
@@ -158,7 +161,7 @@ def _print(document: dict[str, Any], entrants: list[str]) -> None:
             for key in [key for key in figures if key.startswith("family:") or key == "all_edits"]:
                 one = figures[key]
                 at = one["recall_at_fpr"]
-                cells = (_percent(cell) for cell in (one["recall_at_1"], at["0.01"], at["0.001"], one["micro_ap"]))
+                cells = (percent(cell) for cell in (one["recall_at_1"], at["0.01"], at["0.001"], one["micro_ap"]))
                 mean = key == "all_edits"
                 label = " all edits" if mean else f" {key.removeprefix('family:')}"
                 table.add_row(label, *cells, style="bold" if mean else "")
@@ -169,15 +172,7 @@ def _print(document: dict[str, Any], entrants: list[str]) -> None:
         out.print()
     for name in [name for name in entrants if name in document.get("real_pairs", {})]:
         found = document["real_pairs"][name]
-        at = ", ".join(f"{_percent(found['recall_at_fpr'][fpr])} at FPR {fpr}" for fpr in ("0.01", "0.001"))
+        at = ", ".join(f"{percent(found['recall_at_fpr'][fpr])} at FPR {fpr}" for fpr in ("0.01", "0.001"))
         text = f"real pairs ({found['pairs']} of {found['sources']} pictures), {name}: "
-        out.print(text + f"{_percent(found['recall_at_1'])} found first, {at}", soft_wrap=True, markup=False)
+        out.print(text + f"{percent(found['recall_at_1'])} found first, {at}", soft_wrap=True, markup=False)
     out.print(NOTE, style="dim", soft_wrap=True)
-
-
-def _percent(rate: Mapping[str, float | None]) -> Text:
-    """93.1 [90,95]: the figure, and its interval in whole percent."""
-    value, low, high = (rate[key] for key in ("value", "low", "high"))
-    if value is None or low is None or high is None:
-        return Text("-")
-    return Text(f"{100 * value:.1f} [{100 * low:.0f},{100 * high:.0f}]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from guard.cli.console import err, errors_to_exit, out, print_json
+from guard.cli.console import err, errors_to_exit, out, percent, print_json
 
 __all__ = ["models_app"]
 
@@ -24,7 +25,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stand
 
 @models_app.callback()
 def list_models(context: typer.Context, cache: Cache = None, as_json: AsJson = False) -> None:
-    """List the embedders other than PDQ, show one, or fetch its weights.
+    """List the networks that make descriptors, show one, or fetch its weights.
 
     [bold]Examples[/bold]
 
@@ -51,10 +52,18 @@ def list_models(context: typer.Context, cache: Cache = None, as_json: AsJson = F
             Text(row["licence"]),
             str(row["dim"]),
             str(row["input_size"]),
-            "yes" if row["fetched"] else "to be brought" if row["bring"] else "no",
+            "in the package"
+            if not row["files"]
+            else "yes"
+            if row["fetched"]
+            else "to be brought"
+            if row["bring"]
+            else "no",
         )
     out.print(table)
-    out.print("\nWithout a model, PDQ is the embedder. `memguard models show NAME` says more about one.")
+    out.print(
+        f"\n{rows[0]['name']} is the default. `pdq` needs no network. `memguard models show NAME` says more of one."
+    )
 
 
 @models_app.command("show")
@@ -63,7 +72,11 @@ def show(
 ) -> None:
     """Show one model: licence, source, preprocessing, thresholds, files and checksums.
 
-    [bold]Example[/bold]
+    Of the shipped one also how it was trained, how well it finds copies, and what it is bad at.
+
+    [bold]Examples[/bold]
+
+    memguard models show procedural
 
     memguard models show sscd_disc_mixup
     """
@@ -82,6 +95,9 @@ def show(
                 )
         elif key == "thresholds" and value:
             table.add_row(key, Text(f"flag {value['flag']}, block {value['block']}: {value['source']}"))
+        elif key == "card":
+            for label, text in _card_lines(value):
+                table.add_row(label, Text(text))
         elif value not in (None, ""):
             table.add_row(key, Text(str(value)))
     out.print(table)
@@ -130,9 +146,35 @@ def fetch(
         out.print(f"{name} is in {folder}", soft_wrap=True)
 
 
+def _card_lines(card: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the card of the shipped weights says, in words."""
+    training, evaluation = card["training"], card["evaluation"]
+    yield "training data", training["data"]
+    for run in training["runs"]:
+        yield (
+            "trained",
+            (
+                f"{run['views']:,} views in {run['hours']:.1f} h on {run['cpu_cores']} cores ({run['device']}), "
+                f"seed {run['seed']}, commit {str(run['commit'])[:12]}"
+            ),
+        )
+    for group, one in evaluation["groups"].items():
+        mean = one["figures"]["all_edits"]
+        yield (
+            group,
+            (
+                f"recall@1 {percent(mean['recall_at_1'])}, at FPR 1 % {percent(mean['recall_at_own_fpr_0.01'])}, "
+                f"at 0.1 % {percent(mean['recall_at_own_fpr_0.001'])} "
+                f"({one['counts']['pictures']} pictures, each group at its own threshold, {evaluation['date']})"
+            ),
+        )
+    yield from (("bad at", spot) for spot in card["weak_spots"])
+
+
 def _row(name: str, cache: Path | None) -> dict[str, Any]:
     from guard.embedders.fetch import pinned_sha256
     from guard.embedders.models import fetched, model_card, model_folder
+    from guard.embedders.shipped import SHIPPED, shipped_card
 
     card, folder = model_card(name), model_folder(name, cache)
     files = []
@@ -140,6 +182,7 @@ def _row(name: str, cache: Path | None) -> dict[str, Any]:
         pinned = pinned_sha256(folder / file.name)
         state = "published" if file.sha256 else "pinned when it was fetched" if pinned else "pinned at the first fetch"
         files.append({**asdict(file), "sha256": file.sha256 or pinned, "checksum": state})
+    shipped = {"card": shipped_card().model_dump(mode="json")} if card.name == SHIPPED else {}
     return {
         "name": card.name,
         "title": card.title,
@@ -153,6 +196,7 @@ def _row(name: str, cache: Path | None) -> dict[str, Any]:
         "bring": card.bring,
         "notes": card.notes,
         "fetched": fetched(name, cache),
-        "folder": str(folder),
+        "folder": str(folder) if card.files else "in the package",
         "files": files,
+        **shipped,
     }

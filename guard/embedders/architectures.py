@@ -43,3 +43,4 @@ def build_architecture(name: str, **config: Any) -> nn.Module:
 
 
 register_architecture("copynce_vit", "guard.embedders.copynce:copynce_vit")
+register_architecture("memguard_descriptor", "guard.training.network:descriptor_net")

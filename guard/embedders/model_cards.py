@@ -32,9 +32,9 @@ class ModelCard:
     dim: int
     preprocessing: Preprocessing
     loader: str
-    """"torchscript", "transformers", "onnx", or the name of a registered architecture for a state dict."""
+    """"torchscript", "transformers", "onnx", "shipped", or the name of a registered architecture for a state dict."""
     files: tuple[ModelFile, ...]
-    """The weights last."""
+    """The weights last; none: they come with the package."""
     source: str
     thresholds: Thresholds | None = None
     """None: nobody published one; set them in the policy, best by calibration."""

@@ -1,4 +1,4 @@
-"""The model list: published networks, where their weights come from and how they are loaded.
+"""The model list: the shipped network and published ones, where their weights come from and how they are loaded.
 
 Weights and their preprocessing are one record. Nothing here downloads: `fetch_model` does when it is
 called, and `load_model` only reads what was fetched.
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from guard.embedders.fetch import Progress, fetch_file, pinned_sha256, put_file
 from guard.embedders.files import cache_dir
 from guard.embedders.model_cards import CARDS, ModelCard
+from guard.embedders.preprocess import Preprocessing
+from guard.embedders.shipped import SHIPPED, load_shipped, shipped_card
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,7 +48,10 @@ def model_folder(name: str, cache: Path | None = None) -> Path:
 
 
 def fetched(name: str, cache: Path | None = None) -> bool:
-    """Say whether every file of a model is there (their checksums are looked at when it is loaded)."""
+    """Say whether every file of a model is there (their checksums are looked at when it is loaded).
+
+    The shipped one has no file to fetch.
+    """
     return all((model_folder(name, cache) / file.name).is_file() for file in model_card(name).files)
 
 
@@ -59,6 +64,8 @@ def fetch_model(
     Raises ConfigError for a model that can only be brought, FetchError if a download fails.
     """
     card, folder = model_card(name), model_folder(name, cache)
+    if not card.files:
+        raise ConfigError(f"{name!r} comes with the package; there is nothing to fetch")
     if source is not None:
         if len(card.files) != 1:
             raise ConfigError(f"{name!r} has {len(card.files)} files; put them into {folder} by hand, or fetch them")
@@ -74,10 +81,14 @@ def fetch_model(
 
 
 def load_model(name: str, *, cache: Path | None = None, **options: Any) -> Embedder:
-    """Build the embedder of a fetched model. options: of TorchEmbedder, or of OrtEmbedder for an ONNX model.
+    """Build the embedder of a fetched model, or the shipped one.
+
+    options: of TorchEmbedder, of OrtEmbedder for an ONNX model, of load_shipped for the shipped one.
 
     Raises ConfigError naming the fetch command if it was not fetched, or if a file has changed since.
     """
+    if name == SHIPPED:
+        return load_shipped(**options)
     from guard.embedders import ort, torch_loaders
 
     card, folder = model_card(name), model_folder(name, cache)
@@ -122,5 +133,20 @@ def _pin(path: Path, card: ModelCard) -> str:
     return pin
 
 
-for _card in CARDS:
+def _shipped() -> ModelCard:
+    card = shipped_card()
+    return ModelCard(
+        name=card.name,
+        title="comes with the package; trained on procedural pictures only",
+        licence="Apache-2.0, as the package",
+        dim=card.dim,
+        preprocessing=Preprocessing.parse(card.preprocessing),
+        loader="shipped",
+        files=(),
+        source="python -m guard.training (docs/training.md)",
+        thresholds=card.thresholds,
+    )
+
+
+for _card in (_shipped(), *CARDS):
     register_model(_card)

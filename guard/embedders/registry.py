@@ -25,7 +25,8 @@ __all__ = [
     "register_embedder",
 ]
 
-DEFAULT = "pdq"
+DEFAULT = "procedural"
+"""The shipped one (guard.embedders.shipped)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,9 @@ def embedder_class(name: str) -> Any:
 def load_embedder(name: str | None = None, **options: Any) -> Embedder:
     """Build an embedder; None is the default one.
 
-    name: a registered one ("pdq"), one from the model list ("sscd_disc_mixup"; its weights must have been
-    fetched, nothing is downloaded here), or a file: "onnx:/path/to/model.onnx", "torchscript:/path/to/model.pt".
+    name: a registered one ("pdq"), one from the model list ("procedural", which is the default and comes with the
+    package; "sscd_disc_mixup", whose weights must have been fetched: nothing is downloaded here), or a file:
+    "onnx:/path/to/model.onnx", "torchscript:/path/to/model.pt".
     options: of its constructor. `device` ("cpu", "cuda", "cuda:1") is understood by all of them.
     Raises ConfigError for an unknown name (the known ones are listed) or option, or for weights that are not there.
     """

@@ -2,8 +2,7 @@
 
 An entrant turns references and queries into vectors, each picture into one view or more; the similarity of two
 pictures is the largest inner product of their views. Baselines: PDQ with one view and with its eight, pHash, and
-the distance of small grey thumbnails. An embedder that is registered as `untrained` (the shipped network with its
-weights as they were drawn) takes part by itself.
+the distance of small grey thumbnails, and the shipped network untrained.
 """
 
 from __future__ import annotations
@@ -17,12 +16,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from guard.embedders.base import Embedder, SupportsQuery
-from guard.embedders.registry import EMBEDDERS, load_embedder
+from guard.embedders.registry import load_embedder
+from guard.embedders.views import ViewKind, embed_views
+from guard.evaluation.untrained import untrained
 from guard.pixels import ImageBatch, RGBArray
 
-__all__ = ["UNTRAINED", "Entrant", "baselines", "entrants_of", "l2_entrant", "phash_entrant"]
+__all__ = ["Entrant", "baselines", "entrants_of", "l2_entrant", "multi_view_entrants", "phash_entrant"]
 
-UNTRAINED = "untrained"
 BATCH = 16  # pictures embedded together
 PHASH_SIDE, PHASH_KEPT = 32, 8  # px; 8 x 8 frequencies = 64 bits
 THUMBNAIL = 16  # px
@@ -64,10 +64,37 @@ def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
     return found
 
 
+def multi_view_entrants(name: str, embedder: Embedder) -> list[Entrant]:
+    """With quarter turns of the query; with crops of the query, of the references ("regions"), and of both.
+
+    The views are guard.embedders.views's; an embedder's own views of a query are not added to them.
+    """
+    identity, sha256 = repr(sorted(embedder.spec.identity().items())), embedder.spec.weights_sha256
+    one = _last_kept(embedder, "one")
+    turns, crops = _last_kept(embedder, "turns"), _last_kept(embedder, "crops")
+    ways = (("turns", one, turns), ("crops", one, crops), ("regions", crops, one), ("crops+regions", crops, crops))
+    return [Entrant(f"{name}+{way}", f"{identity}+{way}", refs, queries, sha256) for way, refs, queries in ways]
+
+
+def _last_kept(embedder: Embedder, kind: ViewKind) -> Views:
+    """Entrants are asked in turn about the same pictures: what was embedded last is not embedded again."""
+    kept: dict[int, tuple[Sequence[RGBArray], Vectors]] = {}
+
+    def views(images: Sequence[RGBArray]) -> Vectors:
+        if id(images) not in kept:
+            found = [_array(embed_views(embedder, batch, kind, own=False).vectors) for batch in _batches(images)]
+            kept.clear()
+            kept[id(images)] = images, np.concatenate(found)  # the pictures too, so that their id stays theirs
+        return kept[id(images)][1]
+
+    return views
+
+
 def baselines() -> list[Entrant]:
     """What every run compares with."""
     found = [*entrants_of("pdq", load_embedder("pdq")), phash_entrant(), l2_entrant()]
-    return found + (entrants_of(UNTRAINED, load_embedder(UNTRAINED))[:1] if UNTRAINED in EMBEDDERS else [])
+    network = untrained()
+    return found + (entrants_of(network.spec.name, network)[:1] if network else [])
 
 
 def phash_entrant() -> Entrant:

@@ -20,7 +20,7 @@ HEADS = ("recall@1", "at FPR 1 %", "at FPR 0.1 %")
 def page(document: Document) -> str:
     """Markdown, level-3 headings: by group, by family, by edit of the default embedder, look-alikes, what is paired."""
     sections = (_groups(document), _families(document), _edits(document), _look_alikes(document), _paired(document),
-                _real_pairs(document))  # fmt: skip
+                _identical(document), _real_pairs(document))  # fmt: skip
     return "\n".join(line for section in sections for line in section)
 
 
@@ -97,6 +97,21 @@ def _paired(document: Document) -> Iterator[str]:
         yield from _table(["", *HEADS], rows)
 
 
+def _identical(document: Document) -> Iterator[str]:
+    if "identical" not in document:
+        return
+    yield "### False alarms of PDQ beside a descriptor\n"
+    yield (
+        "Percent of what is no copy that PDQ calls identical in any flip or quarter turn. Where it was none, the upper "
+        "bound follows from the number of sources.\n"
+    )
+    rows = [
+        [group, *(_interval(rate, 2) for rate in (*one["false"].values(), one["look_alikes"]))]
+        for group, one in document["identical"].items()
+    ]
+    yield from _table(["", "negatives as they are", "edited negatives", "pairs of pictures"], rows)
+
+
 def _real_pairs(document: Document) -> Iterator[str]:
     found = document.get("real_pairs", {})
     names = [name for name in _names(document) if name in found]
@@ -119,13 +134,12 @@ def _cells(figures: Mapping[str, Any]) -> list[str]:
     return [_interval(_rate(figures, *rate)) for rate in RATES]
 
 
-def _interval(rate: Mapping[str, float | None]) -> str:
+def _interval(rate: Mapping[str, float | None], digits: int = 1) -> str:
     value, low, high = (rate[key] for key in ("value", "low", "high"))
-    return (
-        "–"
-        if value is None or low is None or high is None
-        else f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-    )
+    if value is None or low is None or high is None:
+        return "–"
+    shown, from_, to = (f"{100 * x:.{digits}f}" for x in (value, low, high))
+    return f"{shown} [{from_}, {to}]"
 
 
 def _percent(rate: Mapping[str, float | None], digits: int = 1) -> str:

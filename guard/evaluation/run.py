@@ -17,7 +17,7 @@ from guard.errors import ConfigError
 from guard.evaluation.background import BACKGROUND, beside, divided, embed_background
 from guard.evaluation.derived import Derived
 from guard.evaluation.edits import EDITS, VERSION, Edit
-from guard.evaluation.entrants import Entrant, baselines, entrants_of
+from guard.evaluation.entrants import Entrant, baselines, entrants_of, multi_view_entrants
 from guard.evaluation.intervals import Interval, wilson
 from guard.evaluation.metrics import FPRS, Floats
 from guard.evaluation.paired import paired
@@ -53,11 +53,17 @@ class Settings:
     edits: Sequence[Edit] = field(default_factory=lambda: tuple(EDITS.values()))
 
 
-def takes_part(names: Sequence[str], *, with_baselines: bool = True) -> dict[str, Entrant]:
-    """The default embedder (also as `default`), those that are named, and the baselines; by name."""
+def takes_part(names: Sequence[str], *, with_baselines: bool = True, multi_view: bool = False) -> dict[str, Entrant]:
+    """The default embedder (also as `default`), those that are named, and the baselines; by name.
+
+    multi_view: the first of them with quarter turns and crops as well, each an entrant of its own.
+    """
     entrants: dict[str, Entrant] = {}
-    for name in dict.fromkeys([DEFAULT, *names]) if with_baselines else dict.fromkeys(names or [DEFAULT]):
-        entrants |= {entrant.name: entrant for entrant in entrants_of(name, load_embedder(name))}
+    named = dict.fromkeys([DEFAULT, *names]) if with_baselines else dict.fromkeys(names or [DEFAULT])
+    for i, name in enumerate(named):
+        embedder = load_embedder(name)
+        ways = multi_view_entrants(name, embedder) if multi_view and i == 0 else []
+        entrants |= {entrant.name: entrant for entrant in [*entrants_of(name, embedder), *ways]}
     if with_baselines:
         entrants |= {entrant.name: entrant for entrant in baselines() if entrant.name not in entrants}
     return entrants

@@ -13,6 +13,7 @@ from guard.embedders.base import Embedder
 from guard.embedders.ort import OrtEmbedder
 from guard.embedders.pdq import PdqEmbedder
 from guard.embedders.registry import load_embedder
+from guard.embedders.shipped import load_shipped
 from guard.embedders.torch_loaders import from_state_dict, from_torchscript
 from guard.pixels import to_batch
 from tests.contract.embedder import EmbedderContract
@@ -52,6 +53,16 @@ class TestTorchBfloat16(EmbedderContract):
 
     def build(self, tmp_path: Path) -> Embedder:
         return from_torchscript(script_file(tmp_path / "tiny.pt"), preprocessing=preparation, dtype="bfloat16")
+
+
+class TestShippedOnOnnxRuntime(EmbedderContract):
+    def build(self, tmp_path: Path) -> Embedder:
+        return load_shipped(runtime="onnx", threads=1)
+
+
+class TestShippedOnTorch(EmbedderContract):
+    def build(self, tmp_path: Path) -> Embedder:
+        return load_shipped(runtime="torch")
 
 
 def test_torch_and_onnx_agree_and_share_their_identity(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "training").mkdir()
     for i in range(6):
         picture(i, 256, 256).save(folder / "training" / f"{i}.png")
-    build_index(folder / "training", folder / "my.index", load_embedder())
+    build_index(folder / "training", folder / "my.index", load_embedder("pdq"))
     return folder / "my.index"
 
 

@@ -72,4 +72,4 @@ def test_an_unreadable_picture_is_named_and_the_rest_measured(photos: Path, tmp_
     assert result.exit_code == 2
     assert "bad.png" in result.stderr
     results = json.loads(target.read_text(encoding="utf-8"))["results"]
-    assert set(results) == {"pdq", "pdq+views", "default", "default+views"}
+    assert set(results) == {"pdq", "pdq+views"}

@@ -44,7 +44,7 @@ def test_build_says_what_it_did(tmp_path: Path, photos: Path) -> None:
     code, text = run("build", photos, "--out", tmp_path / "x.index", "--embedder", "pdq", "--thumbnails", 0)
     assert code == 0
     assert "6 references added" in text
-    code, text = run("build", photos, "--out", tmp_path / "x.index", "--thumbnails", 0)
+    code, text = run("build", photos, "--out", tmp_path / "x.index", "--embedder", "pdq", "--thumbnails", 0)
     assert code == 0
     assert "has not changed" in text
 
@@ -96,7 +96,14 @@ def test_no_index_exits_with_3(tmp_path: Path, photos: Path) -> None:
 def test_info_for_people(index: Path) -> None:
     code, text = run("info", index)
     assert code == 0
-    for word in ("version 0001", "references", "pdq", "folder photos", "training: 6", "vectors.faiss"):
+    for word in (
+        "version 0001",
+        "references",
+        "procedural (256 values",
+        "folder photos",
+        "training: 6",
+        "vectors.faiss",
+    ):
         assert word in text
 
 
@@ -119,7 +126,7 @@ def test_verify_exits_with_1_on_damage(index: Path) -> None:
             "damaged": False,
             "checks": [
                 {"check": name, "problem": None}
-                for name in ("files", "vectors", "records", "thumbnails", "skipped", "search")
+                for name in ("files", "vectors", "hashes", "records", "thumbnails", "skipped", "search")
             ],
         },
     )

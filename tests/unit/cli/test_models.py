@@ -12,6 +12,7 @@ from guard.cli.models import models_app
 from guard.embedders.model_cards import CARDS, ModelCard, ModelFile
 from guard.embedders.models import register_model
 from guard.embedders.preprocess import Preprocessing
+from guard.embedders.shipped import SHIPPED, shipped_card
 from tests.support.range_server import Site, serve
 
 run = CliRunner()
@@ -22,8 +23,8 @@ def test_the_list_names_every_model(tmp_path: Path) -> None:
     assert shown.exit_code == 0
     assert all(card.name in shown.stdout for card in CARDS)
     rows = json.loads(run.invoke(models_app, ["--json", "--cache", str(tmp_path)]).stdout)
-    assert [row["name"] for row in rows][: len(CARDS)] == [card.name for card in CARDS]
-    assert not any(row["fetched"] for row in rows)
+    assert [row["name"] for row in rows][: 1 + len(CARDS)] == [SHIPPED, *(card.name for card in CARDS)]
+    assert [row["name"] for row in rows if row["fetched"]] == [SHIPPED]
 
 
 def test_show(tmp_path: Path) -> None:
@@ -34,6 +35,18 @@ def test_show(tmp_path: Path) -> None:
     row = json.loads(run.invoke(models_app, ["show", "isc_ft_v107", "--json", "--cache", str(tmp_path)]).stdout)
     assert row["bring"]
     assert row["thresholds"] is None
+
+
+def test_the_card_of_the_shipped_one_says_how_it_was_trained_and_what_it_is_bad_at() -> None:
+    shown = run.invoke(models_app, ["show", SHIPPED], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    for text in ("procedural pictures only", "views in", "recall@1", "bad at", "thresholds", "in the package"):
+        assert text in shown.stdout
+    row = json.loads(run.invoke(models_app, ["show", SHIPPED, "--json"]).stdout)
+    assert row["card"]["weights_sha256"] == shipped_card().weights_sha256
+    fetched = run.invoke(models_app, ["fetch", SHIPPED])
+    assert fetched.exit_code == 2
+    assert "comes with the package" in fetched.stderr
 
 
 @pytest.mark.parametrize("command", [["show", "nope"], ["fetch", "nope"], ["fetch", "isc_ft_v107"]])

@@ -18,8 +18,7 @@ from guard.errors import ConfigError
 from tests.support.tiny_models import onnx_file, preparation, script_file
 
 
-def test_pdq_is_the_default() -> None:
-    assert isinstance(load_embedder(), PdqEmbedder)
+def test_pdq_by_name() -> None:
     assert isinstance(load_embedder("pdq", device="cuda"), PdqEmbedder)
     assert embedder_class("pdq") is PdqEmbedder
 
@@ -79,7 +78,7 @@ def test_nothing_heavy_is_imported_for_pdq() -> None:
         "heavy = {'torch', 'onnxruntime', 'transformers', 'faiss'};"
         "early = sys.modules.keys() & {*heavy, 'PIL', 'pdqhash'};"
         "import numpy as np; from guard.pixels import to_batch;"
-        "r.load_embedder().embed(to_batch(np.zeros((64, 64, 3), np.uint8)));"
+        "r.load_embedder('pdq').embed(to_batch(np.zeros((64, 64, 3), np.uint8)));"
         "print(sorted(early), sorted(sys.modules.keys() & heavy))"
     )
     out = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)

@@ -48,6 +48,7 @@ def test_what_is_absent_is_left_out_and_what_is_paired_is_shown(
 ) -> None:
     assert "Paired" not in page(document)
     assert "Real edits" not in page(document)
+    assert "False alarms of PDQ" not in page(document)
 
     def rate(low: float, value: float, high: float) -> dict[str, float]:
         return {"value": value, "low": low, "high": high}
@@ -55,8 +56,11 @@ def test_what_is_absent_is_left_out_and_what_is_paired_is_shown(
     figures = {"recall_at_1": rate(0.01, 0.02, 0.03), "recall_at_own_fpr": {"0.01": rate(-0.1, 0, 0.1),
                "0.001": rate(-0.3, -0.2, -0.1)}}  # fmt: skip
     paired = {"toy+x": {"against": "toy", "differences": {"photographs": {"all_edits": figures}}}}
-    (tmp_path / "x.json").write_text(json.dumps({**document, "paired": paired}))
+    alarms = {"untouched": rate(0, 0.0125, 0.04), "edited": rate(0, 0, 0.1)}
+    identical = {"photographs": {"found": {}, "false": alarms, "look_alikes": rate(0, 0.0005, 0.003)}}
+    (tmp_path / "x.json").write_text(json.dumps({**document, "paired": paired, "identical": identical}))
     assert main([str(tmp_path / "x.json")]) == 0
     said = capsys.readouterr().out
+    assert "| photographs | 1.25 [0.00, 4.00] | 0.00 [0.00, 10.00] | 0.05 [0.00, 0.30] |" in said
     assert "**`toy+x` minus `toy`**" in said
     assert "| **+2.0 [+1.0, +3.0]** | +0.0 [-10.0, +10.0] | **-20.0 [-30.0, -10.0]** |" in said

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from guard.embedders import registry
+from guard.embedders.registry import load_embedder
 from guard.errors import ConfigError
 from guard.evaluation.benchmarks import copydays, correlation, disc21, drep, score_benchmark
 from guard.evaluation.edits import EDITS
-from guard.evaluation.entrants import Entrant, baselines, entrants_of, l2_entrant, phash_entrant
+from guard.evaluation.entrants import Entrant, baselines, entrants_of, l2_entrant, multi_view_entrants, phash_entrant
 from guard.evaluation.run import Settings, evaluate_descriptors, takes_part
+from guard.evaluation.untrained import untrained
 from tests.support.toys import ToyEmbedder, picture
 
 SOME = [EDITS[name] for name in ("jpeg_30", "flip_horizontal", "inset_0.6", "elastic", "repost")]
@@ -40,7 +41,7 @@ def run(folder: Path, entrants: dict[str, Entrant] | None = None, **settings: An
 def test_the_document_has_the_promised_shape(folder: Path) -> None:
     document = run(folder)
     json.dumps(document, allow_nan=False)
-    assert set(document["results"]) == {"pdq", "pdq+views", "phash", "l2", "default", "default+views"}
+    assert set(document["results"]) == {"pdq", "pdq+views", "phash", "l2", "untrained", "procedural", "default"}
     for by_group in document["results"].values():
         assert set(by_group) == {"photographs", "scans", "pooled"}
         for by_edit in by_group.values():
@@ -98,12 +99,30 @@ def test_real_pairs_are_looked_up_and_are_no_negatives(folder: Path, tmp_path: P
         run(folder, real_pairs=table)
 
 
-def test_the_untrained_network_takes_part_once_it_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "untrained" not in [entrant.name for entrant in baselines()]
-    known = {**registry.EMBEDDERS, "untrained": registry.Entry("tests.support.toys:ToyEmbedder")}
-    monkeypatch.setattr(registry, "_entries", known)
-    monkeypatch.setattr("guard.evaluation.entrants.EMBEDDERS", known)
+def test_the_untrained_network_has_the_shape_of_the_shipped_one_and_other_weights() -> None:
+    network, again = untrained(), untrained()
+    assert network is not None
+    assert again is not None
+    shipped = load_embedder().spec
+    assert (network.spec.dim, network.spec.preprocessing) == (shipped.dim, shipped.preprocessing)
+    assert network.spec.weights_sha256 == again.spec.weights_sha256 != shipped.weights_sha256
     assert "untrained" in [entrant.name for entrant in baselines()]
+
+
+def test_views_find_what_one_view_misses(folder: Path) -> None:
+    entrants = {e.name: e for e in [*entrants_of("pdq", load_embedder("pdq"))[:1],
+                                    *multi_view_entrants("pdq", load_embedder("pdq"))]}  # fmt: skip
+    edits = tuple(EDITS[name] for name in ("collage", "crop_25", "rotate_90"))
+    groups = {"photographs": [folder / "photos"], "scans": [folder / "scans"]}
+    document = evaluate_descriptors(groups, entrants, Settings(edits=edits, resamples=20, splits=2))
+
+    def found(name: str, edit: str) -> float:
+        return float(document["results"][name]["pooled"][edit]["recall_at_1"]["value"])
+
+    assert found("pdq+turns", "rotate_90") == 1 > found("pdq", "rotate_90")
+    assert found("pdq+crops", "collage") > found("pdq", "collage")
+    assert found("pdq+regions", "crop_25") > found("pdq", "crop_25")
+    assert found("pdq+crops+regions", "crop_25") >= found("pdq+regions", "crop_25")
 
 
 def test_without_baselines_only_the_named_take_part() -> None:
