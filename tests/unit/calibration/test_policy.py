@@ -185,3 +185,11 @@ def test_a_grown_index_gets_a_higher_threshold(index: Path) -> None:
     add_to_index(pictures(1000, 1), index, TOY)
     guard = opened(index, policy=Policy(flag=fpr(0.1), block=1.0))  # twice as many: stale, and still of use
     assert gauge(guard, "calibration_stale", index="x.index") == 1
+
+
+def test_the_package_gives_every_name_that_it_lists() -> None:
+    import guard.calibration
+
+    assert all(getattr(guard.calibration, name) for name in guard.calibration.__all__)
+    with pytest.raises(AttributeError, match="nothing_such"):
+        _ = guard.calibration.nothing_such
