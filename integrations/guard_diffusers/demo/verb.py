@@ -22,8 +22,6 @@ __all__ = ["demo"]
 BATCH = 17  # prompts a call of the pipeline
 CONTROLS = 17
 METRICS = "metrics.prom"
-FLAG = 0.5
-"""64 of PDQ's 256 bits. Its own advice, 47, is for large sets; in this small one strangers stay above 75."""
 
 
 def demo(
@@ -51,7 +49,7 @@ def demo(
 
 
 def _demo(folder: Path, rounds: int, seed: int, as_json: bool) -> Exit:
-    from guard import Guard, Policy
+    from guard import Guard
     from guard.embedders.registry import load_embedder
     from guard.indexes.builder import build_index
     from guard.sources import open_source
@@ -73,7 +71,7 @@ def _demo(folder: Path, rounds: int, seed: int, as_json: bool) -> Exit:
         task = progress.add_task("building the index", total=1)
         build_index(open_source(source), index, load_embedder(), restart=True)
         progress.update(task, completed=1, description="index built")
-        guard = Guard.open(index, policy=Policy(flag=FLAG))
+        guard = Guard.open(index)
         pipe = protect(pipe, guard, name="demo")
         wanted = prompts(CONTROLS) * rounds
         task = progress.add_task("generating and checking", total=len(wanted))
