@@ -126,13 +126,14 @@ def evaluate_calibration(
 def predictive(rate: Interval, pictures: int, *, error: float = 0.0) -> tuple[float, float]:
     """95 % interval of the share that so many independent pictures show, given a rate and its 95 % interval.
 
-    The logarithms' variances add up: that of the rate, half by half, and the binomial one. Good where ten matches are
-    expected, which is where it is used. error: a further standard error of the logarithm.
+    The variances of the square roots add up, that of the rate half by half: the root of a count has nearly the same
+    variance whatever it is (Bartlett 1936), from the ten on that are expected where this is used. error: a further
+    standard error of the rate's logarithm.
     """
-    chance = (1 - rate.value) / (pictures * rate.value) + error**2
-    ends = [abs(math.log(end / rate.value)) / Z95 if end > 0 else math.inf for end in (rate.low, rate.high)]
-    low, high = (math.exp(Z95 * math.sqrt(end**2 + chance)) if end < math.inf else math.inf for end in ends)
-    return rate.value / low, rate.value * high
+    root = math.sqrt(rate.value)
+    chance = (Z95 / 2) ** 2 * ((1 - rate.value) / pictures + error**2 * rate.value)
+    below, above = (math.hypot(root - math.sqrt(end), math.sqrt(chance)) for end in (rate.low, rate.high))
+    return max(0.0, root - below) ** 2, (root + above) ** 2
 
 
 def _resample(

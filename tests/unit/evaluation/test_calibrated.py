@@ -43,7 +43,7 @@ def test_a_tail_above_a_tenth_predicts_a_hundredth() -> None:
     found = coverage(document, "tail")
     assert found["judged"] + document["refused"]["tail"] == 20
     assert found["judged"] >= 14
-    assert found["inside"] >= found["judged"] - 2
+    assert found["inside"] >= 0.75 * found["judged"]  # 0.94 of 228 samples that share no picture; these do
 
 
 def test_clustered_references_stay_within_or_below() -> None:
@@ -66,15 +66,21 @@ def test_one_seed_gives_one_document_and_sources_stay_together() -> None:
     assert all(point["observed"] <= point["pictures"] * 0.6 for point in first["points"])
 
 
-def test_the_predictive_interval_covers_what_a_second_sample_shows() -> None:
+@pytest.mark.parametrize("rate", [0.012, 0.03, 0.2])
+def test_the_predictive_interval_covers_what_a_second_sample_shows(rate: float) -> None:
     rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(400):
-        rate = clopper_pearson(int(rng.binomial(1000, 0.03)), 1000)
-        low, high = predictive(rate, 800)
-        covered += low <= rng.binomial(800, 0.03) / 800 <= high
-    assert 0.93 <= covered / 400 <= 1
+    covered = judged = 0
+    for _ in range(1200):
+        found = clopper_pearson(int(rng.binomial(1000, rate)), 1000)
+        seen = rng.binomial(900, rate) / 900
+        if found.value * 900 < 10:  # as the evaluation judges
+            continue
+        low, high = predictive(found, 900)
+        judged += 1
+        covered += low <= seen <= high
+    assert 0.93 <= covered / judged <= 0.99
     assert predictive(Interval(0.02, 0.0, 0.05), 100)[0] == 0
+    assert predictive(found, 900, error=0.3)[1] > high
 
 
 def test_what_cannot_be_had_is_said() -> None:
