@@ -29,6 +29,7 @@ def coverage(document: dict, kind: str) -> dict:
     return next(c for c in document["coverage"] if c["kind"] == kind and c["references"] is None)
 
 
+@pytest.mark.slow
 def test_predictions_hold_for_independent_pictures() -> None:
     document = evaluate_calibration(pool(1600), [100, 400], resamples=20, targets=(0.2, 0.1, 0.05))
     assert document["sizes"] == [100, 400]
@@ -38,6 +39,7 @@ def test_predictions_hold_for_independent_pictures() -> None:
         assert found["share"] >= 0.9, kind
 
 
+@pytest.mark.slow
 def test_a_tail_above_a_tenth_predicts_a_hundredth() -> None:
     document = evaluate_calibration(pool(4800), [100], resamples=20, targets=(0.1,))
     found = coverage(document, "tail")
@@ -46,6 +48,7 @@ def test_a_tail_above_a_tenth_predicts_a_hundredth() -> None:
     assert found["inside"] >= 0.75 * found["judged"]  # 0.94 of 228 samples that share no picture; these do
 
 
+@pytest.mark.slow
 def test_clustered_references_stay_within_or_below() -> None:
     document = evaluate_calibration(pool(1600, clusters=40), [100, 400], resamples=15, targets=(0.2, 0.1, 0.05))
     assert coverage(document, "size")["share"] >= 0.88
