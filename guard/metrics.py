@@ -108,9 +108,7 @@ class GuardMetrics:
         self._built = gauge("index_built_timestamp_seconds", "When the index was built.", ("index",))
         self._loaded = gauge("index_loaded_timestamp_seconds", "When this process loaded it.", ("index",))
         self._stale = gauge("calibration_stale", "1 if the index's calibration should be made anew.", ("index",))
-        self._expected = gauge(
-            "expected_flag_ratio", "Share of clean images that are flagged.", ("index",)
-        )
+        self._expected = gauge("expected_flag_ratio", "Share of clean images that are flagged.", ("index",))
         self._dropped = counter("events_dropped_total", "Events that the decision log could not keep.", ("reason",))
         self._reviews = counter("reviews_total", "Reviews of logged decisions.", ("outcome",))
         for reason in DROP_REASONS:
