@@ -20,18 +20,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guard import actions
-from guard.calibration.target import FalsePositiveRate
 from guard.config import GuardConfig, load_config, override
 from guard.embedders.base import Embedder
 from guard.embedders.views import embed_views
-from guard.errors import DeadlineError, GuardError, InputError
+from guard.errors import DeadlineError, GuardError
 from guard.events.record import Circumstances
 from guard.identical import hash_batch, join
 from guard.indexes.best import best_of_each
+from guard.intake import convert, count_images, image_at, readable
 from guard.metrics import GuardMetrics
-from guard.pixels import ImageBatch, RGBArray, settle, to_batch
+from guard.pixels import ImageBatch, settle
 from guard.policy import Policy, decide
 from guard.stages import Clock, failed, translated
+from guard.thresholds import thresholds_of
 from guard.types import Action, Decision, Match, Mode, Report, Status, Verdict
 from guard.verification.examiner import Examined, Examiner
 from guard.videos import fold, sample_frames
@@ -143,7 +144,7 @@ class Guard:
         name = Path(path).resolve().name
         calibration = Calibrated.of(index, name)
         if metrics is None:
-            metrics = GuardMetrics(registry, thresholds=_thresholds(checked, index, embedder, calibration, name))
+            metrics = GuardMetrics(registry, thresholds=thresholds_of(checked, index, embedder, calibration, name))
         return cls(
             index, embedder, config=checked, metrics=metrics, name=name, events=recorder, calibration=calibration
         )
@@ -167,12 +168,12 @@ class Guard:
         status ERROR, and `on_error` decides its action.
         """
         config = override(self.config, options)
-        count = _count(images)
+        count = count_images(images)
         if self.disabled:
             return self.skip(count, "disabled", pipeline=pipeline, options=options)
         with self.metrics.check(pipeline, count):
             verdicts, seconds = self._within_deadline(config, count, images, inputs)
-        return self._finish(verdicts, seconds, config, pipeline, prompts, lambda i: _at(images, i))
+        return self._finish(verdicts, seconds, config, pipeline, prompts, lambda i: image_at(images, i))
 
     def check_videos(
         self,
@@ -275,7 +276,7 @@ class Guard:
         return EventRecorder(self.config.events, on_drop=self.metrics.drop_events)
 
     def _thresholds(self, config: GuardConfig) -> tuple[float, float]:
-        return _thresholds(config, self.index, self.embedder, self.calibration, self.name)
+        return thresholds_of(config, self.index, self.embedder, self.calibration, self.name)
 
     def _within_deadline(
         self, config: GuardConfig, count: int, images: Any, inputs: Any
@@ -285,8 +286,8 @@ class Guard:
         try:
             # Here and not on the check's thread: a thread's fresh memory makes each conversion dearer.
             with clock("pixels"):
-                batch, broken = _convert(images)
-                own = _readable(inputs) if inputs is not None and config.own_input != "ignore" else None
+                batch, broken = convert(images)
+                own = readable(inputs) if inputs is not None and config.own_input != "ignore" else None
                 settle(images)
             run = partial(self._check_batch, clock, config, batch, own)
             verdicts = run() if config.deadline_s is None else _in_time(run, config.deadline_s, clock)
@@ -394,66 +395,6 @@ def _in_time(run: Callable[[], list[Verdict]], deadline_s: float, clock: Clock) 
         return run_within(max(0.0, deadline_s - clock.seconds["pixels"]), run)
     except TimeoutError:
         raise DeadlineError(stage=clock.stage, deadline_s=deadline_s) from None
-
-
-def _count(images: Any) -> int:
-    """How many images a form holds, before anything is converted."""
-    if isinstance(images, Sequence) and not isinstance(images, str | bytes):
-        return len(images)
-    return int(images.shape[0]) if getattr(images, "ndim", 0) == 4 else 1
-
-
-def _at(images: Any, i: int) -> Any:
-    """One image of a form whose images `_count` counts."""
-    many = isinstance(images, Sequence) or getattr(images, "ndim", 0) == 4
-    return images[i] if many else images
-
-
-def _convert(images: Any) -> tuple[ImageBatch, dict[int, InputError]]:
-    """Convert all, or, if one does not convert, each alone: position -> what was wrong with it."""
-    try:
-        return to_batch(images), {}
-    except InputError:
-        if _count(images) < 2:
-            raise
-    arrays: list[RGBArray] = []
-    broken: dict[int, InputError] = {}
-    for i, image in enumerate(images):
-        try:
-            arrays.extend(to_batch([image]).as_arrays())
-        except InputError as exc:
-            broken[i] = InputError(str(exc).replace("image 0", f"image {i}", 1))
-    return ImageBatch(arrays=tuple(arrays)), broken
-
-
-def _readable(inputs: Any) -> ImageBatch | None:
-    """The caller's own pictures; one that cannot be read excuses nothing, and costs no verdict."""
-    try:
-        return _convert(inputs)[0]
-    except InputError:
-        return None
-
-
-def _thresholds(
-    config: GuardConfig, index: Index, embedder: Embedder, calibration: Calibrated | None, name: str
-) -> tuple[float, float]:
-    """(flag, block). The embedder's advice is about its own cosines, not about what a transform makes of them."""
-    policy = config.policy.build()
-    asked = None
-    if isinstance(policy.flag, FalsePositiveRate) or isinstance(policy.block, FalsePositiveRate):
-        from guard.calibration.calibrated import threshold_of
-
-        hashes = policy.identical != "ignore"
-        asked = threshold_of(calibration, index=name, query_views=config.query_views, hashes=hashes)
-    if getattr(index.manifest, "transform", None) is None:
-        return policy.resolve(embedder.spec.thresholds, threshold_of=asked)
-    return policy.resolve(
-        None,
-        threshold_of=asked,
-        without="and the embedder's own thresholds do not hold for an index with a transform: set policy.flag and "
-        "policy.block, measured with `memguard eval descriptors` and the same transform, or take it off with "
-        "`memguard index transform --remove`",
-    )
 
 
 def _nearest_input(index: Index, flat: Any, own: Any, n: int) -> Any:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from guard.cli.console import Exit, err, errors_to_exit, out, print_json
+from guard.cli.progress import counted
 
 if TYPE_CHECKING:
     from guard.calibration.calibrate import CalibrationReport
@@ -82,11 +82,7 @@ def calibrate(
     with errors_to_exit():
         if (clean is not None) is from_references:
             raise ConfigError("say what is clean: --clean SOURCE, or --from-references")
-        with Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            console=err, transient=True, disable=as_json,
-        ) as bar:  # fmt: skip
-            task = bar.add_task("looking up", total=None)
+        with counted("looking up", quiet=as_json) as on_progress:
             report = calibrate_index(
                 index,
                 clean=clean,
@@ -99,7 +95,7 @@ def calibrate(
                 seed=seed,
                 workers=workers,
                 keep=keep,
-                on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+                on_progress=on_progress,
             )
         if as_json:
             print_json(report.to_dict())

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from guard.cli.console import Exit, err, errors_to_exit, out, percent
 from guard.cli.eval_calibration import calibration
 from guard.cli.eval_paired import print_paired
+from guard.cli.progress import staged
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -118,15 +118,7 @@ def descriptors(
                 nearest=nearest,
             ),
         ]
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=err, transient=True) as bar:
-            tasks: dict[str, Any] = {}
-
-            def progress(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    tasks[what] = bar.add_task(what, total=total)
-                bar.update(tasks[what], completed=done)
-
+        with staged() as progress:
             document = evaluate_descriptors(groups, entrants, settings, derived=derived, progress=progress)
         json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         for line in document["skipped"]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from guard.cli.console import Exit, err, errors_to_exit, out
+from guard.cli.progress import staged
 from guard.errors import ConfigError
 
 __all__ = ["calibration"]
@@ -66,15 +66,7 @@ def calibration(
         from guard.evaluation.calibration_pool import make_pool
 
         model = load_embedder(embedder)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=err, transient=True) as bar:
-            tasks: dict[str, Any] = {}
-
-            def progress(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    tasks[what] = bar.add_task(what, total=total)
-                bar.update(tasks[what], completed=done)
-
+        with staged() as progress:
             pool, skipped = make_pool(
                 model,
                 groups=_groups(group or []),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,9 +13,10 @@ from guard.cli.calibrate import calibration_lines, calibration_summary
 from guard.cli.console import Exit, err, errors_to_exit, out, print_json
 from guard.cli.index_edit import merge, remove, verify
 from guard.cli.index_transform import transform
+from guard.cli.progress import counted
 
 if TYPE_CHECKING:
-    from guard.indexes.builder import BuildReport, Progress
+    from guard.indexes.builder import BuildReport
     from guard.indexes.manifest import Manifest
 
 __all__ = ["index_app"]
@@ -109,7 +108,7 @@ def build(
         reader = open_source(
             source, spec=model.spec, caption_column=caption_column, image_column=image_column, metadata=metadata
         )
-        with _progress("indexing", quiet=as_json) as on_progress:
+        with counted("indexing", quiet=as_json) as on_progress:
             report = build_index(
                 reader,
                 out_folder,
@@ -163,7 +162,7 @@ def add(
         reader = open_source(
             source, spec=model.spec, caption_column=caption_column, image_column=image_column, metadata=metadata
         )
-        with _progress("adding", quiet=as_json) as on_progress:
+        with counted("adding", quiet=as_json) as on_progress:
             report = add_to_index(
                 reader,
                 index,
@@ -289,37 +288,3 @@ def _show(report: BuildReport, as_json: bool) -> Exit:
 
 def _counts(counts: dict[str, Any], between: str = "\n") -> str:
     return between.join(f"{name}: {count}" for name, count in counts.items()) or "none"
-
-
-@contextmanager
-def _progress(what: str, *, quiet: bool) -> Iterator[Progress | None]:
-    """A bar on standard error with rate and time left; nothing if quiet."""
-    if quiet:
-        yield None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=not err.is_terminal) as bar:
-        task = bar.add_task(what, total=None, rate="")
-
-        def on_progress(done: int, total: int | None) -> None:
-            speed = bar.tasks[task].speed
-            bar.update(task, completed=done, total=total, rate=f"{speed:.0f} images/s" if speed else "")
-
-        yield on_progress

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from guard.cli.console import Exit, err, errors_to_exit, out, print_json
+from guard.cli.progress import counted
 
 __all__ = ["transform"]
 
@@ -63,12 +63,8 @@ def transform(
         if remove:
             report = remove_transform(index, keep=keep)
         else:
-            with Progress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                console=err, transient=True, disable=as_json,
-            ) as bar:  # fmt: skip
-                pictures = background is not None and background != NONE
-                task = bar.add_task("embedding the background", total=None, visible=pictures)
+            pictures = background is not None and background != NONE
+            with counted("embedding the background", quiet=as_json) as on_progress:
                 report = transform_index(
                     index,
                     whiten=whiten,
@@ -80,7 +76,7 @@ def transform(
                     nearest=nearest,
                     workers=workers,
                     keep=keep,
-                    on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+                    on_progress=on_progress,
                 )
         if as_json:
             print_json(report.to_dict())

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,9 @@ from guard.errors import GuardError, IndexLoadError, InputError
 from guard.indexes.base import SupportsThumbnails
 from guard.pixels import ImageBatch, RGBArray
 from guard.types import Evidence, Match
-from guard.verification.verifier import PixelVerifier, Verifier
+
+if TYPE_CHECKING:
+    from guard.verification.verifier import Verifier
 
 __all__ = ["KEPT", "Examined", "Examiner"]
 
@@ -61,6 +63,8 @@ class Examiner:
         """Raises MissingExtraError if the verifier lacks a package."""
         with self._lock:
             if self._verifier is None:
+                from guard.verification.verifier import PixelVerifier
+
                 self._verifier = PixelVerifier()
             return self._verifier
 
