@@ -88,6 +88,17 @@ class Record:
     collections: tuple[str, ...] = (Collection.TRAINING,)
     cluster_size: int = 1
     """How many near-duplicates the reference set holds of it, itself included."""
+    cluster: int = -1
+    """Smallest id among them; -1 until `memguard dedup` has looked for them."""
+    width: int = 0
+    """In pixels, upright; 0 if unknown, as of precomputed embeddings."""
+    height: int = 0
+    file_bytes: int = 0
+    """Of the encoded picture; 0 if unknown."""
+    modified: int = 0
+    """Seconds since the epoch, of the file or the tar's member; 0 if unknown."""
+    pixels_sha256: str = ""
+    """Of the decoded pixels and their shape; "" if unknown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -189,6 +189,7 @@ def info(
     memguard index info training.index
     """
     from guard.calibration.record import read_calibration
+    from guard.indexes.clusters import describe_clusters
     from guard.indexes.transforming import describe
 
     with errors_to_exit():
@@ -206,6 +207,8 @@ def info(
         table.add_row("built", f"{manifest.built_at:%Y-%m-%d %H:%M:%S} UTC by version {manifest.tool_version}")
         table.add_row("regions", f"{manifest.regions} vectors a picture" if manifest.regions > 1 else "none")
         table.add_row("hashes", f"PDQ, of {manifest.hashes.usable} references" if manifest.hashes else "none")
+        found = describe_clusters(manifest.clusters, manifest.count) if manifest.clusters else ["not looked for"]
+        table.add_row("clusters", "\n".join(found))
         changed = describe(manifest.transform, manifest.embedder.dim) if manifest.transform else ["none"]
         table.add_row("transform", "\n".join(changed))
         table.add_row("sources", "\n".join(manifest.sources))

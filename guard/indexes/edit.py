@@ -12,6 +12,7 @@ from uuid import uuid4
 import numpy as np
 
 from guard.errors import ConfigError
+from guard.indexes.cluster_rows import without_members
 from guard.indexes.faissfile import VECTORS, FlatLayout, check_file, map_rows, originals
 from guard.indexes.hashes import map_hashes
 from guard.indexes.layout import KEEP, IndexFolder, hold, release
@@ -142,9 +143,15 @@ def _rewrite(folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int
     try:
         for part in parts:
             notes = part.manifest.notes
+            left = without_members(part.reader.clusters()[:, 0], without)
+            if len(parts) > 1:  # nobody has looked for what they have in common
+                left[:] = -1, 1
             staging.append(b"", [], [], read_skipped(part.at), notes, position=0)
             for rows, records, thumbnails in part.blocks(without):
-                renumbered = [replace(r, id=staging.rows + i) for i, r in enumerate(records)]
+                renumbered = [
+                    replace(r, id=staging.rows + i, cluster=int(left[r.id, 0]), cluster_size=int(left[r.id, 1]))
+                    for i, r in enumerate(records)
+                ]
                 hashes = part.hashes_of(records)
                 staging.append(rows, renumbered, thumbnails, (), {}, position=0, hashes=hashes)
         sources = [source for part in parts for source in part.manifest.sources]

@@ -17,6 +17,7 @@ __all__ = [
     "FORMAT_VERSION",
     "MANIFEST",
     "TRANSFORM",
+    "ClustersEntry",
     "FileEntry",
     "HashesEntry",
     "Manifest",
@@ -75,6 +76,22 @@ class HashesEntry(_Model):
     """How they were made: guard.embedders.pdq.METHOD."""
     usable: int = Field(ge=0)
     """References that have one; the others carry too little detail, or came as embeddings without pixels."""
+
+
+class ClustersEntry(_Model):
+    """Near-duplicates among the references: records.sqlite says of each one which cluster it is in."""
+
+    references: int = Field(ge=0)
+    """How many were looked at; the others stand alone."""
+    clusters: int = Field(ge=0)
+    """Of two or more."""
+    members: int = Field(ge=0)
+    """References in these."""
+    largest: int = Field(ge=0)
+    method: str
+    """By what they were found, in words."""
+    found_at: AwareDatetime
+    """UTC."""
 
 
 class WhiteningEntry(_Model):
@@ -137,6 +154,8 @@ class Manifest(_Model):
     """What decoding did, and to how many: first_frame, rotated, cmyk, 16_bit, alpha."""
     hashes: HashesEntry | None = None
     """None: the version holds no hashes."""
+    clusters: ClustersEntry | None = None
+    """None: nobody has looked for near-duplicates."""
     transform: TransformEntry | None = None
     """None: vectors and queries are compared as the embedder made them."""
     settings_sha256: str = ""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,8 @@ class Limits:
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
     item: Item
-    sha256: str
+    record: Record
+    """Its id and collections are given when it is stored."""
     thumbnail: bytes | None = None
     vector: npt.NDArray[np.float32] | None = None
     """(dim,), or (regions, dim), the picture itself first; set once it is embedded."""
@@ -78,7 +80,7 @@ class Rows:
 
     def records(self, first: int, collections: Sequence[str]) -> list[Record]:
         return [
-            Record(first + i, r.item.uri, r.sha256, r.item.caption, r.item.collections or tuple(collections))
+            replace(r.record, id=first + i, collections=r.item.collections or tuple(collections))
             for i, r in enumerate(self.rows)
         ]
 
@@ -139,17 +141,45 @@ def _read_group(group: Sequence[Item | Skip], embedder: Embedder | None, limits:
 
 def _read(item: Item, limits: Limits, notes: Counter[str]) -> Row:
     if item.vector is not None:
-        return Row(item, item.sha256, vector=item.vector)
-    data = item.data
+        return Row(item, Record(-1, item.uri, item.sha256, item.caption), vector=item.vector)
+    data, modified = item.data, item.modified
     if data is None:
         assert item.path is not None
         data = read_file(item.path, where=item.uri, max_bytes=limits.max_bytes)
+        modified = _modified(item.path)
     picture = decode(data, where=item.uri, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
     notes.update(picture.notes)
     thumbnail = _thumbnail(picture.rgb, limits.thumbnail_px) if limits.thumbnail_px else None
     kept = Item(item.uri, data=b"", caption=item.caption, collections=item.collections)  # not the encoded bytes
     pdq = _hash(picture.rgb) if limits.hashes else None
-    return Row(kept, hashlib.sha256(data).hexdigest(), thumbnail, rgb=picture.rgb, hash=pdq)
+    height, width = picture.rgb.shape[:2]
+    record = Record(
+        -1,
+        item.uri,
+        hashlib.sha256(data).hexdigest(),
+        item.caption,
+        width=width,
+        height=height,
+        file_bytes=len(data),
+        modified=modified,
+        pixels_sha256=_of_pixels(picture.rgb),
+    )
+    return Row(kept, record, thumbnail, rgb=picture.rgb, hash=pdq)
+
+
+def _of_pixels(rgb: RGBArray) -> str:
+    """The same for two files that show the same pixels, however they are encoded."""
+    digest = hashlib.sha256(repr(rgb.shape).encode())
+    digest.update(np.ascontiguousarray(rgb).data)
+    return digest.hexdigest()
+
+
+def _modified(path: Path) -> int:
+    """0 if it went away meanwhile, or lies before 1970."""
+    try:
+        return max(0, int(path.stat().st_mtime))
+    except OSError:
+        return 0
 
 
 def _hash(rgb: RGBArray) -> bytes | None:

@@ -7,18 +7,44 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from guard.errors import IndexLoadError
 from guard.types import Record
 
-__all__ = ["RECORDS", "THUMBNAILS", "ReadOnlyTable", "RecordReader", "ThumbnailReader", "create_tables", "row_of"]
+__all__ = [
+    "INSERT_RECORD",
+    "RECORDS",
+    "THUMBNAILS",
+    "ReadOnlyTable",
+    "RecordReader",
+    "ThumbnailReader",
+    "create_tables",
+    "row_of",
+]
 
 RECORDS = "records.sqlite"
 THUMBNAILS = "thumbnails.sqlite"
 
-_COLUMNS = "id, uri, sha256, caption, collections, cluster_size"
+_FIRST = ("id", "uri", "sha256", "caption", "collections", "cluster_size")
+_LATER = {
+    "cluster": "INTEGER NOT NULL DEFAULT -1",
+    "width": "INTEGER NOT NULL DEFAULT 0",
+    "height": "INTEGER NOT NULL DEFAULT 0",
+    "file_bytes": "INTEGER NOT NULL DEFAULT 0",
+    "modified": "INTEGER NOT NULL DEFAULT 0",
+    "pixels_sha256": "TEXT NOT NULL DEFAULT ''",
+}
+"""Columns that an index of an older version lacks: they are read as these defaults, and added when it is extended."""
+INSERT_RECORD = (
+    f"INSERT INTO records ({', '.join((*_FIRST, *_LATER))}) VALUES ({', '.join('?' * len((*_FIRST, *_LATER)))})"  # noqa: S608
+)
+"""Of a row that row_of made."""
 TABLES = {
     RECORDS: """CREATE TABLE IF NOT EXISTS records (
         id INTEGER PRIMARY KEY, uri TEXT NOT NULL, sha256 TEXT NOT NULL, caption TEXT NOT NULL,
@@ -37,10 +63,16 @@ _AT_ONCE = 500  # ids in one query; SQLite's own limit on parameters is higher
 
 
 def create_tables(connection: sqlite3.Connection, name: str) -> None:
+    """Also brings the records of an older version up to date."""
     connection.execute(TABLES[name])
+    if name == RECORDS:
+        there = {row[1] for row in connection.execute("PRAGMA table_info(records)")}
+        for column, definition in _LATER.items():
+            if column not in there:
+                connection.execute(f"ALTER TABLE records ADD COLUMN {column} {definition}")
 
 
-def row_of(record: Record) -> tuple[int, str, str, str, str, int]:
+def row_of(record: Record) -> tuple[int | str, ...]:
     """A record as a row of the table. Text that is no valid Unicode is stored with its bytes escaped."""
     return (
         record.id,
@@ -49,6 +81,12 @@ def row_of(record: Record) -> tuple[int, str, str, str, str, int]:
         _clean(record.caption),
         json.dumps(list(record.collections)),
         record.cluster_size,
+        record.cluster,
+        record.width,
+        record.height,
+        record.file_bytes,
+        record.modified,
+        record.pixels_sha256,
     )
 
 
@@ -109,6 +147,16 @@ class RecordReader:
     def __init__(self, path: Path) -> None:
         self.table = ReadOnlyTable(path)
 
+    @cached_property
+    def _there(self) -> list[str]:
+        """The fields of a record that this version holds; those that an older one lacks are the last."""
+        columns = {row[1] for row in self.table.query("PRAGMA table_info(records)")}
+        return [name for name in (*_FIRST, *_LATER) if name in columns or name in _FIRST]
+
+    @property
+    def _columns(self) -> str:
+        return ", ".join(f"records.{name}" for name in self._there)
+
     def __len__(self) -> int:
         """Number of records; ids run from 0 without gaps, which `index verify` checks."""
         return int(self.table.query("SELECT COALESCE(MAX(id) + 1, 0) FROM records")[0][0])
@@ -121,7 +169,7 @@ class RecordReader:
         for start in range(0, len(unique), _AT_ONCE):
             some = unique[start : start + _AT_ONCE]
             marks = ",".join("?" * len(some))
-            rows = self.table.query(f"SELECT {_COLUMNS} FROM records WHERE id IN ({marks})", some)  # noqa: S608
+            rows = self.table.query(f"SELECT {self._columns} FROM records WHERE id IN ({marks})", some)  # noqa: S608
             found.update((row[0], _record(row)) for row in rows)
         missing = [i for i in unique if i not in found]
         if missing:
@@ -130,17 +178,22 @@ class RecordReader:
 
     def all(self) -> Iterator[Record]:
         """Every record by ascending id, without holding them."""
-        for row in self.table.stream(f"SELECT {_COLUMNS} FROM records ORDER BY id"):  # noqa: S608
+        for row in self.table.stream(f"SELECT {self._columns} FROM records ORDER BY id"):  # noqa: S608
             yield _record(row)
+
+    def clusters(self) -> npt.NDArray[np.int64]:
+        """(count, 2) by ascending id: the cluster, -1 where nobody has looked, and its size."""
+        cluster = "cluster" if "cluster" in self._there else "-1"
+        rows = self.table.query(f"SELECT {cluster}, cluster_size FROM records ORDER BY id")  # noqa: S608
+        return np.array(rows, np.int64).reshape(-1, 2)
 
     def search_captions(self, words: str, limit: int = 50) -> list[Record]:
         """Records whose caption holds all the words, best first (BM25). Operators of FTS5 are taken as words."""
         terms = " ".join('"' + word.replace('"', '""') + '"' for word in words.split())
         if not terms:
             return []
-        columns = ", ".join(f"records.{c}" for c in _COLUMNS.split(", "))
         sql = (
-            f"SELECT {columns} FROM captions JOIN records ON records.id = captions.rowid "  # noqa: S608
+            f"SELECT {self._columns} FROM captions JOIN records ON records.id = captions.rowid "  # noqa: S608
             "WHERE captions MATCH ? ORDER BY captions.rank, records.id LIMIT ?"
         )
         return [_record(row) for row in self.table.query(sql, (terms, limit))]
@@ -184,4 +237,4 @@ class ThumbnailReader:
 
 
 def _record(row: tuple[Any, ...]) -> Record:
-    return Record(row[0], row[1], row[2], row[3], tuple(json.loads(row[4])), row[5])
+    return Record(row[0], row[1], row[2], row[3], tuple(json.loads(row[4])), *row[5:])

@@ -19,10 +19,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from guard._version import __version__
 from guard.embedders.base import EmbedderSpec
 from guard.embedders.pdq import METHOD
 from guard.errors import ConfigError, GuardError, IndexLoadError
+from guard.indexes.cluster_rows import clusters_entry
 from guard.indexes.faissfile import ORIGINALS, VECTORS, FlatLayout, map_rows
 from guard.indexes.hashes import HASHES, count_usable, encode_hashes
 from guard.indexes.hashes import LAYOUT as HASH_LAYOUT
@@ -31,13 +34,14 @@ from guard.indexes.manifest import (
     CALIBRATION,
     FORMAT_VERSION,
     MANIFEST,
+    ClustersEntry,
     EmbedderEntry,
     FileEntry,
     HashesEntry,
     Manifest,
     ThresholdsEntry,
 )
-from guard.indexes.records import INDEXES, RECORDS, THUMBNAILS, create_tables, row_of
+from guard.indexes.records import INDEXES, INSERT_RECORD, RECORDS, THUMBNAILS, create_tables, row_of
 from guard.indexes.transform import Transform
 from guard.indexes.transformed_rows import apply_transform, undo_transform
 from guard.sources.base import Skip
@@ -125,7 +129,7 @@ class Staging:
             with self._thumbnails:
                 self._thumbnails.executemany("INSERT INTO thumbnails VALUES (?, ?)", pairs)
         with self._records:
-            self._records.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", map(row_of, records))
+            self._records.executemany(INSERT_RECORD, map(row_of, records))
         with self._progress:
             self.note(skipped, notes)
             self._progress.execute("UPDATE progress SET position = ?, rows = rows + ?", (position, len(records)))
@@ -176,6 +180,11 @@ class Staging:
         """References in each collection."""
         sql = "SELECT value, COUNT(*) FROM records, json_each(records.collections) GROUP BY value ORDER BY value"
         return dict(self._records.execute(sql))
+
+    def clusters(self, before: ClustersEntry) -> ClustersEntry:
+        """What is left of the clusters of the version that this one goes on from."""
+        rows = self._records.execute("SELECT cluster FROM records ORDER BY id").fetchall()
+        return clusters_entry(np.array(rows, np.int64).ravel(), before.method, before.found_at)
 
     def seal(self, manifest: Manifest) -> None:
         """Write the manifest: from here on the folder is complete and only needs to be published."""
@@ -257,9 +266,11 @@ def complete(
     """Finish the files of a staged version and describe them; the staging is closed after this.
 
     transform: what its vectors go through at last, and queries later. base: the version that it goes on from, whose
-    calibration it keeps; whether that still holds is asked when it is used.
+    calibration and clusters it keeps; whether the former still holds is asked when it is used.
     """
     skipped, notes, collections, hashes = staging.skipped(), staging.notes(), staging.collections(), staging.hashes()
+    before = Manifest.read(base / MANIFEST).clusters if base is not None else None
+    clusters = staging.clusters(before) if before else None
     files = staging.finish()
     entry = None
     if transform is not None:
@@ -283,6 +294,7 @@ def complete(
         skipped=skipped,
         notes=notes,
         hashes=hashes,
+        clusters=clusters,
         transform=entry,
         settings_sha256=staging.settings_sha256,
         files=files,

@@ -210,7 +210,8 @@ class _Background:
             self.skips += rows.skipped
             done += rows.items
             self.on_progress(done, survey.total)
-            known = [bool(row.sha256 and self.version.reader.ids_where(sha256s=[row.sha256])) for row in rows.rows]
+            sha256s = [row.record.sha256 for row in rows.rows]
+            known = [bool(one and self.version.reader.ids_where(sha256s=[one])) for one in sha256s]
             self.left_out += sum(known)
             block = rows.vectors(self.embedder.spec.dim)[~np.array(known, np.bool_)]
             vectors.append(block)

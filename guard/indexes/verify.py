@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from guard.embedders.pdq import BITS
 from guard.errors import IndexLoadError
+from guard.indexes.clusters import cluster_problems
 from guard.indexes.faissfile import VECTORS, check_file, map_rows, unpack_bits
 from guard.indexes.hashes import HASHES, count_usable, load_hashes, map_hashes
 from guard.indexes.layout import IndexFolder, file_entry, hold, release
@@ -138,6 +139,7 @@ def _records(at: Path, manifest: Manifest) -> Iterator[str]:
         )
         if found != manifest.collections:
             yield f"{at / RECORDS} has collections {found}; the manifest says {manifest.collections}"
+        yield from cluster_problems(reader, manifest)
     finally:
         reader.close()
 

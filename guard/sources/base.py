@@ -28,6 +28,8 @@ class Item:
     """Only of precomputed embeddings; otherwise computed from the bytes."""
     collections: tuple[str, ...] = ()
     """Empty: the build's own."""
+    modified: int = 0
+    """Seconds since the epoch, where the source says it of `data`; of `path`, the file itself does."""
 
 
 @dataclass(frozen=True, slots=True)

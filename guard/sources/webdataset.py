@@ -96,7 +96,7 @@ class WebDatasetSource:
             else:
                 wanted = info.isfile() and info.size <= MAX_CAPTION_BYTES and suffix in (".txt", ".json")
             data = _read(archive, info) if wanted else None
-            members.append(Member(info.name, suffix, info.size, data, info.isfile()))
+            members.append(Member(info.name, suffix, info.size, data, info.isfile(), _seconds(info.mtime)))
         if members:
             yield key, members
 
@@ -115,7 +115,7 @@ class WebDatasetSource:
             elif member.size > self.max_bytes:
                 yield Skip(uri, "file_too_large", f"{uri} has {member.size} bytes; at most {self.max_bytes} are read")
             else:
-                yield Item(uri, data=member.data or b"", caption=caption)
+                yield Item(uri, data=member.data or b"", caption=caption, modified=member.modified)
 
     def _caption(self, members: list[Member]) -> str:
         texts = (caption_of_text(m.data) for m in members if m.suffix == ".txt" and m.data)
@@ -132,6 +132,7 @@ class Member(NamedTuple):
     data: bytes | None
     is_file: bool
     """False: a link, which is not followed, or a device."""
+    modified: int = 0
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -150,6 +151,11 @@ def _choices(inside: str) -> list[str]:
         raise ConfigError(f"{{{inside}}} is no range of shards; write {{000..012}}")
     width = len(low) if low.startswith("0") or len(low) == len(high) else 0
     return [f"{i:0{width}d}" for i in range(int(low), int(high) + 1)]
+
+
+def _seconds(mtime: float) -> int:
+    """What a header claims, between 1970 and the year 10000."""
+    return int(min(max(mtime, 0), 253_402_300_799))
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
