@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -29,12 +29,25 @@ from guard.events.config import EventsConfig
 from guard.policy import IDENTICAL, Identical, Policy, contradiction
 from guard.types import Mode
 
-__all__ = ["ENV_PREFIX", "GuardConfig", "OnBlock", "PolicyConfig", "SkipReason", "load_config", "override"]
+__all__ = [
+    "ENV_PREFIX",
+    "TABLES",
+    "GuardConfig",
+    "OnBlock",
+    "PolicyConfig",
+    "SkipReason",
+    "load_config",
+    "load_table",
+    "override",
+]
 
 ENV_PREFIX = "MEMGUARD_"
 OPENING = frozenset({"device", "embedder", "events", "index_backend", "index_device"})
 """What no call of an open guard can change."""
 NOT_SETTINGS = frozenset({"CACHE"})  # read elsewhere, by the model list
+TABLES = frozenset({"server"})
+"""Tables of the same file and environment that belong to an integration; it reads its own with `load_table`."""
+M = TypeVar("M", bound=BaseModel)
 
 OnBlock = Literal["replace", "blur", "drop", "raise"]
 SkipReason = Literal["latent", "step_callback", "form"]
@@ -177,10 +190,34 @@ def load_config(
     if isinstance(source, GuardConfig):
         _merge(merged, origin, source.model_dump(exclude_unset=True), "config")
     elif source is not None:
-        _merge(merged, origin, _read_toml(Path(source)), str(source))
-    _merge(merged, origin, _from_environ(environ or {}), "environment")
+        _merge(merged, origin, _without_tables(_read_toml(Path(source))), str(source))
+    _merge(merged, origin, _without_tables(_from_environ(environ or {})), "environment")
     _merge(merged, origin, keywords, "keyword")
-    return _validated(merged, origin)
+    return _validated(GuardConfig, merged, origin)
+
+
+def load_table(
+    name: str,
+    model: type[M],
+    source: str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    **keywords: Any,
+) -> M:
+    """The settings of an integration: one of TABLES in the same file and environment (`MEMGUARD_SERVER__PORT`).
+
+    Later sources win, and what does not fit is a ConfigError, as with load_config.
+    """
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for values, where in ((_read_toml(Path(source)) if source else {}, str(source)),
+                          (_from_environ(environ or {}), "environment")):  # fmt: skip
+        table = values.get(name, {})
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"{name} is a table of settings and not a value (from {where})")
+        _merge(merged, origin, table, where)
+    _merge(merged, origin, keywords, "keyword")
+    return _validated(model, merged, origin, table=f"{name}.")
 
 
 def override(config: GuardConfig, options: Mapping[str, Any] | None) -> GuardConfig:
@@ -196,12 +233,16 @@ def override(config: GuardConfig, options: Mapping[str, Any] | None) -> GuardCon
     origin: dict[str, str] = {}
     _merge(merged, origin, config.model_dump(exclude_unset=True), "config")
     _merge(merged, origin, dict(options), "guard_options")
-    return _validated(merged, origin)
+    return _validated(GuardConfig, merged, origin)
 
 
-def _validated(merged: dict[str, Any], origin: Mapping[str, str]) -> GuardConfig:
+def _without_tables(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in TABLES}
+
+
+def _validated(model: type[M], merged: dict[str, Any], origin: Mapping[str, str], table: str = "") -> M:
     try:
-        return GuardConfig.model_validate(merged)
+        return model.model_validate(merged)
     except ValidationError as exc:
         lines = []
         for error in exc.errors():
@@ -210,8 +251,8 @@ def _validated(merged: dict[str, Any], origin: Mapping[str, str]) -> GuardConfig
             path = [str(part) for part in error["loc"] if str(part) in merged or "[" not in str(part)]
             field = ".".join(path) or "(config)"
             where = next((origin[f] for f in (field, path[0] if path else "") if f in origin), "")
-            lines.append(f"{field}: {error['msg']}" + (f" (from {where})" if where else ""))
-        known = ", ".join(sorted(GuardConfig.model_fields))
+            lines.append(f"{table}{field}: {error['msg']}" + (f" (from {where})" if where else ""))
+        known = ", ".join(sorted(model.model_fields))
         raise ConfigError("; ".join(dict.fromkeys(lines)) + f". Settings: {known}") from None
 
 

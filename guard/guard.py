@@ -10,9 +10,9 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,10 +47,20 @@ if TYPE_CHECKING:
     from guard.indexes.base import Index
     from guard.verification.verifier import Verifier
 
-__all__ = ["Guard"]
+__all__ = ["Call", "Guard"]
 
 _log = logging.getLogger(__name__)
 _disabled: ContextVar[frozenset[int]] = ContextVar("memguard_disabled", default=frozenset())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """What one of several callers hands to `Guard.check_together`."""
+
+    images: Sequence[Any]
+    """One element an image, in any form that `check` takes; an InputError where one could not be decoded."""
+    pipeline: str = "default"
+    prompts: Sequence[str | None] | str | None = None
 
 
 class Guard:
@@ -174,6 +184,24 @@ class Guard:
         with self.metrics.check(pipeline, count):
             verdicts, seconds = self._within_deadline(config, count, images, inputs)
         return self._finish(verdicts, seconds, config, pipeline, prompts, lambda i: image_at(images, i))
+
+    def check_together(self, calls: Sequence[Call], *, options: Mapping[str, Any] | None = None) -> list[Report]:
+        """Check what several callers handed in as one batch; each gets the report that `check` would give it.
+
+        The deadline is for the batch, and `report.seconds` are the batch's. Events and metrics are each call's own.
+        """
+        config = override(self.config, options)
+        images = [image for call in calls for image in call.images]
+        with ExitStack() as timed:
+            for call in calls:
+                timed.enter_context(self.metrics.check(call.pipeline, len(call.images)))
+            verdicts, seconds = self._within_deadline(config, len(images), images, None)
+        reports, start = [], 0
+        for call in calls:
+            own = verdicts[start : start + len(call.images)]
+            reports.append(self._finish(own, seconds, config, call.pipeline, call.prompts, call.images.__getitem__))
+            start += len(call.images)
+        return reports
 
     def check_videos(
         self,

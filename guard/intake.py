@@ -27,16 +27,20 @@ def image_at(images: Any, i: int) -> Any:
 def convert(images: Any) -> tuple[ImageBatch, dict[int, InputError]]:
     """Convert all, or, if one does not convert, each alone: position -> what was wrong with it.
 
+    Where an image could not even be decoded, the sequence may hold the InputError that says why.
     Raises InputError if there is one image only, and it does not convert.
     """
     try:
         return to_batch(images), {}
     except InputError:
-        if count_images(images) < 2:
+        if count_images(images) < 2 and not (isinstance(images, Sequence) and isinstance(images[0], InputError)):
             raise
     arrays: list[RGBArray] = []
     broken: dict[int, InputError] = {}
     for i, image in enumerate(images):
+        if isinstance(image, InputError):
+            broken[i] = image
+            continue
         try:
             arrays.extend(to_batch([image]).as_arrays())
         except InputError as exc:

@@ -14,6 +14,8 @@ from PIL import Image
 
 from guard import Action, ConfigError, Decision, Guard, GuardConfig, GuardMetrics, Mode, Policy, Status
 from guard.config import load_config
+from guard.errors import InputError
+from guard.guard import Call
 from guard.indexes.best import best_of_each
 from guard.videos import sample_frames
 from tests.support.toys import MemoryIndex, ToyEmbedder, picture
@@ -288,3 +290,24 @@ def test_views_of_one_image_merge_to_its_best_rows() -> None:
     merged, best = best_of_each(ids.reshape(2, -1), similarity.reshape(2, -1), 3)
     assert merged.tolist() == [[2, 1, 3], [5, 6, -1]]
     np.testing.assert_allclose(best, [[0.9, 0.5, 0.1], [0.3, 0.1, -np.inf]])
+
+
+def test_calls_checked_together_get_the_reports_that_each_would_get_alone() -> None:
+    together, alone = make_guard(), make_guard()
+    unreadable = InputError("image 1 cannot be decoded")
+    calls = [
+        Call([picture(3), unreadable], pipeline="a"),
+        Call([], pipeline="b"),
+        Call([picture(99), picture(5), np.zeros((4, 4, 3), np.uint8)], pipeline="b"),
+    ]
+    reports = together.check_together(calls, options={"mode": "shadow"})
+    for call, report in zip(calls, reports, strict=True):
+        expected = alone.check(call.images, pipeline=call.pipeline, options={"mode": "shadow"})
+        assert [v.to_dict() | {"reasons": 0} for v in report] == [v.to_dict() | {"reasons": 0} for v in expected]
+        assert (report.pipeline, report.mode) == (call.pipeline, Mode.SHADOW)
+    assert reports[0][1].reasons == (str(unreadable),)
+    for name in ("a", "b"):
+        for guard in (together, alone):
+            assert sample(guard, "inflight_images", pipeline=name) == 0
+        labels = {"pipeline": name, "decision": "block", "mode": "shadow"}
+        assert sample(together, "images_total", **labels) == sample(alone, "images_total", **labels) == 1
