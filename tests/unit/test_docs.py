@@ -14,6 +14,10 @@ from guard import GuardConfig, GuardMetrics
 from guard.cli.reference import commands, reference
 from guard.events import EventsConfig, Outcome
 from guard.metrics import DROP_REASONS, FAILURE_REASONS, REVIEW_OUTCOMES, SKIP_REASONS, STAGES
+from guard_server.config import ServerConfig
+from guard_server.metrics import REJECTIONS, ServerMetrics
+from guard_server.problems import PROBLEMS
+from guard_server.tokens import Scope
 
 ONNX_METADATA = {"memguard_name", "memguard_preprocessing", "memguard_weights_sha256"}
 ROOT = Path(__file__).parents[2]
@@ -43,8 +47,23 @@ def test_events() -> None:
     assert all(f"`{outcome}`" in text for outcome in Outcome)
 
 
-def test_metrics() -> None:
+def test_server() -> None:
+    text = page("server.md")
+    assert first_column(text.split("## Settings", 1)[1]) == list(ServerConfig.model_fields)
+    assert all(field.description for field in ServerConfig.model_fields.values())
+    assert first_column(text.split("## Errors", 1)[1].split("\n## ", 1)[0]) == list(PROBLEMS)
+    assert first_column(text.split("## Tokens", 1)[1].split("\n## ", 1)[0]) == list(Scope)
+
+
+def all_metrics() -> GuardMetrics:
+    """The guard's, and the sidecar's on the same registry."""
     metrics = GuardMetrics()
+    ServerMetrics(metrics.registry, {})
+    return metrics
+
+
+def test_metrics() -> None:
+    metrics = all_metrics()
     names = {
         sample if metric.type != "histogram" else metric.name
         for metric in metrics.registry.collect()
@@ -52,17 +71,19 @@ def test_metrics() -> None:
     }
     assert sorted(first_column(page("metrics.md"))) == sorted(names)
     text = page("metrics.md")
-    for word in (*FAILURE_REASONS, *SKIP_REASONS, *DROP_REASONS, *REVIEW_OUTCOMES, *STAGES):
+    for word in (*FAILURE_REASONS, *SKIP_REASONS, *DROP_REASONS, *REVIEW_OUTCOMES, *STAGES, *REJECTIONS):
         assert f"`{word}`" in text, word
 
 
 def test_metrics_labels() -> None:
     rows = re.findall(r"^\| `(memguard_\w+)` \| (\w+) \| ([^|]+) \|", page("metrics.md"), flags=re.MULTILINE)
-    registered = {c._name: c for c in set(GuardMetrics().registry._names_to_collectors.values())}
+    registered = {c._name: c for c in set(all_metrics().registry._names_to_collectors.values())}
     for name, kind, labels in rows:
         collector = registered[name.removesuffix("_total")]
         assert collector._type == kind, name
-        assert list(collector._labelnames) == [label.strip() for label in labels.split(",")], name
+        assert list(collector._labelnames) == [
+            label.strip() for label in labels.replace("–", "").split(",") if label.strip()
+        ], name
 
 
 def test_errors() -> None:
@@ -116,7 +137,11 @@ def test_python_blocks_compile(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCS, ids=lambda p: p.name)
 def test_toml_blocks_are_valid_settings(path: Path) -> None:
     for block in re.findall(r"```toml\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL):
-        GuardConfig.model_validate(tomllib.loads(block))
+        settings = tomllib.loads(block)
+        if "tokens" in settings:  # of a file of their own
+            settings = {"server": settings}
+        ServerConfig.model_validate(settings.pop("server", {}))
+        GuardConfig.model_validate(settings)
 
 
 def test_extras() -> None:

@@ -1,0 +1,107 @@
+"""The settings of the sidecar: table `[server]` of the guard's file, `MEMGUARD_SERVER__…`, flags. Opens nothing."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from guard.config import load_table
+from guard_server.tokens import Token
+
+__all__ = ["CALL_OPTIONS", "PIPELINE", "ServerConfig", "is_loopback", "load_server_config"]
+
+CallOption = Literal["mode", "on_block", "on_error", "own_input"]
+CALL_OPTIONS: tuple[CallOption, ...] = ("mode", "on_block", "on_error", "own_input")
+"""Settings of the guard that a request may choose. None of them makes a check dearer, or moves a threshold."""
+PIPELINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/+-]{0,63}")
+"""What a pipeline may be called: its name is a label of metrics."""
+
+
+class ServerConfig(BaseModel):
+    """Frozen; unknown names are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    index: Path | None = Field(None, description="Index directory made by `memguard index build`.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. One that others can reach needs tokens: without any the server refuses to "
+        "start on it.",
+    )
+    port: int = Field(8750, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    tokens: tuple[Token, ...] = Field((), description="Named tokens, stored as hashes (`memguard token` makes them).")
+    tokens_file: Path | None = Field(None, description="TOML file with further tokens, as `memguard token` writes it.")
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="Names under which the server is called, as in the header Host; empty: any with tokens, and the "
+        "names of this machine's loopback without.",
+    )
+    pipelines: tuple[str, ...] = Field(
+        ("default",), description="Names of pipelines whose metrics shall be there, at 0, from the start."
+    )
+    max_pipelines: int = Field(
+        32, ge=1, le=1000, description="Names of pipelines that get metrics of their own; beyond: `other`."
+    )
+    call_options: tuple[CallOption, ...] = Field(
+        CALL_OPTIONS, description="Settings of the guard that a request may choose for itself."
+    )
+    max_images: int = Field(
+        32, ge=1, le=1024, description="Images of one request, the caller's own inputs and frames among them."
+    )
+    max_body_mb: float = Field(64.0, gt=0, description="Size of one request, in units of 1,000,000 bytes.")
+    max_image_mb: float = Field(32.0, gt=0, description="Size of one encoded image, in units of 1,000,000 bytes.")
+    max_upload_mb: float = Field(
+        512.0, gt=0, description="Bytes of all requests that a worker holds at a time, in units of 1,000,000."
+    )
+    max_megapixels: float = Field(
+        50.0, gt=0, le=178, description="Size of one image in units of 1,000,000 px; nothing larger is decoded."
+    )
+    body_s: float = Field(30.0, gt=0, description="Seconds that a client may take to send a request.")
+    decode_s: float = Field(10.0, gt=0, description="Seconds that decoding may take for one image.")
+    decode_threads: int = Field(0, ge=0, le=256, description="Threads that decode; 0: one a core.")
+    shutdown_s: int = Field(30, ge=1, description="Seconds that requests get to end when the server is told to stop.")
+
+    @field_validator("call_options", "hosts", "pipelines", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        """The environment knows text alone: "a, b"."""
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("pipelines")
+    @classmethod
+    def _labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not PIPELINE.fullmatch(name):
+                raise ValueError(f"{name!r} cannot be a label: letters, digits and _ . : / + - only, at most 64")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ServerConfig:
+        if len(set(self.pipelines)) > self.max_pipelines:
+            raise ValueError("pipelines names more than max_pipelines")
+        names = [token.name for token in self.tokens]
+        if len(names) != len(set(names)):
+            raise ValueError("tokens: two have the same name")
+        return self
+
+
+def load_server_config(
+    source: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] | None = None, **flags: Any
+) -> ServerConfig:
+    """File < environment < flags, where None counts as not given. Raises ConfigError naming what does not fit."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    return load_table("server", ServerConfig, source, environ=environ, **given)
+
+
+def is_loopback(host: str) -> bool:
+    """True if only this machine reaches an address to listen on."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,1 @@
+"""One file a subject; each holds a router and knows no other."""

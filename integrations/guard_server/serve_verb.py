@@ -1,0 +1,44 @@
+"""`memguard serve`: the guard as an HTTP service. Imports the server only when it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from guard.cli.console import Exit, errors_to_exit
+from guard.errors import MissingExtraError
+
+__all__ = ["serve"]
+
+
+def serve(
+    index: Annotated[
+        Path | None, typer.Option(help="Index directory; also the setting server.index.", show_default=False)
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with settings; the table [server] is the server's.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 if nothing says otherwise.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 8750 if nothing says otherwise, 0 takes a free one.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="Embedder of the index, where it was a file: onnx:FILE or torchscript:FILE.")
+    ] = None,
+) -> None:
+    """Serve checks over HTTP until it is told to stop (SIGTERM, Ctrl-C).
+
+    It listens on this machine's loopback; other addresses need tokens (`memguard token`).
+
+    [bold]Examples[/bold]
+
+    memguard serve --index training.index --config guard.toml
+
+    memguard serve --index training.index --host 0.0.0.0 --config guard.toml
+    """
+    with errors_to_exit():
+        try:
+            from guard_server.run import run
+        except ImportError as exc:
+            raise MissingExtraError(f"memguard serve ({exc.name})", extra="server") from exc
+        raise typer.Exit(Exit.FINE if run(index, config, host=host, port=port, embedder=embedder) else Exit.FAILED)
