@@ -101,7 +101,10 @@ def _clip(size: str, dim: int, weights: str) -> ModelCard:
         dim=dim,
         preprocessing=Preprocessing(224, "shorter_side", None, "bicubic", CLIP_MEAN, CLIP_STD),
         loader="transformers",
-        files=(ModelFile("config.json", f"{base}/config.json"), ModelFile(weights, f"{base}/{weights}")),
+        files=tuple(
+            ModelFile(file, f"{base}/{file}")
+            for file in ("config.json", "tokenizer.json", "tokenizer_config.json", weights)
+        ),
         source="Radford et al. 2021 (arXiv:2103.00020)",
         notes="A descriptor of meaning: for search by words, not for telling copies from look-alikes. "
         "Its model card calls every deployed use out of scope.",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from guard.errors import ConfigError, MissingExtraError
+from guard.errors import MissingExtraError
 from guard.events.record import Event
+from guard.wholefile import whole_file
 
 __all__ = ["write_jsonl", "write_parquet"]
 
@@ -22,7 +21,7 @@ ROWS = 1000  # a row group of Parquet
 def write_jsonl(events: Iterable[Event], path: Path, *, blobs: bool = False) -> int:
     """One `Event.to_dict` a line, in ASCII; returns how many. Raises ConfigError if the file cannot be written."""
     count = 0
-    with _whole(path) as new, new.open("w", encoding="ascii") as file:
+    with whole_file(path) as new, new.open("w", encoding="ascii") as file:
         for event in events:
             file.write(json.dumps(event.to_dict(blobs=blobs)) + "\n")
             count += 1
@@ -42,7 +41,7 @@ def write_parquet(events: Iterable[Event], path: Path, *, blobs: bool = False) -
     schema = _schema(pa, blobs)
     count = 0
     remaining = iter(events)
-    with _whole(path) as new, pq.ParquetWriter(new, schema, compression="zstd") as writer:
+    with whole_file(path) as new, pq.ParquetWriter(new, schema, compression="zstd") as writer:
         while some := list(islice(remaining, ROWS)):
             writer.write_table(pa.Table.from_pylist([_row(event, blobs) for event in some], schema=schema))
             count += len(some)
@@ -97,16 +96,3 @@ def _row(event: Event, blobs: bool) -> dict[str, Any]:
 def _valid(text: str | None) -> str | None:
     """Names of files may hold what is no Unicode; Parquet takes none of that."""
     return None if text is None else text.encode("utf-8", "backslashreplace").decode()
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A file beside path that takes its name when it is complete."""
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        yield new
-        new.replace(path)
-    except OSError as exc:
-        raise ConfigError(f"{path} cannot be written ({exc.strerror or exc}); name another file") from exc
-    finally:
-        new.unlink(missing_ok=True)

@@ -1,0 +1,160 @@
+"""`memguard search`: what the index holds of a picture, or of words. Knows options and a table; ranks nothing."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from guard.cli.calibrate import Views
+from guard.cli.console import err, errors_to_exit, out, print_json
+
+if TYPE_CHECKING:
+    from guard.search import Searcher, SearchHit, SearchPage, SearchQuery
+
+__all__ = ["search"]
+
+CAPTION = 80  # characters shown
+
+
+def search(
+    index: Annotated[Path, typer.Option(metavar="X.index", help="Index directory made by `memguard index build`.")],
+    picture: Annotated[Path | None, typer.Argument(metavar="PICTURE", help="A picture file to look for.")] = None,
+    words: Annotated[
+        str | None,
+        typer.Option(help='Words that the caption must hold, all of them; "two words" side by side, begin*.'),
+    ] = None,
+    by_meaning: Annotated[
+        bool, typer.Option("--by-meaning", help="Compare the words with the pictures instead, by a CLIP model.")
+    ] = False,
+    meaning: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CLIP.index", help="Index of the same pictures that a CLIP built (default: the index itself)."
+        ),
+    ] = None,
+    text_model: Annotated[
+        str | None,
+        typer.Option(help="Its text tower: a name of `memguard models`, onnx:FILE or a folder (default: by name)."),
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option(metavar="L,T,R,B", help="Look for this part of the picture, in shares: 0,0,0.5,1.")
+    ] = None,
+    views: Annotated[
+        Views, typer.Option(help="Views of the picture: turns finds turned ones, crops what is pictured within it.")
+    ] = Views.ONE,
+    collection: Annotated[
+        list[str] | None, typer.Option("--collection", help="Only references in it; repeat it for several.")
+    ] = None,
+    source: Annotated[str, typer.Option(help="Only references whose uri holds this: a folder, shard or domain.")] = "",
+    min_cluster: Annotated[int, typer.Option(min=1, help="Only references with so many near-duplicates.")] = 1,
+    max_cluster: Annotated[int | None, typer.Option(min=1, help="And at most so many.")] = None,
+    min_similarity: Annotated[float | None, typer.Option(help="Only hits from this similarity on, inclusive.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Hits at most.")] = 20,
+    offset: Annotated[int, typer.Option(min=0, help="Hits to pass over: the next page.")] = 0,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="Write the hits to this .jsonl, .csv or .parquet file.")
+    ] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="Embedder of the index, where it was a file: onnx:FILE or torchscript:FILE.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """Find pictures of an index by a picture, by words, or by both.
+
+    [bold]Examples[/bold]
+
+    memguard search mine.jpg --index training.index
+
+    memguard search --words 'portrait "red chair"' --index training.index --collection training --out hits.csv
+
+    memguard search sketch.png --words 'a fox' --by-meaning --meaning clip.index --index training.index
+    """
+    from guard.decode import decode
+    from guard.indexes.store import open_index
+    from guard.search import MAX_LIMIT, Meaning, RecordFilter, Searcher, SearchQuery
+
+    with errors_to_exit(), ExitStack() as stack:
+        where = RecordFilter(tuple(collection or ()), min_cluster, max_cluster, source)
+        query = SearchQuery(
+            picture=None if picture is None else decode(picture).rgb,
+            part=_part(part),
+            views=views.value,
+            words=words or "",
+            by="meaning" if by_meaning else "captions",
+            where=where,
+            min_similarity=min_similarity,
+            offset=offset,
+            limit=limit if out_file is None else min(limit, MAX_LIMIT),
+        )
+        opened = stack.enter_context(open_index(index))
+        tower = None
+        if by_meaning:
+            beside = opened if meaning is None else stack.enter_context(open_index(meaning))
+            tower = Meaning(beside, text_model)
+        model = None if picture is None else _embedder(opened, embedder)
+        _show(Searcher(opened, model, meaning=tower), query, limit, index, out_file, as_json)
+
+
+def _show(
+    searcher: Searcher, query: SearchQuery, limit: int, index: Path, out_file: Path | None, as_json: bool
+) -> None:
+    from guard.search.export import all_hits, write_hits
+
+    if out_file is not None:
+        count = write_hits(all_hits(searcher, query, limit), out_file)
+        if as_json:
+            print_json({"index": str(index), "path": str(out_file), "hits": count})
+        else:
+            err.print(f"{count} hits in {out_file}", style="dim", soft_wrap=True)
+        return
+    page = searcher.search(query)
+    if as_json:
+        print_json({"index": str(index), **page.to_dict()})
+        return
+    table = Table("similarity", "uri", "cluster", "collections", "caption", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
+    table.columns[1].overflow = "fold"
+    for hit in page.hits:
+        table.add_row(*_row(hit))
+    out.print(table)
+    err.print(_count(page), style="dim", soft_wrap=True)
+
+
+def _row(hit: SearchHit) -> tuple[Text, ...]:
+    similarity = " ".join(f"{value:.3f}" for value in (hit.similarity, hit.meaning) if value is not None)
+    if hit.pdq_bits is not None:
+        similarity += f", PDQ {hit.pdq_bits} bits"
+    caption = hit.record.caption
+    shown = caption if len(caption) <= CAPTION else caption[: CAPTION - 1] + "…"
+    collections = ", ".join(hit.record.collections)
+    return tuple(Text(cell) for cell in (similarity, hit.record.uri, str(hit.record.cluster_size), collections, shown))
+
+
+def _count(page: SearchPage) -> str:
+    first = page.offset + 1 if page.hits else page.offset
+    of = f" of {page.total}" if page.total is not None else ""
+    more = f"; more with --offset {page.offset + len(page.hits)}" if page.more else ""
+    return "; ".join(filter(None, [f"hits {first} to {page.offset + len(page.hits)}{of}{more}", page.note]))
+
+
+def _part(text: str | None) -> tuple[float, float, float, float] | None:
+    from guard.errors import ConfigError
+
+    if text is None:
+        return None
+    try:
+        left, top, right, bottom = (float(value) for value in text.split(","))
+    except ValueError as exc:
+        raise ConfigError(f"--part {text}: give four shares, left,top,right,bottom, e.g. 0,0,0.5,1") from exc
+    return left, top, right, bottom
+
+
+def _embedder(index: Any, named: str | None) -> Any:
+    from guard.embedders.registry import load_index_embedder
+
+    return load_index_embedder(index.manifest.embedder.name, named)

@@ -1,0 +1,71 @@
+"""The nearest references that a filter accepts, and one order of two. Knows vectors and records; no picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from guard.indexes.best import best_of_each
+from guard.indexes.selection import RecordFilter
+from guard.indexes.store import OpenIndex
+from guard.types import Descriptors
+
+__all__ = ["fused", "nearest"]
+
+AHEAD = 4  # times as many candidates as are wanted, before the filter
+AT_MOST = 4096  # candidates that are looked at one by one; beyond, the filter is asked first
+_BLOCK = 1 << 14  # references compared at a time
+FUSION = 60  # Cormack, Clarke and Buettcher 2009: reciprocal rank fusion
+
+
+def nearest(
+    index: OpenIndex,
+    xq: Descriptors,
+    k: int,
+    where: RecordFilter,
+    among: npt.NDArray[np.int64] | None = None,
+) -> dict[int, float]:
+    """Return the k references that are nearest to any row of xq, nearest first: id -> similarity.
+
+    xq: (views, dim) of one picture. among: ids that alone may be found; those need not pass the filter again.
+    Exact: a filter that accepts few references costs a look at those few.
+    """
+    if among is not None:
+        return _compared(index, xq, k, among)
+    if not where:
+        return _searched(index, xq, k)
+    wanted = k * AHEAD
+    while wanted <= max(AT_MOST, k):
+        found = _searched(index, xq, wanted)
+        ids = list(found)
+        accepted = [i for i, record in zip(ids, index.records(ids), strict=True) if where.accepts(record)]
+        if len(accepted) >= k or len(found) < wanted:
+            return {i: found[i] for i in accepted[:k]}
+        wanted *= AHEAD
+    return _compared(index, xq, k, index.reader.ids_accepted(where))
+
+
+def fused(ranks: Sequence[Mapping[int, float]]) -> list[int]:
+    """Ids by the sum of 1 / (60 + rank) over the orders, in which each begins with its best; highest sum first."""
+    total: dict[int, float] = {}
+    for order in ranks:
+        for rank, i in enumerate(order, 1):
+            total[i] = total.get(i, 0.0) + 1 / (FUSION + rank)
+    return sorted(total, key=lambda i: (-total[i], i))
+
+
+def _searched(index: OpenIndex, xq: Descriptors, k: int) -> dict[int, float]:
+    found = index.search(xq, k)
+    ids, similarity = best_of_each(found.ids.reshape(1, -1), found.similarity.reshape(1, -1), k)
+    return {int(i): float(s) for i, s in zip(ids[0], similarity[0], strict=True) if i >= 0}
+
+
+def _compared(index: OpenIndex, xq: Descriptors, k: int, among: npt.NDArray[np.int64]) -> dict[int, float]:
+    similarity = np.full(len(among), -np.inf, np.float32)
+    for at in range(0, len(among), _BLOCK):
+        some = among[at : at + _BLOCK]
+        similarity[at : at + _BLOCK] = index.similarity(xq, some.tolist()).max(axis=0)
+    order = np.argsort(-similarity, kind="stable")[:k]
+    return dict(zip(among[order].tolist(), similarity[order].tolist(), strict=True))
