@@ -171,6 +171,7 @@ class OrtEmbedder:
             raise ConfigError(f"ONNX Runtime cannot open {self._path.name} on {self._provider!r}: {exc}") from exc
         if session.get_providers()[0] != wanted[0]:
             raise ConfigError(self._missing_provider(f"the session fell back to {session.get_providers()[0]}"))
+        session.disable_fallback()  # or a provider that fails in the middle of a run is swapped for the CPU, on stdout
         return session
 
     def _missing_provider(self, found: str) -> str:

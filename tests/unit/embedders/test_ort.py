@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 
 from guard.embedders.base import Thresholds
 from guard.embedders.ort import OrtEmbedder
+from guard.errors import CheckError
 from guard.pixels import ImageBatch, to_batch
 from tests.support.tiny_models import DIM, SHA, SIZE, onnx_file, onnx_model, preparation
 from tests.support.toys import picture
@@ -89,6 +90,28 @@ def test_half_precision_networks(tmp_path: Path) -> None:
         found = embedder.embed(batch)
         assert found.dtype == (np.float32 if batch.tensor is None else torch.float32)
         np.testing.assert_allclose(np.asarray(found), np.asarray(whole.embed(batch)), atol=5e-3)
+
+
+def test_a_provider_that_fails_later_is_an_error_and_not_a_change_of_provider(tmp_path: Path) -> None:
+    from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
+
+    embedder = OrtEmbedder(onnx_file(tmp_path / "a.onnx", preprocessing=TEXT))
+    native = embedder._session._sess
+
+    class Broken:
+        """The runtime's native session, below its own fallback, on a device that has failed."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(native, name)
+
+        def run(self, *args: object) -> None:
+            raise EPFail("the device has gone")
+
+    embedder._session._sess = Broken()
+    pixels = to_batch(picture(1))
+    for _ in range(2):
+        with pytest.raises(CheckError, match="the device has gone"):
+            embedder.embed(pixels)
 
 
 def test_where_it_runs(tmp_path: Path) -> None:
