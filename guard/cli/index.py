@@ -39,7 +39,8 @@ SourceArgument = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="Folder of pictures; NAME.tar, a folder of tars or 'shard-{000..012}.tar'; "
-        "NAME.parquet or a folder of them; NAME.npy (precomputed embeddings, with NAME.parquet, .jsonl or .csv).",
+        "NAME.parquet or a folder of them; NAME.npy (precomputed embeddings, with NAME.parquet, .jsonl or .csv), or a "
+        "folder that clip-retrieval wrote.",
     ),
 ]
 EmbedderOption = Annotated[

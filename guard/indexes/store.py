@@ -118,18 +118,24 @@ class OpenIndex:
         ids = np.where(found.ids >= 0, found.ids // regions, -1)
         return Candidates(*best_of_each(ids, found.similarity, k))
 
-    def similarity(self, xq: Descriptors, ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """(nq, len(ids)) similarities of any queries and references, as search gives them."""
+    def rows(self, ids: Sequence[int]) -> Descriptors:
+        """(n, regions, width) rows of references as they are searched: transformed, the pictures themselves first."""
         regions = self.manifest.regions
         layout = FlatLayout(self.manifest.vectors, self.manifest.dim, regions)
         chosen = np.asarray(ids, np.int64).reshape(-1, 1) * regions + np.arange(regions)
         rows = np.array(map_rows(self.folder / VECTORS, layout, self.manifest.count)[chosen.ravel()])
         known = unpack_bits(rows, layout.dim) if layout.kind == "bits" else rows
+        return known.reshape(len(ids), regions, -1)
+
+    def similarity(self, xq: Descriptors, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """(nq, len(ids)) similarities of any queries and references, as search gives them."""
+        rows = self.rows(ids)
+        known = rows.reshape(-1, rows.shape[2])
         if isinstance(self.vectors, TransformedIndex):
             inner = self.vectors.similarity(xq, known)
         else:
-            inner = as_queries(xq, layout.dim, 1) @ known.T
-        best: npt.NDArray[np.float32] = inner.reshape(len(inner), -1, regions).max(axis=2)
+            inner = as_queries(xq, known.shape[1], 1) @ known.T
+        best: npt.NDArray[np.float32] = inner.reshape(len(inner), -1, rows.shape[1]).max(axis=2)
         return best
 
     def compare(self, xq: Descriptors, xr: Descriptors) -> npt.NDArray[np.float32]:

@@ -8,6 +8,7 @@ from guard.embedders.base import EmbedderSpec
 from guard.errors import ConfigError
 from guard.sources.base import Source
 from guard.sources.folder import IMAGE_SUFFIXES, FolderSource
+from guard.sources.precomputed import PrecomputedSource, is_clip_output
 from guard.sources.webdataset import TAR_SUFFIXES, WebDatasetSource
 
 __all__ = ["open_source"]
@@ -24,7 +25,7 @@ def open_source(
     """Return the source that a path or pattern names.
 
     source: a folder of pictures, or one picture; NAME.tar, a folder of tars, or "shard-{000..012}.tar";
-    NAME.parquet or a folder of them; NAME.npy or a folder of them.
+    NAME.parquet or a folder of them; NAME.npy or a folder of them, or an output folder of clip-retrieval.
     A folder is taken for shards, parquet or embeddings if it holds such files and no picture or sub-folder.
     spec: the embedder's, needed for .npy. image_column: of parquet. metadata: the table of one .npy file.
     Raises ConfigError if it names nothing.
@@ -41,8 +42,6 @@ def open_source(
 
         return ParquetSource(source, caption_column=caption_column, image_column=image_column)
     if kind == "npy":
-        from guard.sources.precomputed import PrecomputedSource
-
         if spec is None:
             raise ConfigError(f"{source}: say which embedder made these embeddings")
         return PrecomputedSource(source, spec, metadata=metadata, caption_column=caption_column)
@@ -54,6 +53,8 @@ def _kind(source: str) -> str:
     path = Path(source)
     if not path.is_dir():
         return _kind_of_name(source) or "folder"
+    if is_clip_output(path):
+        return "npy"
     kinds = set()
     for entry in path.iterdir():
         if entry.is_dir() or entry.suffix.lower() in IMAGE_SUFFIXES:

@@ -18,8 +18,9 @@ from guard.sources.captions import pick, table_rows
 from guard.sources.files import files_fingerprint, files_of
 from guard.sources.parquet import open_parquet
 
-__all__ = ["URI_COLUMNS", "PrecomputedSource"]
+__all__ = ["URI_COLUMNS", "PrecomputedSource", "is_clip_output"]
 
+CLIP_EMBEDDINGS = "img_emb"
 TABLES = (".parquet", ".jsonl", ".csv")
 URI_COLUMNS = ("uri", "url", "image_path", "path", "file_name", "filename", "key", "id")
 _COLUMNS_SHA256 = ("sha256", "hash_sha256")
@@ -32,6 +33,8 @@ class PrecomputedSource:
 
     Rows are brought to unit norm. For an embedder of metric hamming they may also be packed
     bits: uint8 (n, dim / 8), first value in the highest bit.
+
+    An output folder of clip-retrieval is one too: img_emb/img_emb_N.npy with metadata/metadata_N.parquet.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class PrecomputedSource:
         Raises ConfigError if an array does not fit the spec or its table has another number of rows.
         """
         self.path, self.spec, self.caption_column = Path(path), spec, caption_column
-        self.files = files_of(self.path, ".npy")
+        self.files = files_of(self.path / CLIP_EMBEDDINGS if is_clip_output(self.path) else self.path, ".npy")
         if metadata is not None and len(self.files) > 1:
             raise ConfigError("one metadata file belongs to one .npy file; put NAME.parquet beside each NAME.npy")
         self.tables = [Path(metadata) if metadata else _table_of(file) for file in self.files]
@@ -107,8 +110,17 @@ def _mapped(file: Path, spec: EmbedderSpec) -> npt.NDArray[Any]:
     return array  # type: ignore[no-any-return]
 
 
+def is_clip_output(folder: Path) -> bool:
+    """True for a folder that `clip-retrieval inference` wrote."""
+    return (folder / CLIP_EMBEDDINGS).is_dir()
+
+
 def _table_of(file: Path) -> Path | None:
-    return next((file.with_suffix(s) for s in TABLES if file.with_suffix(s).is_file()), None)
+    beside = [file.with_suffix(suffix) for suffix in TABLES]
+    if file.parent.name == CLIP_EMBEDDINGS:
+        number = file.stem.removeprefix(f"{CLIP_EMBEDDINGS}_")
+        beside.append(file.parents[1] / "metadata" / f"metadata_{number}.parquet")
+    return next((table for table in beside if table.is_file()), None)
 
 
 def _rows(table: Path) -> Iterator[dict[str, Any]]:
