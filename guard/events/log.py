@@ -10,11 +10,12 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from guard.database import transaction
 from guard.errors import ConfigError, EventLogError
 from guard.events.prompts import hash_prompt, load_key
 from guard.events.query import PAGE, SELECT, EventFilter, event_of
 from guard.events.record import Event, Outcome, Review
-from guard.events.store import APPLICATION_ID, ForeignFileError, open_file, prune, transaction
+from guard.events.store import APPLICATION_ID, ForeignFileError, open_file, prune
 
 __all__ = ["EventLog"]
 

@@ -11,10 +11,13 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from guard import database
+from guard.database import is_new, statements, transaction, use_wal
 
 __all__ = [
     "COLUMNS",
@@ -27,7 +30,6 @@ __all__ = [
     "reason_of",
     "require_sound",
     "set_aside",
-    "transaction",
 ]
 
 logger = logging.getLogger("guard.events")
@@ -70,15 +72,15 @@ def open_file(path: Path, *, wait_s: float = 5.0) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # holds for a new file alone
-        if _is_new(connection):
+        if is_new(connection):
             with transaction(connection):
-                if _is_new(connection):  # another process may have been first
-                    for statement in _statements(_TABLES):
+                if is_new(connection):  # another process may have been first
+                    for statement in statements(_TABLES):
                         connection.execute(statement)
                     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     connection.execute(f"PRAGMA user_version = {FORMAT}")
         _require_ours(connection, path)
-        _use_wal(connection, wait_s)
+        use_wal(connection, wait_s)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
     except BaseException:
@@ -94,53 +96,12 @@ def require_sound(connection: sqlite3.Connection) -> None:
         raise DamagedError(found.replace("\n", " "))
 
 
-def _is_new(connection: sqlite3.Connection) -> bool:
-    count: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    return count == 0 and connection.execute("PRAGMA application_id").fetchone()[0] == 0
-
-
 def _require_ours(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise ForeignFileError(f"{path} is a database of other software; name another file")
     found = connection.execute("PRAGMA user_version").fetchone()[0]
     if found != FORMAT:
         raise ForeignFileError(f"{path} is a log of format {found}, this version writes {FORMAT}; name another file")
-
-
-def _use_wal(connection: sqlite3.Connection, wait_s: float) -> None:
-    end = time.monotonic() + wait_s
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as exc:
-            # SQLite itself does not wait for this lock. Contended once, when several processes make one file.
-            if reason_of(exc) != "locked" or time.monotonic() >= end:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Single statements: executescript would commit the transaction that they belong to."""
-    statement = ""
-    for part in script.split(";"):
-        statement += part + ";"
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")  # waits for other writers here, and not in the middle
-    try:
-        yield
-    except BaseException:
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
 
 
 def insert(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -230,23 +191,10 @@ def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
-_PRIMARY = {
-    sqlite3.SQLITE_BUSY: "locked",
-    sqlite3.SQLITE_LOCKED: "locked",
-    sqlite3.SQLITE_FULL: "disk",
-    sqlite3.SQLITE_IOERR: "disk",
-    sqlite3.SQLITE_READONLY: "unwritable",
-    sqlite3.SQLITE_CANTOPEN: "unwritable",
-    sqlite3.SQLITE_PERM: "unwritable",
-    sqlite3.SQLITE_CORRUPT: "damaged",
-    sqlite3.SQLITE_NOTADB: "damaged",
-}
-
-
 def reason_of(error: Exception) -> str:
     """One of guard.metrics.DROP_REASONS for an error while writing."""
     if isinstance(error, sqlite3.Error):
-        return _PRIMARY.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "error")
+        return database.reason_of(error)
     if isinstance(error, DamagedError):
         return "damaged"
     return "unwritable" if isinstance(error, OSError | ForeignFileError) else "error"
