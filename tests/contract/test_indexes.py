@@ -10,6 +10,8 @@ import pytest
 from guard.indexes.base import VectorIndex
 from guard.indexes.builder import build_index
 from guard.indexes.faiss_index import FaissBinaryIndex, FaissFlatIndex
+from guard.indexes.overlaid import open_overlaid
+from guard.indexes.overlay import Overlay
 from guard.indexes.store import open_index
 from guard.indexes.torch_index import TorchIndex
 from guard.indexes.transform import Normalisation, Transform, Whitening
@@ -71,6 +73,21 @@ class TestPublished(VectorIndexContract):
 
 
 class TestPublishedBits(TestPublished):
+    signs = True
+
+
+class TestOverlaid(TestPublished):
+    """Every reference has a copy in the index that counts no more."""
+
+    def build(self, xb: Descriptors) -> VectorIndex:
+        super().build(np.concatenate([xb, xb]))
+        path = self.folder / "x.index"
+        overlay = Overlay(path)
+        overlay.bury([f"uri:rows.npy#{len(xb) + i}" for i in range(len(xb))], who="test")
+        return open_overlaid(path)
+
+
+class TestOverlaidBits(TestOverlaid):
     signs = True
 
 
