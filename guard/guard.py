@@ -17,23 +17,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from guard import actions
 from guard.config import GuardConfig, load_config, override
 from guard.embedders.base import Embedder
 from guard.embedders.views import embed_views
 from guard.errors import DeadlineError, GuardError
 from guard.events.record import Circumstances
-from guard.identical import hash_batch, join
-from guard.indexes.best import best_of_each
+from guard.identical import hash_batch
 from guard.intake import convert, count_images, image_at, readable
+from guard.lookup import at_this_moment, look_up, nearest_input
 from guard.metrics import GuardMetrics
 from guard.pixels import ImageBatch, settle
 from guard.policy import Policy, decide
 from guard.stages import Clock, failed, translated
 from guard.thresholds import thresholds_of
-from guard.types import Action, Decision, Match, Mode, Report, Status, Verdict
+from guard.types import Action, Decision, Mode, Report, Status, Verdict
 from guard.verification.examiner import Examined, Examiner
 from guard.videos import fold, sample_frames
 from guard.workers import run_within
@@ -132,7 +130,7 @@ class Guard:
         from guard.calibration.calibrated import Calibrated
         from guard.embedders.registry import load_index_embedder
         from guard.events.recorder import EventRecorder
-        from guard.indexes.store import open_index
+        from guard.indexes.overlaid import open_overlaid
 
         if policy is not None:
             settings["policy"] = policy
@@ -146,13 +144,13 @@ class Guard:
         elif events is not None:
             settings["events"] = events
         checked = load_config(config, environ=os.environ, **settings)
-        index = open_index(Path(path), backend=checked.index_backend, device=checked.index_device)
+        index = open_overlaid(Path(path), backend=checked.index_backend, device=checked.index_device)
         if embedder is None:
             options = {"device": checked.device} if checked.device else {}
             embedder = load_index_embedder(index.manifest.embedder.name, checked.embedder, **options)
         index.manifest.require(embedder.spec, index=str(path))
         name = Path(path).resolve().name
-        calibration = Calibrated.of(index, name)
+        calibration = Calibrated.of(index.base, name)
         if metrics is None:
             metrics = GuardMetrics(registry, thresholds=thresholds_of(checked, index, embedder, calibration, name))
         return cls(
@@ -332,6 +330,8 @@ class Guard:
         if n == 0:
             return []
         flag, block = self._thresholds(config)
+        with clock("search"):
+            index = at_this_moment(self.index)
         with clock("embed"):
             try:
                 query = embed_views(self.embedder, batch, config.query_views)
@@ -340,21 +340,10 @@ class Guard:
                     raise
                 # One picture that the runtime cannot take must not cost the others their verdict.
                 return [self._alone(clock, config, one, own) for one in batch.singles()]
-            views = query.vectors.shape[1]
-            flat = query.vectors.reshape(n * views, -1)
-            nearest_input = None
-            if own is not None and len(own):
-                nearest_input = _nearest_input(self.index, flat, self.embedder.embed(own), n)
-            hashed = hash_batch(self.index, batch, own) if config.policy.identical != "ignore" else None
+            echoed = nearest_input(index, query, self.embedder.embed(own)) if own is not None and len(own) else None
+            hashed = hash_batch(index, batch, own) if config.policy.identical != "ignore" else None
         with clock("search"):
-            found = self.index.search(flat, config.top_k)
-            ids, similarity = found.ids, found.similarity
-            if views > 1:
-                ids, similarity = best_of_each(ids.reshape(n, -1), similarity.reshape(n, -1), config.top_k)
-            candidates = join(hashed, query.vectors, ids, similarity, config.top_k)
-            wanted = sorted({candidate.id for of_image in candidates for candidate in of_image})
-            records = dict(zip(wanted, self.index.records(wanted), strict=True))
-            matches = [[Match(records[c.id], c.similarity, c.bits) for c in of_image] for of_image in candidates]
+            matches = look_up(index, query, hashed, config.top_k)
         examined = [Examined(tuple(of_image), None) for of_image in matches]
         if config.verify:
             with clock("verify"):
@@ -373,7 +362,7 @@ class Guard:
                     flag=flag,
                     block=block,
                     usable=bool(query.usable[row]),
-                    input_similarity=None if nearest_input is None else float(nearest_input[row]),
+                    input_similarity=None if echoed is None else float(echoed[row]),
                     own_input=config.own_input,
                     identical=config.policy.identical,
                     input_bits=hashed.input_bits[row] if hashed else None,
@@ -423,15 +412,3 @@ def _in_time(run: Callable[[], list[Verdict]], deadline_s: float, clock: Clock) 
         return run_within(max(0.0, deadline_s - clock.seconds["pixels"]), run)
     except TimeoutError:
         raise DeadlineError(stage=clock.stage, deadline_s=deadline_s) from None
-
-
-def _nearest_input(index: Index, flat: Any, own: Any, n: int) -> Any:
-    """Best similarity of any view of each image to any of the caller's inputs, as if those stood in the index: (n,)."""
-    compare = getattr(index, "compare", None)
-    if compare is not None:
-        return compare(flat, own).reshape(n, -1).max(axis=1)
-    if not isinstance(flat, np.ndarray):
-        flat = flat.detach().float().cpu().numpy()
-    if not isinstance(own, np.ndarray):
-        own = own.detach().float().cpu().numpy()
-    return (flat @ own.T).reshape(n, -1).max(axis=1)

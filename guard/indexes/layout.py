@@ -3,6 +3,7 @@
 my.index/
   CURRENT            name of the version in use
   LOCK               held by the one writer; the kernel frees it when that process ends
+  overlay.sqlite     what takes effect at once (guard.indexes.overlay); no version touches it
   building/          a version in the making
   versions/0001/     published, never changed again
 """

@@ -130,9 +130,11 @@ def require_sound(connection: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[sqlite3.Connection]:
-    """One transaction on the overlay. Raises as `errors` does."""
-    with errors(path, write=True), closing(open_for_writing(path)) as connection, transaction(connection):
-        yield connection
+    """One transaction on the overlay, which is looked at first: nothing is built on damage. Raises as `errors` does."""
+    with errors(path, write=True), closing(open_for_writing(path)) as connection:
+        require_sound(connection, path)
+        with transaction(connection):
+            yield connection
 
 
 @contextmanager

@@ -16,6 +16,9 @@ from guard.indexes.faissfile import VECTORS, check_file, map_rows, unpack_bits
 from guard.indexes.hashes import HASHES, count_usable, load_hashes, map_hashes
 from guard.indexes.layout import IndexFolder, file_entry, hold, release
 from guard.indexes.manifest import MANIFEST, Manifest
+from guard.indexes.overlay import identity_of
+from guard.indexes.overlay_file import OVERLAY
+from guard.indexes.overlay_state import OverlayReader
 from guard.indexes.records import RECORDS, THUMBNAILS, ReadOnlyTable, RecordReader
 from guard.indexes.staging import read_skipped
 from guard.indexes.store import load_vectors
@@ -33,7 +36,7 @@ class Finding:
     """One check of a version."""
 
     check: str
-    """files, vectors, transform, hashes, records, thumbnails, skipped or search."""
+    """files, vectors, transform, hashes, records, thumbnails, skipped, search or overlay."""
     problem: str
     """What is wrong, naming the file; "" if nothing is."""
 
@@ -63,6 +66,8 @@ def verify_index(path: str | Path) -> list[Finding]:
             checks.insert(2, ("hashes", _hashes))
         if manifest.transform is not None:
             checks.insert(2, ("transform", _transform))
+        if (folder.path / OVERLAY).exists():
+            checks.append(("overlay", _overlay))
         findings: list[Finding] = []
         for name, check in checks:
             try:
@@ -184,3 +189,13 @@ def _search(at: Path, manifest: Manifest) -> Iterator[str]:
 def _sample(count: int) -> npt.NDArray[np.int64]:
     """Row numbers, spread over the file."""
     return np.unique(np.linspace(0, max(count - 1, 0), min(SAMPLE, count)).astype(np.int64))
+
+
+def _overlay(at: Path, manifest: Manifest) -> Iterator[str]:
+    path = at.parent.parent / OVERLAY
+    reader = OverlayReader(path, identity=identity_of(manifest), dim=manifest.embedder.dim)
+    try:
+        reader.state()  # raises for what is damaged
+    finally:
+        reader.close()
+    yield from ()
