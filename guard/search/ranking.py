@@ -32,19 +32,18 @@ def nearest(
     xq: (views, dim) of one picture. among: ids that alone may be found; those need not pass the filter again.
     Exact: a filter that accepts few references costs a look at those few.
     """
-    if among is not None:
+    if among is not None and len(among) <= AT_MOST:
         return _compared(index, xq, k, among)
-    if not where:
+    if among is None and not where:
         return _searched(index, xq, k)
     wanted = k * AHEAD
     while wanted <= max(AT_MOST, k):
         found = _searched(index, xq, wanted)
-        ids = list(found)
-        accepted = [i for i, record in zip(ids, index.records(ids), strict=True) if where.accepts(record)]
+        accepted = _accepted(index, list(found), where, among)
         if len(accepted) >= k or len(found) < wanted:
             return {i: found[i] for i in accepted[:k]}
         wanted *= AHEAD
-    return _compared(index, xq, k, index.reader.ids_accepted(where))
+    return _compared(index, xq, k, index.reader.ids_accepted(where) if among is None else among)
 
 
 def fused(ranks: Sequence[Mapping[int, float]]) -> list[int]:
@@ -54,6 +53,12 @@ def fused(ranks: Sequence[Mapping[int, float]]) -> list[int]:
         for rank, i in enumerate(order, 1):
             total[i] = total.get(i, 0.0) + 1 / (FUSION + rank)
     return sorted(total, key=lambda i: (-total[i], i))
+
+
+def _accepted(index: OpenIndex, ids: list[int], where: RecordFilter, among: npt.NDArray[np.int64] | None) -> list[int]:
+    if among is not None:
+        return [i for i, there in zip(ids, np.isin(ids, among), strict=True) if there]
+    return [i for i, record in zip(ids, index.records(ids), strict=True) if where.accepts(record)]
 
 
 def _searched(index: OpenIndex, xq: Descriptors, k: int) -> dict[int, float]:

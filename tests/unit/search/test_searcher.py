@@ -233,8 +233,11 @@ def test_a_narrow_filter_over_many_references_is_exact(tmp_path: Path) -> None:
         xq = unit_rows(2, 16, seed=1)
         expected = {i: float((xq @ rows[i]).max()) for i in (7, 3007, 6007)}
         found = nearest(index, xq, 5, RecordFilter(source="rare/"))
+        among = np.arange(0, 9000, 2)
+        half = nearest(index, xq, 5, RecordFilter(), among)
     assert list(found) == sorted(expected, key=lambda i: -expected[i])
     assert [found[i] for i in found] == pytest.approx([expected[i] for i in found], abs=1e-5)
+    assert list(half) == among[np.argsort(-(rows[among] @ xq.T).max(axis=1))[:5]].tolist()
 
 
 def test_fusion_puts_first_what_both_orders_have_in_front() -> None:
