@@ -75,7 +75,7 @@ def search(
     memguard search sketch.png --words 'a fox' --by-meaning --meaning clip.index --index training.index
     """
     from guard.decode import decode
-    from guard.indexes.store import open_index
+    from guard.indexes import open_index, open_overlaid
     from guard.search import MAX_LIMIT, Meaning, RecordFilter, Searcher, SearchQuery
 
     with errors_to_exit(), ExitStack() as stack:
@@ -91,10 +91,10 @@ def search(
             offset=offset,
             limit=limit if out_file is None else min(limit, MAX_LIMIT),
         )
-        opened = stack.enter_context(open_index(index))
+        opened = stack.enter_context(open_overlaid(index))
         tower = None
         if by_meaning:
-            beside = opened if meaning is None else stack.enter_context(open_index(meaning))
+            beside = opened.base if meaning is None else stack.enter_context(open_index(meaning))
             tower = Meaning(beside, text_model)
         model = None if picture is None else _embedder(opened, embedder)
         _show(Searcher(opened, model, meaning=tower), query, limit, index, out_file, as_json)

@@ -7,8 +7,9 @@ the k nearest of the references that count, measured through the same transform.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from guard.indexes.manifest import Manifest
     from guard.types import Descriptors, Record
 
-__all__ = ["PAIR_SIMILARITY", "PAIR_SLACK", "OverlaidIndex", "open_overlaid"]
+__all__ = ["PAIR_SIMILARITY", "PAIR_SLACK", "Moment", "OverlaidIndex", "open_overlaid"]
 
 PAIR_SIMILARITY = 0.99
 """Cosine, before the index's transform, from which a query counts as the one that was reviewed."""
@@ -55,10 +56,10 @@ class OverlaidIndex:
         self.overlay = OverlayReader(
             path / OVERLAY, identity=identity_of(base.manifest), dim=base.manifest.embedder.dim, clock=clock
         )
-        self._moment: _Moment | None = None
+        self._moment: Moment | None = None
         self._known: dict[str, tuple[int, ...]] = {}
 
-    def now(self) -> OpenIndex | _Moment:
+    def now(self) -> OpenIndex | Moment:
         """The index as it is at this moment, for one check: the version itself if the overlay is empty.
 
         Raises IndexLoadError, naming the file, for an overlay that is damaged or of another embedder.
@@ -68,7 +69,7 @@ class OverlaidIndex:
             return self.base
         moment = self._moment
         if moment is None or moment.state is not state:
-            moment = self._moment = _Moment(self.base, self.overlay, state, self._known)
+            moment = self._moment = Moment(self.base, self.overlay, state, self._known)
         return moment
 
     @property
@@ -106,6 +107,10 @@ class OverlaidIndex:
         """See SupportsComparison."""
         return self.base.compare(xq, xr)
 
+    def descriptors(self, ids: Sequence[int]) -> Descriptors:
+        """See OpenIndex.descriptors."""
+        return self.now().descriptors(ids)
+
     def records(self, ids: Sequence[int]) -> list[Record]:
         """See Index.records."""
         return self.now().records(ids)
@@ -125,7 +130,7 @@ class OverlaidIndex:
         self.close()
 
 
-class _Moment:
+class Moment:
     """A version and one state of its overlay; see the Index protocol."""
 
     def __init__(
@@ -149,6 +154,22 @@ class _Moment:
 
     def _hashed(self, hashes: npt.NDArray[np.uint8]) -> bool:
         return bool(hashes.any()) or (self.base.hashes is not None and len(self._buried) > 0)
+
+    @cached_property
+    def changed(self) -> Mapping[int, Record]:
+        """The version's references of which collections were given or taken, as they count now."""
+        ids = [i for key in self.state.members for i in _ids_of(self.base, key)]
+        return {record.id: record for record in self.records(ids)}
+
+    @property
+    def buried(self) -> list[int]:
+        """Ids of the version that count no more."""
+        return [int(i) for i in self._buried]
+
+    @property
+    def added(self) -> list[Record]:
+        """References that the version does not hold."""
+        return self.records(self._ids.tolist())
 
     @property
     def manifest(self) -> Manifest:
@@ -189,6 +210,15 @@ class _Moment:
 
     def compare(self, xq: Descriptors, xr: Descriptors) -> npt.NDArray[np.float32]:
         return self.base.compare(xq, xr)
+
+    def descriptors(self, ids: Sequence[int]) -> Descriptors:
+        """See OpenIndex.descriptors."""
+        wanted = np.asarray(ids, np.int64)
+        added = wanted >= FIRST_ID
+        out = np.empty((len(wanted), self.manifest.dim), np.float32)
+        out[~added] = self.base.descriptors(wanted[~added].tolist())
+        out[added] = self._stored[self._first[np.searchsorted(self._ids, wanted[added])]]
+        return out
 
     def records(self, ids: Sequence[int]) -> list[Record]:
         """See Index.records; of an added reference that is gone from the overlay only if this moment holds it."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.errors import IndexLoadError
-from guard.indexes.selection import RecordFilter, caption_match, storable
+from guard.indexes.selection import Amended, RecordFilter, caption_match, storable
 from guard.types import Record
 
 __all__ = [
@@ -187,7 +187,7 @@ class RecordReader:
         return np.array(rows, np.int64).reshape(-1, 2)
 
     def search_captions(
-        self, words: str, limit: int = 50, *, offset: int = 0, where: RecordFilter | None = None
+        self, words: str, limit: int = 50, *, offset: int = 0, where: RecordFilter | Amended | None = None
     ) -> list[Record]:
         """Records whose caption holds all the words, best first (BM25); see guard.indexes.selection.caption_match.
 
@@ -201,12 +201,12 @@ class RecordReader:
         sql = f"SELECT {self._columns} FROM ({shown}) JOIN records ON records.id = hit ORDER BY place, hit"  # noqa: S608
         return [_record(row) for row in self.table.query(sql, (*parameters, limit, offset))]
 
-    def count_captions(self, words: str, where: RecordFilter | None = None) -> int:
+    def count_captions(self, words: str, where: RecordFilter | Amended | None = None) -> int:
         """How many captions hold all the words."""
         matching, parameters = _captioned(words, where)
         return int(self.table.query(f"SELECT COUNT(*) {matching}", parameters)[0][0]) if matching else 0
 
-    def ids_accepted(self, where: RecordFilter, words: str | None = None) -> npt.NDArray[np.int64]:
+    def ids_accepted(self, where: RecordFilter | Amended, words: str | None = None) -> npt.NDArray[np.int64]:
         """Ids, ascending, of the records that the filter accepts and whose caption holds all the words, if any."""
         if words is None:
             condition, parameters = where.condition()
@@ -273,7 +273,7 @@ class ThumbnailReader:
         self.table.close()
 
 
-def _captioned(words: str, where: RecordFilter | None) -> tuple[str, list[Any]]:
+def _captioned(words: str, where: RecordFilter | Amended | None) -> tuple[str, list[Any]]:
     """FROM and WHERE of a search by words, with its parameters; "" if there is no word."""
     match = caption_match(words)
     if not match:

@@ -6,6 +6,7 @@ Nothing that a person types can be an error of syntax: words are quoted before F
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from guard.errors import ConfigError
 from guard.types import Record
 
-__all__ = ["MOST_WORDS", "RecordFilter", "caption_match", "storable"]
+__all__ = ["MOST_WORDS", "Amended", "RecordFilter", "caption_match", "storable"]
 
 MOST_WORDS = 64  # of one search; further ones are not looked at
 _PIECES = re.compile(r'"([^"]*)"?|(\S+)')
@@ -71,6 +72,26 @@ class RecordFilter:
             parts.append("instr(records.uri, ?) > 0")
             parameters.append(storable(self.source))
         return " AND ".join(parts), parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Amended:
+    """A filter whose answer is known for some references, whatever their rows say."""
+
+    where: RecordFilter
+    admitted: tuple[int, ...] = ()
+    refused: tuple[int, ...] = ()
+
+    def __bool__(self) -> bool:
+        """False: it accepts every reference."""
+        return bool(self.where or self.refused)
+
+    def condition(self) -> tuple[str, list[Any]]:
+        """See RecordFilter.condition."""
+        sql, parameters = self.where.condition()
+        listed = "SELECT value FROM json_each(?)"
+        sql = f"(({sql}) AND records.id NOT IN ({listed}) OR records.id IN ({listed}))"
+        return sql, [*parameters, json.dumps(self.refused), json.dumps(self.admitted)]
 
 
 def caption_match(words: str) -> str:

@@ -118,8 +118,12 @@ class OpenIndex:
         ids = np.where(found.ids >= 0, found.ids // regions, -1)
         return Candidates(*best_of_each(ids, found.similarity, k))
 
-    def rows(self, ids: Sequence[int]) -> Descriptors:
-        """(n, regions, width) rows of references as they are searched: transformed, the pictures themselves first."""
+    def descriptors(self, ids: Sequence[int]) -> Descriptors:
+        """(n, dim) of references as they are searched: transformed, without their crops."""
+        return self._rows(ids)[:, 0]
+
+    def _rows(self, ids: Sequence[int]) -> Descriptors:
+        """(n, regions, dim), the pictures themselves first."""
         regions = self.manifest.regions
         layout = FlatLayout(self.manifest.vectors, self.manifest.dim, regions)
         chosen = np.asarray(ids, np.int64).reshape(-1, 1) * regions + np.arange(regions)
@@ -129,7 +133,7 @@ class OpenIndex:
 
     def similarity(self, xq: Descriptors, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """(nq, len(ids)) similarities of any queries and references, as search gives them."""
-        rows = self.rows(ids)
+        rows = self._rows(ids)
         known = rows.reshape(-1, rows.shape[2])
         if isinstance(self.vectors, TransformedIndex):
             inner = self.vectors.similarity(xq, known)

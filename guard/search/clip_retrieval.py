@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from guard.decode import decode
 from guard.errors import ConfigError, InputError
+from guard.indexes.selection import RecordFilter
+from guard.search.holdings import Holdings
 from guard.search.query import MAX_LIMIT, SearchHit, SearchQuery
 from guard.search.searcher import Searcher
 from guard.types import Record
@@ -68,24 +70,20 @@ def knn_service(request: Mapping[str, Any], searchers: Mapping[str, Searcher]) -
     hits = searcher.search(_query(asked, wanted)).hits
     if asked.deduplicate:
         hits = _different(searcher, hits)
-    return [
-        {
-            **(_known(searcher, hit.record) if i < asked.num_images else {}),
-            "id": hit.record.id,
-            "similarity": _near(hit),
-        }
-        for i, hit in enumerate(hits)
-    ]
+    shown = [_known(searcher, hit.record) for hit in hits[: asked.num_images]]
+    shown += [{}] * (len(hits) - len(shown))
+    return [{**one, "id": hit.record.id, "similarity": _near(hit)} for one, hit in zip(shown, hits, strict=True)]
 
 
 def metadata_service(request: Mapping[str, Any], searchers: Mapping[str, Searcher]) -> list[dict[str, Any]]:
     """What is known of references by their ids, in that order. Raises ConfigError as knn_service does."""
     asked = _parsed(_Metadata, request)
     searcher = _named(asked.indice_name, searchers)
-    unknown = [i for i in asked.ids if not 0 <= i < len(searcher.index)]
+    holdings = Holdings(searcher.index, RecordFilter())
+    unknown = [i for i in asked.ids if not holdings.holds(i)]
     if unknown:
-        raise ConfigError(f"ids: there is no reference {unknown[0]}; this index has {len(searcher.index)}")
-    records = searcher.index.records(asked.ids)
+        raise ConfigError(f"ids: there is no reference {unknown[0]}")
+    records = holdings.index.records(asked.ids)
     return [{"id": record.id, "metadata": _known(searcher, record)} for record in records]
 
 
@@ -147,7 +145,7 @@ def _different(searcher: Searcher, hits: Sequence[SearchHit]) -> tuple[SearchHit
     """The best of each group of hits that hang together by pairs from SAME on."""
     if not hits:
         return ()
-    rows = searcher.index.rows([hit.record.id for hit in hits])[:, 0]
+    rows = searcher.index.descriptors([hit.record.id for hit in hits])
     same = rows @ rows.T >= SAME
     left, kept = set(range(len(hits))), []
     while left:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from guard.embedders.words import WordEmbedder, load_words
 from guard.errors import ConfigError
 from guard.indexes.selection import RecordFilter
+from guard.search.holdings import Holdings
 from guard.search.ranking import AHEAD, nearest
 
 if TYPE_CHECKING:
     from guard.indexes.store import OpenIndex
-    from guard.types import Descriptors
 
 __all__ = ["Meaning"]
 
@@ -45,27 +45,22 @@ class Meaning:
             raise ConfigError(f"an index of {built.name!r} holds packed bits; words cannot be compared with them")
         self.index, self.words = index, words
 
-    def nearest(self, shown: OpenIndex, words: str, k: int, where: RecordFilter) -> dict[int, float]:
-        """Return the k references of `shown` that are nearest to the words, nearest first: id -> cosine.
+    def nearest(self, holdings: Holdings, words: str, k: int) -> dict[int, float]:
+        """Return the k references that are nearest to the words, nearest first: id -> cosine.
 
-        Pictures that only this index holds are passed over.
+        Pictures that only this index holds, or only an overlay, are passed over.
         """
         xq = self.words.embed_words(words)
-        if shown.folder == self.index.folder:
-            return nearest(shown, xq, k, where)
-        return self._elsewhere(shown, xq, k, where)
-
-    def _elsewhere(self, shown: OpenIndex, xq: Descriptors, k: int, where: RecordFilter) -> dict[int, float]:
+        if holdings.version.folder == self.index.folder:
+            return nearest(holdings, xq, k)
         wanted = k
         while True:
-            found = nearest(self.index, xq, wanted, RecordFilter())
-            ids = shown.reader.find(self.index.records(list(found)))
-            there = [(i, similarity) for i, similarity in zip(ids, found.values(), strict=True) if i >= 0]
-            records = shown.records([i for i, _ in there])
-            kept: dict[int, float] = {}
-            for (i, similarity), record in zip(there, records, strict=True):
-                if where.accepts(record):
-                    kept.setdefault(i, similarity)  # two pictures there may be one here: the nearer counts
+            found = nearest(Holdings(self.index, RecordFilter()), xq, wanted)
+            ids = holdings.version.reader.find(self.index.records(list(found)))
+            best: dict[int, float] = {}
+            for i, similarity in zip(ids, found.values(), strict=True):
+                best.setdefault(i, similarity)  # two pictures there may be one here: the nearer counts
+            kept = {i: best[i] for i in holdings.accepted([i for i in best if i >= 0])}
             if len(kept) >= k or len(found) < wanted:
                 return dict(list(kept.items())[:k])
             wanted *= AHEAD

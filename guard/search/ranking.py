@@ -1,4 +1,4 @@
-"""The nearest references that a filter accepts, and one order of two. Knows vectors and records; no picture."""
+"""The nearest references that a filter accepts, and one order of two. Knows vectors and ids; no picture."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.indexes.best import best_of_each
-from guard.indexes.selection import RecordFilter
-from guard.indexes.store import OpenIndex
+from guard.search.holdings import Holdings
 from guard.types import Descriptors
 
 __all__ = ["fused", "nearest"]
@@ -21,29 +20,25 @@ FUSION = 60  # Cormack, Clarke and Buettcher 2009: reciprocal rank fusion
 
 
 def nearest(
-    index: OpenIndex,
-    xq: Descriptors,
-    k: int,
-    where: RecordFilter,
-    among: npt.NDArray[np.int64] | None = None,
+    holdings: Holdings, xq: Descriptors, k: int, among: npt.NDArray[np.int64] | None = None
 ) -> dict[int, float]:
-    """Return the k references that are nearest to any row of xq, nearest first: id -> similarity.
+    """Return the k accepted references that are nearest to any row of xq, nearest first: id -> similarity.
 
-    xq: (views, dim) of one picture. among: ids that alone may be found; those need not pass the filter again.
+    xq: (views, dim) of one picture. among: ids that alone may be found; those are accepted already.
     Exact: a filter that accepts few references costs a look at those few.
     """
     if among is not None and len(among) <= AT_MOST:
-        return _compared(index, xq, k, among)
-    if among is None and not where:
-        return _searched(index, xq, k)
+        return _compared(holdings, xq, k, among)
+    if among is None and not holdings.where:
+        return _searched(holdings, xq, k)
     wanted = k * AHEAD
     while wanted <= max(AT_MOST, k):
-        found = _searched(index, xq, wanted)
-        accepted = _accepted(index, list(found), where, among)
+        found = _searched(holdings, xq, wanted)
+        accepted = holdings.accepted(list(found)) if among is None else _members(list(found), among)
         if len(accepted) >= k or len(found) < wanted:
             return {i: found[i] for i in accepted[:k]}
         wanted *= AHEAD
-    return _compared(index, xq, k, index.reader.ids_accepted(where) if among is None else among)
+    return _compared(holdings, xq, k, holdings.ids() if among is None else among)
 
 
 def fused(ranks: Sequence[Mapping[int, float]]) -> list[int]:
@@ -55,22 +50,20 @@ def fused(ranks: Sequence[Mapping[int, float]]) -> list[int]:
     return sorted(total, key=lambda i: (-total[i], i))
 
 
-def _accepted(index: OpenIndex, ids: list[int], where: RecordFilter, among: npt.NDArray[np.int64] | None) -> list[int]:
-    if among is not None:
-        return [i for i, there in zip(ids, np.isin(ids, among), strict=True) if there]
-    return [i for i, record in zip(ids, index.records(ids), strict=True) if where.accepts(record)]
+def _members(ids: list[int], among: npt.NDArray[np.int64]) -> list[int]:
+    return [i for i, there in zip(ids, np.isin(ids, among), strict=True) if there]
 
 
-def _searched(index: OpenIndex, xq: Descriptors, k: int) -> dict[int, float]:
-    found = index.search(xq, k)
+def _searched(holdings: Holdings, xq: Descriptors, k: int) -> dict[int, float]:
+    found = holdings.index.search(xq, k)
     ids, similarity = best_of_each(found.ids.reshape(1, -1), found.similarity.reshape(1, -1), k)
     return {int(i): float(s) for i, s in zip(ids[0], similarity[0], strict=True) if i >= 0}
 
 
-def _compared(index: OpenIndex, xq: Descriptors, k: int, among: npt.NDArray[np.int64]) -> dict[int, float]:
+def _compared(holdings: Holdings, xq: Descriptors, k: int, among: npt.NDArray[np.int64]) -> dict[int, float]:
     similarity = np.full(len(among), -np.inf, np.float32)
     for at in range(0, len(among), _BLOCK):
         some = among[at : at + _BLOCK]
-        similarity[at : at + _BLOCK] = index.similarity(xq, some.tolist()).max(axis=0)
+        similarity[at : at + _BLOCK] = holdings.index.similarity(xq, some.tolist()).max(axis=0)
     order = np.argsort(-similarity, kind="stable")[:k]
     return dict(zip(among[order].tolist(), similarity[order].tolist(), strict=True))

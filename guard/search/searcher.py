@@ -14,8 +14,8 @@ from guard.embedders.base import QueryDescriptors, unit_rows
 from guard.embedders.views import embed_views
 from guard.errors import ConfigError, InputError
 from guard.identical import Hashed, hash_batch, join
-from guard.indexes.records import MOST_RANKED
 from guard.pixels import ImageBatch, to_batch
+from guard.search.holdings import Holdings, SearchedIndex
 from guard.search.query import SearchHit, SearchPage, SearchQuery
 from guard.search.ranking import fused, nearest
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from guard.embedders.base import Embedder
-    from guard.indexes.store import OpenIndex
     from guard.search.meaning import Meaning
 
 __all__ = ["Searcher"]
@@ -35,11 +34,14 @@ PLAIN = "the picture shows too little detail to be looked for; every such pictur
 class Searcher:
     """Looks things up in one open index. Holds nothing of its own: make one whenever an index is opened. Thread-safe.
 
+    index: one with its overlay (guard.indexes.open_overlaid) is searched as the next check would see it.
     embedder: the one that the index was built with; without it, pictures cannot be looked for.
     meaning: how words are compared with pictures (guard.search.meaning); without it, words are looked up in captions.
     """
 
-    def __init__(self, index: OpenIndex, embedder: Embedder | None = None, *, meaning: Meaning | None = None) -> None:
+    def __init__(
+        self, index: SearchedIndex, embedder: Embedder | None = None, *, meaning: Meaning | None = None
+    ) -> None:
         """Raises IndexLoadError if the index was built with another embedder."""
         if embedder is not None:
             index.manifest.require(embedder.spec)
@@ -52,48 +54,47 @@ class Searcher:
         whose caption holds them all. By words over captions: by BM25. By meaning: by the cosine of words and picture;
         with a picture too, by reciprocal rank fusion of both orders.
         Raises ConfigError if the query needs a model that is not there, InputError for a picture that cannot be read,
-        CheckError if the embedder fails.
+        CheckError if the embedder fails, IndexLoadError for an overlay that cannot be read.
         """
+        holdings = Holdings(self.index, query.where)
         wanted = query.offset + query.limit + 1  # one more says whether there is another page
         by_meaning = bool(query.words.strip()) and query.by == "meaning"
         if query.by_picture:
-            return self._by_picture(query, wanted, by_meaning)
-        return self._by_meaning(query, wanted) if by_meaning else self._by_captions(query)
+            return self._by_picture(holdings, query, wanted, by_meaning)
+        return self._by_meaning(holdings, query, wanted) if by_meaning else self._by_captions(holdings, query)
 
-    def _by_captions(self, query: SearchQuery) -> SearchPage:
-        reader = self.index.reader
-        total = reader.count_captions(query.words, query.where)
-        records = reader.search_captions(query.words, query.limit, offset=query.offset, where=query.where)
-        note = f"{total} captions match; the first {MOST_RANKED} are put in order" if total > MOST_RANKED else ""
-        more = query.offset + len(records) < min(total, MOST_RANKED)
-        return self._page(query, tuple(SearchHit(record) for record in records), more, total=total, note=note)
+    def _by_captions(self, holdings: Holdings, query: SearchQuery) -> SearchPage:
+        records, total = holdings.captions(query.words, query.limit, query.offset)
+        ranked = holdings.ranked(total)
+        note = f"{total} captions match; the first {ranked} are put in order" if total > ranked else ""
+        hits = tuple(SearchHit(record) for record in records)
+        return self._page(query, hits, query.offset + len(hits) < ranked, total=total, note=note)
 
-    def _by_meaning(self, query: SearchQuery, wanted: int) -> SearchPage:
-        found = self._meaning().nearest(self.index, query.words, wanted, query.where)
+    def _by_meaning(self, holdings: Holdings, query: SearchQuery, wanted: int) -> SearchPage:
+        found = self._meaning().nearest(holdings, query.words, wanted)
         if query.min_similarity is not None:
             found = {i: s for i, s in found.items() if s >= query.min_similarity}
-        return self._cut(query, list(found), {}, {}, found)
+        return self._cut(holdings, query, list(found), {}, {}, found)
 
-    def _by_picture(self, query: SearchQuery, wanted: int, by_meaning: bool) -> SearchPage:
-        looked, hashed = self._look(query)
+    def _by_picture(self, holdings: Holdings, query: SearchQuery, wanted: int, by_meaning: bool) -> SearchPage:
+        looked, hashed = self._look(holdings, query)
         if not looked.usable[0] and (hashed is None or not hashed.images.usable[0]):
             return self._page(query, (), False, note=PLAIN)
         by_captions = bool(query.words.strip()) and not by_meaning
-        among = self.index.reader.ids_accepted(query.where, query.words) if by_captions else None
+        among = holdings.ids(query.words) if by_captions else None
         k = max(wanted, DEPTH) if by_meaning else wanted
-        views = np.asarray(looked.vectors[0])
-        found = nearest(self.index, views, k, query.where, among) if looked.usable[0] else {}
-        bits = self._add_identical(query, looked, hashed, found, among, k)
+        found = nearest(holdings, np.asarray(looked.vectors[0]), k, among) if looked.usable[0] else {}
+        bits = _add_identical(holdings, looked, hashed, found, among, k)
         if query.min_similarity is not None:
             found = {i: s for i, s in found.items() if s >= query.min_similarity}
         order = sorted(found, key=lambda i: (i not in bits, -found[i]))
         meant: dict[int, float] = {}
         if by_meaning:
-            meant = self._meaning().nearest(self.index, query.words, k, query.where)
+            meant = self._meaning().nearest(holdings, query.words, k)
             order = fused([{i: found[i] for i in order}, meant])
-        return self._cut(query, order, found, bits, meant, total=None if among is None else len(among))
+        return self._cut(holdings, query, order, found, bits, meant, total=None if among is None else len(among))
 
-    def _look(self, query: SearchQuery) -> tuple[QueryDescriptors, Hashed | None]:
+    def _look(self, holdings: Holdings, query: SearchQuery) -> tuple[QueryDescriptors, Hashed | None]:
         """Descriptors of the picture's views, and its hashes where the index has some."""
         if query.descriptor is not None:
             rows = np.asarray(query.descriptor, np.float32).reshape(1, -1)
@@ -114,30 +115,7 @@ class Searcher:
         looked = embed_views(self.embedder, batch, query.views)
         if not isinstance(looked.vectors, np.ndarray):
             looked = QueryDescriptors(looked.vectors.detach().float().cpu().numpy(), looked.usable)
-        return looked, hash_batch(self.index, batch, None)
-
-    def _add_identical(
-        self,
-        query: SearchQuery,
-        looked: QueryDescriptors,
-        hashed: Hashed | None,
-        found: dict[int, float],
-        among: npt.NDArray[np.int64] | None,
-        k: int,
-    ) -> dict[int, int]:
-        """Add to found what PDQ calls identical, if it may be found; return id -> differing bits."""
-        ids = np.array([list(found)], np.int64)
-        similarity = np.array([list(found.values())], np.float32)
-        candidates = join(hashed, looked.vectors, ids.reshape(1, -1), similarity.reshape(1, -1), k)[0]
-        identical = [candidate for candidate in candidates if candidate.bits is not None]
-        if among is not None:
-            allowed = set(among.tolist())
-            identical = [candidate for candidate in identical if candidate.id in allowed]
-        else:
-            records = self.index.records([candidate.id for candidate in identical])
-            identical = [c for c, record in zip(identical, records, strict=True) if query.where.accepts(record)]
-        found |= {candidate.id: candidate.similarity for candidate in identical}
-        return {candidate.id: candidate.bits for candidate in identical if candidate.bits is not None}
+        return looked, hash_batch(holdings.index, batch, None)
 
     def _meaning(self) -> Meaning:
         if self.meaning is None:
@@ -149,6 +127,7 @@ class Searcher:
 
     def _cut(
         self,
+        holdings: Holdings,
         query: SearchQuery,
         order: list[int],
         similarity: dict[int, float],
@@ -160,7 +139,7 @@ class Searcher:
         shown = order[query.offset : query.offset + query.limit]
         hits = tuple(
             SearchHit(record, similarity.get(i), bits.get(i), meant.get(i))
-            for i, record in zip(shown, self.index.records(shown), strict=True)
+            for i, record in zip(shown, holdings.index.records(shown), strict=True)
         )
         return self._page(query, hits, len(order) > query.offset + query.limit, total=total)
 
@@ -168,6 +147,24 @@ class Searcher:
         self, query: SearchQuery, hits: tuple[SearchHit, ...], more: bool, *, total: int | None = None, note: str = ""
     ) -> SearchPage:
         return SearchPage(hits, query.offset, query.limit, more, self.index.version, total, note)
+
+
+def _add_identical(
+    holdings: Holdings,
+    looked: QueryDescriptors,
+    hashed: Hashed | None,
+    found: dict[int, float],
+    among: npt.NDArray[np.int64] | None,
+    k: int,
+) -> dict[int, int]:
+    """Add to found what PDQ calls identical, if it may be found; return id -> differing bits."""
+    ids = np.array([list(found)], np.int64)
+    similarity = np.array([list(found.values())], np.float32)
+    candidates = join(hashed, looked.vectors, ids.reshape(1, -1), similarity.reshape(1, -1), k)[0]
+    identical = {candidate.id: candidate for candidate in candidates if candidate.bits is not None}
+    may = holdings.accepted(list(identical)) if among is None else np.intersect1d(list(identical), among).tolist()
+    found |= {i: identical[i].similarity for i in may}
+    return {i: bits for i in may if (bits := identical[i].bits) is not None}
 
 
 def _part_of(batch: ImageBatch, part: Any) -> ImageBatch:

@@ -15,6 +15,7 @@ from guard.indexes import build_index, open_index
 from guard.indexes.builder import add_to_index
 from guard.indexes.store import OpenIndex
 from guard.search import RecordFilter, Searcher, SearchPage, SearchQuery
+from guard.search.holdings import Holdings
 from guard.search.ranking import fused, nearest
 from tests.support.references import unit_rows
 from tests.support.specs import Named
@@ -232,9 +233,9 @@ def test_a_narrow_filter_over_many_references_is_exact(tmp_path: Path) -> None:
     with open_index(tmp_path / "x.index") as index:
         xq = unit_rows(2, 16, seed=1)
         expected = {i: float((xq @ rows[i]).max()) for i in (7, 3007, 6007)}
-        found = nearest(index, xq, 5, RecordFilter(source="rare/"))
+        found = nearest(Holdings(index, RecordFilter(source="rare/")), xq, 5)
         among = np.arange(0, 9000, 2)
-        half = nearest(index, xq, 5, RecordFilter(), among)
+        half = nearest(Holdings(index, RecordFilter()), xq, 5, among)
     assert list(found) == sorted(expected, key=lambda i: -expected[i])
     assert [found[i] for i in found] == pytest.approx([expected[i] for i in found], abs=1e-5)
     assert list(half) == among[np.argsort(-(rows[among] @ xq.T).max(axis=1))[:5]].tolist()
