@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 ENV_PREFIX = "MEMGUARD_"
-OPENING = frozenset({"device", "embedder", "events", "index_backend", "index_device"})
+OPENING = frozenset({"device", "embedder", "events", "index_backend", "index_device", "index_memory"})
 """What no call of an open guard can change."""
 NOT_SETTINGS = frozenset({"CACHE"})  # read elsewhere, by the model list
 TABLES = frozenset({"server"})
@@ -167,6 +167,11 @@ class GuardConfig(BaseModel):
     )
     index_device: str | None = Field(
         None, description="Where the index is searched, e.g. cuda; with faiss this needs faiss-gpu; unset: the CPU."
+    )
+    index_memory: Literal["load", "map"] = Field(
+        "load",
+        description="load: the vectors in this process's own memory; map: in their file, mapped, so that processes "
+        "share them and a second version costs nothing until it is searched (faiss on the CPU only).",
     )
     device: str | None = Field(None, description="Where the embedder runs, e.g. cpu or cuda:0; unset: its default.")
     events: EventsConfig = Field(

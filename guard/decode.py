@@ -27,12 +27,14 @@ __all__ = [
     "ImageFileError",
     "UnreadableReason",
     "decode",
+    "measure",
     "read_file",
     "sniff",
 ]
 
 MAX_BYTES = 256 * 2**20  # of one encoded picture
 MAX_PIXELS = 178_956_970  # the size at which Pillow itself refuses (512 MiB of RGB)
+MAX_SCANS = 100  # of one JPEG; cameras and encoders write 1 to 15, and each one costs a pass over all pixels
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO")
 """Pillow's names of what is read, most frequent first."""
 
@@ -99,6 +101,7 @@ def decode(
     try:
         with _open(data, form) as image:
             _check_header(image.size, where, max_pixels)
+            _check_scans(data, form, where)
             decoded = _to_decoded(image, form, enough_px)
             _check_header(decoded.rgb.shape[1::-1], where, max_pixels)  # an ICO may hold more than its header says
             return decoded
@@ -110,6 +113,18 @@ def decode(
         raise ImageFileError(
             f"{where} is a damaged {form} ({type(exc).__name__}: {exc}); fetch or export it again", reason="damaged"
         ) from exc
+
+
+def measure(data: bytes) -> int:
+    """How many pixels `decode` would make of these bytes, by their header alone; 0 for what it would refuse."""
+    form = sniff(data)
+    if form is None:
+        return 0
+    try:
+        with _open(data, form) as image:
+            return int(image.size[0] * image.size[1])
+    except Exception:  # the same seam as in decode, which will say what is wrong
+        return 0
 
 
 def read_file(path: Path, *, where: str = "", max_bytes: int = MAX_BYTES) -> bytes:
@@ -226,6 +241,14 @@ def _check_header(size: tuple[int, int], where: str, max_pixels: int) -> None:
             f"{where} is {width} x {height} px; at most {max_pixels} pixels and {MAX_SIDE} px a side are decoded: "
             "scale it down, or raise the limit",
             reason="too_large",
+        )
+
+
+def _check_scans(data: bytes, form: str, where: str) -> None:
+    scans = data.count(b"\xff\xda") if form == "JPEG" else 0  # no other place of a JPEG holds these two bytes
+    if scans > MAX_SCANS:
+        raise ImageFileError(
+            f"{where} is a JPEG of {scans} scans; at most {MAX_SCANS} are decoded: export it again", reason="damaged"
         )
 
 

@@ -144,7 +144,9 @@ class Guard:
         elif events is not None:
             settings["events"] = events
         checked = load_config(config, environ=os.environ, **settings)
-        index = open_overlaid(Path(path), backend=checked.index_backend, device=checked.index_device)
+        index = open_overlaid(
+            Path(path), backend=checked.index_backend, device=checked.index_device, memory=checked.index_memory
+        )
         if embedder is None:
             options = {"device": checked.device} if checked.device else {}
             embedder = load_index_embedder(index.manifest.embedder.name, checked.embedder, **options)

@@ -53,8 +53,9 @@ class FaissFlatIndex:
         self._gpu_lock = threading.Lock() if is_gpu(device) else None  # a GPU index serves one thread at a time
 
     @classmethod
-    def load(cls, path: Path, *, device: str | None = None) -> FaissFlatIndex:
-        return cls(_read(path, "read_index"), device=device)
+    def load(cls, path: Path, *, device: str | None = None, mapped: bool = False) -> FaissFlatIndex:
+        """mapped: leave the rows in the file, where all processes that map it share them."""
+        return cls(_read(path, "read_index", mapped), device=device)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -88,8 +89,9 @@ class FaissBinaryIndex:
         self._index = index
 
     @classmethod
-    def load(cls, path: Path) -> FaissBinaryIndex:
-        return cls(_read(path, "read_index_binary"))
+    def load(cls, path: Path, *, mapped: bool = False) -> FaissBinaryIndex:
+        """mapped: as of FaissFlatIndex."""
+        return cls(_read(path, "read_index_binary", mapped))
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -152,9 +154,10 @@ def to_gpu(faiss: ModuleType, index: Any, device: str | None) -> Any:
     return moved
 
 
-def _read(path: Path, reader: str) -> Any:
+def _read(path: Path, reader: str, mapped: bool) -> Any:
+    faiss = import_faiss()
     try:
-        return getattr(import_faiss(), reader)(str(path))
+        return getattr(faiss, reader)(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
     except RuntimeError as exc:
         raise IndexLoadError(f"{path} cannot be read by faiss ({exc}); rebuild the index") from exc
 

@@ -98,7 +98,12 @@ class HashIndex:
 
 
 def load_hashes(
-    folder: Path, manifest: Manifest, *, backend: Literal["faiss", "torch"] = "faiss", device: Any = None
+    folder: Path,
+    manifest: Manifest,
+    *,
+    backend: Literal["faiss", "torch"] = "faiss",
+    device: Any = None,
+    mapped: bool = False,
 ) -> HashIndex:
     """Open the hashes of a version: packed, scanned by faiss on the CPU, also where torch searches the vectors.
 
@@ -114,5 +119,5 @@ def load_hashes(
     else:
         from guard.indexes.faiss_index import FaissBinaryIndex
 
-        searched = FaissBinaryIndex.load(folder / HASHES)
+        searched = FaissBinaryIndex.load(folder / HASHES, mapped=mapped)
     return HashIndex(rows, searched)

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from guard.indexes.base import VectorIndex
     from guard.types import Descriptors, Record
 
-__all__ = ["Backend", "OpenIndex", "load_vectors", "open_index"]
+__all__ = ["Backend", "Memory", "OpenIndex", "load_vectors", "open_index"]
 
 Backend = Literal["faiss", "torch"]
+Memory = Literal["load", "map"]
 
 
 def open_index(
@@ -41,16 +42,21 @@ def open_index(
     backend: Backend = "faiss",
     device: str | None = None,
     version: str | None = None,
+    memory: Memory = "load",
 ) -> OpenIndex:
     """Open the version in use (or `version`) of the index at path.
 
     embedder: what will make the queries; refused if the index was built with another one.
     backend: "faiss", or "torch" for an exact product on `device` ("cpu", "cuda", "cuda:1", ...);
     with "faiss" and a cuda device the faiss-gpu wheel is needed.
+    memory: "map" leaves the vectors in their file, where all processes share them; faiss on the CPU only. A published
+    file is never changed: where somebody cuts one short all the same, a search of it ends the process.
     Raises IndexLoadError naming the file or field that does not fit; ConfigError for an unknown backend or device.
     """
     if backend not in ("faiss", "torch"):
         raise ConfigError(f"unknown index backend {backend!r}; known: ['faiss', 'torch']")
+    if memory == "map" and (backend != "faiss" or device not in (None, "cpu")):
+        raise ConfigError("index_memory = 'map' is of faiss on the CPU; leave it at 'load' for torch or a GPU")
     folder = IndexFolder(path)
     name = version or folder.current()
     at = folder.version(name)
@@ -61,12 +67,14 @@ def open_index(
             manifest.require(embedder.spec, index=str(path))
         _check_sizes(at, manifest)
         _check_records(at / RECORDS, manifest.count)
-        vectors = load_vectors(at, manifest, backend=backend, device=device)
+        vectors = load_vectors(at, manifest, backend=backend, device=device, memory=memory)
         transform = read_transform(at, manifest)
         if transform is not None:
             exact = partial(_exact, backend=backend, device=device)
             vectors = TransformedIndex(vectors, transform, manifest.embedder.dim, exact)
-        hashes = load_hashes(at, manifest, backend=backend, device=device) if manifest.hashes else None
+        hashes = None
+        if manifest.hashes:
+            hashes = load_hashes(at, manifest, backend=backend, device=device, mapped=memory == "map")
         return OpenIndex(at, manifest, vectors, held, hashes=hashes)
     except BaseException:
         release(held)
@@ -169,7 +177,12 @@ class OpenIndex:
 
 
 def load_vectors(
-    folder: Path, manifest: Manifest, *, backend: Backend = "faiss", device: str | None = None
+    folder: Path,
+    manifest: Manifest,
+    *,
+    backend: Backend = "faiss",
+    device: str | None = None,
+    memory: Memory = "load",
 ) -> VectorIndex:
     """Load the vectors of a version after checking their size and header. Raises IndexLoadError."""
     path = folder / VECTORS
@@ -182,10 +195,10 @@ def load_vectors(
     from guard.indexes.faiss_index import FaissBinaryIndex, FaissFlatIndex, is_gpu
 
     if layout.kind == "float32":
-        return FaissFlatIndex.load(path, device=device)
+        return FaissFlatIndex.load(path, device=device, mapped=memory == "map")
     if is_gpu(device):
         raise ConfigError(f"device {device!r}: faiss searches packed bits on the CPU; use backend='torch' for a GPU")
-    return FaissBinaryIndex.load(path)
+    return FaissBinaryIndex.load(path, mapped=memory == "map")
 
 
 def _exact(rows: Descriptors, *, backend: Backend, device: str | None) -> VectorIndex:

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from starlette.types import ASGIApp
 
 from guard._version import __version__
-from guard.errors import ConfigError
 from guard_server import problems
-from guard_server.config import ServerConfig, is_loopback
+from guard_server.book import token_book
+from guard_server.config import ServerConfig
 from guard_server.engine import Engine
 from guard_server.metrics import GONE, ServerMetrics
 from guard_server.problems import ProblemDetails
 from guard_server.routes import check, health
 from guard_server.service import Service
 from guard_server.shield import Shield, loopback_names
-from guard_server.tokens import TokenBook, read_tokens
 from guard_server.uploads import UploadBudget
 
 if TYPE_CHECKING:
     from guard.guard import Guard
 
-__all__ = ["create_app", "token_book"]
+__all__ = ["create_app"]
 
 ROUTERS = (health.router, check.router)
 
@@ -38,7 +38,7 @@ def create_app(guard: Guard, config: ServerConfig | None = None) -> FastAPI:
     """
     config = config or ServerConfig()
     tokens = token_book(config)
-    app = FastAPI(
+    app = _Application(
         title="memorization-guard",
         version=__version__,
         summary="Near-copies of training images in what an image-generation pipeline makes.",
@@ -52,29 +52,33 @@ def create_app(guard: Guard, config: ServerConfig | None = None) -> FastAPI:
     app.state.service = Service(
         config=config,
         tokens=tokens,
-        engine=Engine(guard, config),
+        engine=Engine(guard, config, metrics),
         metrics=metrics,
         uploads=UploadBudget(int(config.max_upload_mb * 1_000_000)),
     )
-    hosts = config.hosts or (None if tokens else loopback_names(config.host))
-    app.add_middleware(Shield, hosts=hosts, metrics=metrics)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.hosts = config.hosts or (None if tokens else loopback_names(config.host))
     return app
 
 
-def token_book(config: ServerConfig) -> TokenBook:
-    """All tokens of the settings. Raises ConfigError if there are none, and others than this machine could call."""
-    tokens = [*config.tokens, *(read_tokens(config.tokens_file) if config.tokens_file else ())]
-    names = [token.name for token in tokens]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ConfigError(f"tokens: two are called {repeated[0]!r}")
-    if not tokens and not is_loopback(config.host):
-        raise ConfigError(
-            f"server.host = {config.host!r} can be reached from other machines, and there are no tokens: make one with "
-            "`memguard token NAME --scope check --file tokens.toml` and name that file in server.tokens_file"
-        )
-    return TokenBook(tokens)
+class _Application(FastAPI):
+    hosts: Sequence[str] | None = None
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The shield is the outermost: also of what FastAPI answers when something breaks."""
+        service: Service = self.state.service
+        stack = super().build_middleware_stack()
+        return Shield(stack, hosts=self.hosts, metrics=service.metrics, send_s=service.config.send_s)
+
+    def openapi(self) -> dict[str, Any]:
+        """FastAPI's own, with problem details in place of its validation errors, and the tokens."""
+        if not self.openapi_schema:
+            schema = get_openapi(title=self.title, version=self.version, summary=self.summary, routes=self.routes)
+            parts = schema.setdefault("components", {})
+            parts.setdefault("schemas", {})["ProblemDetails"] = ProblemDetails.model_json_schema()
+            parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            schema["security"] = [{"token": []}, {}]
+            self.openapi_schema = schema
+        return self.openapi_schema
 
 
 def _answers() -> dict[str, set[int]]:
@@ -93,20 +97,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        service.engine.close()
+        await service.engine.close()
         guard = service.guard
         if guard.events is not None:
             guard.events.close()
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's own, with problem details in place of its validation errors, and the tokens."""
-    if app.openapi_schema:
-        return app.openapi_schema
-    schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-    parts = schema.setdefault("components", {})
-    parts.setdefault("schemas", {})["ProblemDetails"] = ProblemDetails.model_json_schema()
-    parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-    schema["security"] = [{"token": []}, {}]
-    app.openapi_schema = schema
-    return schema

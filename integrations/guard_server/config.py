@@ -35,6 +35,9 @@ class ServerConfig(BaseModel):
         "start on it.",
     )
     port: int = Field(8750, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(
+        1, ge=1, le=64, description="Processes. They share the port and, mapped from its file, the memory of the index."
+    )
     tokens: tuple[Token, ...] = Field((), description="Named tokens, stored as hashes (`memguard token` makes them).")
     tokens_file: Path | None = Field(None, description="TOML file with further tokens, as `memguard token` writes it.")
     hosts: tuple[str, ...] = Field(
@@ -62,7 +65,25 @@ class ServerConfig(BaseModel):
     max_megapixels: float = Field(
         50.0, gt=0, le=178, description="Size of one image in units of 1,000,000 px; nothing larger is decoded."
     )
+    max_decoded_megapixels: float = Field(
+        200.0, gt=0, description="Pixels that a process holds decoded at a time, in units of 1,000,000; others wait."
+    )
+    queue_images: int = Field(
+        256,
+        ge=1,
+        description="Images that a process has accepted and not answered; beyond, requests are turned away with 429.",
+    )
+    batch_images: int = Field(16, ge=1, le=256, description="Images that are checked together, of several requests.")
+    batch_wait_ms: float = Field(
+        5.0,
+        ge=0,
+        le=1000,
+        description="Milliseconds that a batch waits for requests on their way; a client that is alone never waits.",
+    )
+    batch_threads: int = Field(1, ge=1, le=64, description="Batches that are checked at a time.")
+    head_s: float = Field(10.0, gt=0, description="Seconds that a client may take to send the head of a request.")
     body_s: float = Field(30.0, gt=0, description="Seconds that a client may take to send a request.")
+    send_s: float = Field(30.0, gt=0, description="Seconds that a client may take to read an answer.")
     decode_s: float = Field(10.0, gt=0, description="Seconds that decoding may take for one image.")
     decode_threads: int = Field(0, ge=0, le=256, description="Threads that decode; 0: one a core.")
     shutdown_s: int = Field(30, ge=1, description="Seconds that requests get to end when the server is told to stop.")

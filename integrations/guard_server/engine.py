@@ -1,28 +1,34 @@
-"""From encoded images to a report, off the event loop: decode, check, draw. Knows threads; no HTTP and no token."""
+"""From encoded images to a report, off the event loop: admit, decode, batch, check. Knows threads and no HTTP."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from guard.decode import ImageFileError, decode
-from guard.errors import GuardError, InputError
-from guard.types import Decision, Report, Verdict
+from guard.config import override
+from guard.decode import ImageFileError, decode, measure
+from guard.errors import DeadlineError, InputError
+from guard.guard import Call
+from guard.types import Report
+from guard_server.admission import PixelRoom, Queue
+from guard_server.batching import Batcher, Entry
 from guard_server.config import ServerConfig
+from guard_server.evidence import draw
 
 if TYPE_CHECKING:
     from guard.guard import Guard
     from guard.pixels import RGBArray
+    from guard_server.metrics import ServerMetrics
 
-__all__ = ["Engine", "Job"]
+__all__ = ["Checked", "Engine", "Job"]
 
 OTHER = "other"
+Picture: TypeAlias = "RGBArray | InputError"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,43 +44,148 @@ class Job:
     """The images are frames: how many belong to each video."""
 
 
-class Engine:
-    """guard: open. config: limits."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Checked:
+    """A report, the pictures that it is about, and the guard that made it: by now another one may be in use."""
 
-    def __init__(self, guard: Guard, config: ServerConfig) -> None:
+    report: Report
+    pictures: Sequence[Picture]
+    guard: Guard
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ready:
+    """A job whose pictures are decoded."""
+
+    job: Job
+    pictures: Sequence[Picture]
+    inputs: Sequence[Picture]
+
+    @property
+    def group(self) -> str | None:
+        """What jobs have in common that can be one batch; None: this one is checked by itself."""
+        alone = self.inputs or self.job.clips is not None
+        return None if alone else repr(sorted(self.job.options.items()))
+
+
+class Engine:
+    """guard: open. config: limits. One for a process; runs on one event loop."""
+
+    def __init__(self, guard: Guard, config: ServerConfig, metrics: ServerMetrics) -> None:
         self.guard = guard
         self.config = config
         self._decoders = ThreadPoolExecutor(config.decode_threads or os.cpu_count() or 1, "memguard-decode")
-        self._checkers = ThreadPoolExecutor(1, "memguard-batch")
+        self._queue = Queue(config.queue_images, metrics.queue.inc)
+        self._room = PixelRoom(int(config.max_decoded_megapixels * 1e6))
+        self._max_bytes = int(config.max_image_mb * 1e6)
+        self._max_pixels = int(config.max_megapixels * 1e6)
+        self._batcher: Batcher[_Ready, Checked] = Batcher(
+            self._run,
+            most_images=config.batch_images,
+            wait_s=config.batch_wait_ms / 1000,
+            threads=config.batch_threads,
+            coming=lambda: self._queue.requests - self._batcher.inside,
+        )
         self._pipelines = set(config.pipelines)
         for name in config.pipelines:
             guard.metrics.add_pipeline(name)
 
-    def close(self) -> None:
-        """End the threads when they are done."""
+    async def close(self) -> None:
+        """End the threads when what they were given is done."""
+        await self._batcher.close()
         self._decoders.shutdown()
-        self._checkers.shutdown()
 
-    async def check(self, job: Job) -> tuple[Report, list[RGBArray | InputError]]:
-        """The report, and the pictures that it is about. Raises ConfigError for options that do not fit."""
-        pictures, inputs = await asyncio.gather(self._decoded(job.images), self._decoded(job.inputs))
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._checkers, self._check, job, pictures, inputs), pictures
+    async def check(self, job: Job) -> Checked:
+        """Check one request. Raises ConfigError for options that do not fit, FullError where too much waits already."""
+        override(self.guard.config, job.options)
+        try:
+            with self._queue.admit(len(job.images) + len(job.inputs)):
+                pixels = await self._in_threads(_measure_all, [*job.images, *job.inputs], self._max_pixels)
+                async with self._room.hold(pixels):
+                    pictures, inputs = await asyncio.gather(self._decoded(job.images), self._decoded(job.inputs))
+                    return await self._batcher.submit(_Ready(job, pictures, inputs), len(pictures))
+        finally:
+            self._batcher.nudge()  # nobody shall wait for it any longer
 
-    def _check(self, job: Job, pictures: list[RGBArray | InputError], inputs: list[RGBArray | InputError]) -> Report:
+    async def evidence(self, checked: Checked) -> list[str | None]:
+        """For each verdict a PNG in base64: the image beside the reference that it was flagged for; None without."""
+        pairs = zip(checked.pictures, checked.report, strict=True)
+        work = (self._in_threads(draw, checked.guard, picture, verdict) for picture, verdict in pairs)
+        return list(await asyncio.gather(*work))
+
+    # -- decoding ---------------------------------------------------------------------------------
+
+    async def _decoded(self, images: Sequence[bytes]) -> list[Picture]:
+        return list(await asyncio.gather(*(self._decode(data, f"image {i}") for i, data in enumerate(images))))
+
+    async def _decode(self, data: bytes, where: str) -> Picture:
+        """The picture, or what is wrong with it. One that takes too long goes on alone: a thread cannot be stopped."""
+        begun: list[float] = []
+        work = asyncio.ensure_future(
+            self._in_threads(_decode_one, data, where, self._max_bytes, self._max_pixels, begun)
+        )
+        seconds = self.config.decode_s
+        while not (await asyncio.wait({work}, timeout=seconds))[0]:
+            if begun and time.monotonic() - begun[0] >= seconds:  # it may also have waited for a thread
+                text = f"{where} was not decoded within decode_s = {seconds:g} s; send a smaller one"
+                return ImageFileError(text, reason="too_large")
+        return work.result()  # type: ignore[no-any-return]
+
+    async def _in_threads(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, function, *arguments)
+
+    # -- checking, on the batcher's thread --------------------------------------------------------
+
+    def _run(self, entries: Sequence[Entry[_Ready, Checked]]) -> list[Checked | BaseException]:
+        guard = self.guard  # one for the whole batch
+        results: dict[int, Checked | BaseException] = {}
+        groups: dict[str | None, list[int]] = {}
+        for i, entry in enumerate(entries):
+            late = self._too_late(guard, entry)
+            if late is not None:
+                results[i] = late
+            else:
+                groups.setdefault(entry.work.group, []).append(i)
+        for group, members in groups.items():
+            for together in [members] if group is not None else [[i] for i in members]:
+                try:
+                    reports = self._check(guard, [entries[i].work for i in together])
+                except Exception as exc:
+                    results.update((i, exc) for i in together)
+                else:
+                    for i, report in zip(together, reports, strict=True):
+                        results[i] = Checked(report, entries[i].work.pictures, guard)
+        return [results[i] for i in range(len(entries))]
+
+    def _too_late(self, guard: Guard, entry: Entry[_Ready, Checked]) -> Checked | None:
+        """What waited for as long as a whole check may take is a failed check."""
+        limit, job = guard.config.deadline_s, entry.work.job
+        if limit is None or time.monotonic() - entry.arrived < limit:
+            return None
+        count = len(entry.work.pictures) if job.clips is None else len(job.clips)
+        error = DeadlineError(stage="host", deadline_s=limit)
+        label = self._label(job.pipeline)
+        report = guard.fail(count, error, pipeline=label, prompts=job.prompts, options=job.options)
+        return Checked(report, entry.work.pictures, guard)
+
+    def _check(self, guard: Guard, ready: Sequence[_Ready]) -> list[Report]:
+        first = ready[0]
+        if first.group is not None:
+            calls = [Call(one.pictures, self._label(one.job.pipeline), one.job.prompts) for one in ready]
+            return guard.check_together(calls, options=first.job.options)
+        job = first.job
         named: dict[str, Any] = {
             "pipeline": self._label(job.pipeline),
-            "inputs": [picture for picture in inputs if not isinstance(picture, InputError)] or None,
+            "inputs": [picture for picture in first.inputs if not isinstance(picture, InputError)] or None,
             "prompts": job.prompts,
-            "options": job.options,
         }
         if job.clips is None:
-            return self.guard.check(pictures, **named)
+            return [guard.check(first.pictures, options=job.options, **named)]
         clips, start = [], 0
         for frames in job.clips:
-            clips.append(pictures[start : start + frames])
+            clips.append(first.pictures[start : start + frames])
             start += frames
-        return self.guard.check_videos(clips, **{**named, "options": {**job.options, "frame_stride": 1}})
+        return [guard.check_videos(clips, options={**job.options, "frame_stride": 1}, **named)]
 
     def _label(self, pipeline: str) -> str:
         """The name itself while there are not too many: what clients send must not grow the metrics without end."""
@@ -84,49 +195,15 @@ class Engine:
             self._pipelines.add(pipeline)
         return pipeline
 
-    async def _decoded(self, images: Sequence[bytes]) -> list[RGBArray | InputError]:
-        return list(await asyncio.gather(*(self._decode(data, f"image {i}") for i, data in enumerate(images))))
 
-    async def _decode(self, data: bytes, where: str) -> RGBArray | InputError:
-        """The picture, or what is wrong with it. One that takes too long goes on alone: a thread cannot be stopped."""
-        loop = asyncio.get_running_loop()
-        config = self.config
-        work = loop.run_in_executor(
-            self._decoders, decode_one, data, where, int(config.max_image_mb * 1e6), int(config.max_megapixels * 1e6)
-        )
-        try:
-            return await asyncio.wait_for(work, config.decode_s)
-        except TimeoutError:
-            text = f"{where} was not decoded within decode_s = {config.decode_s:g} s; send a smaller one"
-            return ImageFileError(text, reason="too_large")
-
-    async def evidence(self, pictures: Sequence[RGBArray | InputError], report: Report) -> list[str | None]:
-        """For each verdict a PNG in base64: the image beside the reference that it was flagged for; None without."""
-        pairs = zip(pictures, report, strict=True)
-        loop = asyncio.get_running_loop()
-        work = (loop.run_in_executor(self._decoders, draw, self.guard, picture, verdict) for picture, verdict in pairs)
-        return list(await asyncio.gather(*work))
+def _measure_all(images: Sequence[bytes], most: int) -> int:
+    """Pixels of all that will be decoded; what is larger than `most` will not be."""
+    return sum(pixels for pixels in map(measure, images) if pixels <= most)
 
 
-def decode_one(data: bytes, where: str, max_bytes: int, max_pixels: int) -> RGBArray | InputError:
+def _decode_one(data: bytes, where: str, max_bytes: int, max_pixels: int, begun: list[float]) -> Picture:
+    begun.append(time.monotonic())
     try:
         return decode(data, where=where, max_bytes=max_bytes, max_pixels=max_pixels).rgb
     except InputError as exc:
         return exc
-
-
-def draw(guard: Guard, picture: RGBArray | InputError, verdict: Verdict) -> str | None:
-    from guard.verification.picture import evidence_strip
-
-    match = next((m for m in verdict.matches if m.evidence and m.evidence.is_copy), verdict.nearest)
-    if match is None or isinstance(picture, InputError) or verdict.decision in (None, Decision.ALLOW):
-        return None
-    try:
-        found = guard.examiner.explain(picture, match)
-    except GuardError:
-        return None
-    if found is None:
-        return None
-    buffer = io.BytesIO()
-    evidence_strip(picture, *found, title=f"similarity {match.similarity:.3f}").save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()

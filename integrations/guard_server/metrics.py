@@ -52,7 +52,10 @@ class ServerMetrics:
             registry=registry,
         )
         self.queue = Gauge(
-            "memguard_queue_images", "Images that wait to be checked.", registry=registry, multiprocess_mode="livesum"
+            "memguard_queue_images",
+            "Images that are accepted and not answered yet.",
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         self.rejected = Counter(
             "memguard_rejected_total", "Requests that were turned away or lost.", ["reason"], registry=registry

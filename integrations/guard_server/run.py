@@ -1,62 +1,78 @@
-"""From settings to a server that listens: one process. Knows uvicorn and sockets; no route."""
+"""From settings to processes that serve. Knows sockets, and where workers' metrics meet; no route.
+
+Nothing heavy is imported here: workers are forked from this process.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-from fastapi import FastAPI
-
-from guard.errors import ConfigError
-from guard.guard import Guard
-from guard_server.app import create_app, token_book
+from guard.cli.console import Exit
+from guard.config import GuardConfig, load_config
+from guard.errors import ConfigError, GuardError, MissingExtraError
+from guard_server.book import token_book
 from guard_server.config import ServerConfig, load_server_config
+from guard_server.supervisor import Supervisor
 
 __all__ = ["bind", "run"]
 
-logger = logging.getLogger("guard_server")
-KEEP_ALIVE_S = 30  # longer than clients keep an idle connection, so that they and not we close it
+NEEDED = ("fastapi", "httptools", "python_multipart", "uvicorn")
+MULTIPROC = "PROMETHEUS_MULTIPROC_DIR"
 
 
-def run(index: Path | None, config_file: Path | None, *, embedder: str | None = None, **flags: Any) -> bool:
-    """Serve until told to stop; False if the server failed. Raises GuardError for what keeps it from starting."""
-    config = load_server_config(config_file, environ=os.environ, index=index, **flags)
-    if config.index is None:
+def run(index: Path | None, config_file: Path | None, *, embedder: str | None = None, **flags: Any) -> Exit:
+    """Serve until told to stop. Raises GuardError for what keeps it from starting."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(f"memguard serve ({missing[0]})", extra="server")
+    server = load_server_config(config_file, environ=os.environ, index=index, **flags)
+    if server.index is None:
         raise ConfigError("no index: give --index, or the setting server.index")
-    token_book(config)  # before anything large is opened
-    with bind(config.host, config.port) as listener:
+    own = {"embedder": embedder} if embedder else {}
+    guard = load_config(config_file, environ=os.environ, **own)
+    if server.workers > 1 and _can_share(guard):
+        guard = guard.model_copy(update={"index_memory": "map"})
+    token_book(server)  # before anything large is opened
+    with bind(server.host, server.port) as listener:
         configure_logging()
-        guard = Guard.open(config.index, config=config_file, embedder=embedder)
-        server = uvicorn.Server(uvicorn_config(create_app(guard, config), config))
-        address = listener.getsockname()
-        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-        logger.info(
-            "serving %s, version %s, %d references, on http://%s:%d", config.index, guard.index.version,
-            guard.index.manifest.count, shown, address[1],
-        )  # fmt: skip
-        try:
-            server.run(sockets=[listener])
-        except KeyboardInterrupt:  # raised again by uvicorn after everything has ended
-            return True
-        return server.started
+        if server.workers == 1:
+            from guard_server.process import serve
+
+            return serve(server, guard, listener)
+        with _shared_metrics() as forget:
+            supervisor = Supervisor(
+                lambda ready: _work(server, guard, listener, ready),
+                server.workers,
+                shutdown_s=server.shutdown_s,
+                on_death=forget,
+            )
+            return Exit.FINE if supervisor.run() == 0 else Exit.FAILED
 
 
-def uvicorn_config(app: FastAPI, config: ServerConfig) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        ws="none",
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=config.shutdown_s,
-    )
+def _can_share(guard: GuardConfig) -> bool:
+    chosen = "index_memory" in guard.model_fields_set
+    return not chosen and guard.index_backend == "faiss" and guard.index_device in (None, "cpu")
+
+
+def _work(server: ServerConfig, guard: GuardConfig, listener: socket.socket, ready: Callable[[], None]) -> int:
+    """What a worker does, in the child."""
+    from guard_server.process import serve
+
+    try:
+        return serve(server, guard, listener, ready)
+    except GuardError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return Exit.FAILED
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -76,6 +92,28 @@ def bind(host: str, port: int) -> socket.socket:
             listener.close()
         raise ConfigError(f"cannot listen on {host}:{port}: {exc.strerror}; name another host or port") from exc
     return listener
+
+
+@contextmanager
+def _shared_metrics() -> Iterator[Callable[[int], None]]:
+    """A folder in which the workers' metrics add up, unless there is one already; yields what forgets a dead worker's.
+
+    It must be named before prometheus_client is imported, which nothing up to here has done.
+    """
+    made = None
+    if MULTIPROC not in os.environ:
+        made = os.environ[MULTIPROC] = tempfile.mkdtemp(prefix="memguard-metrics-")
+
+    def forget(pid: int) -> None:
+        for file in Path(os.environ[MULTIPROC]).glob(f"gauge_live*_{pid}.db"):  # as mark_process_dead does
+            file.unlink(missing_ok=True)
+
+    try:
+        yield forget
+    finally:
+        if made is not None:
+            del os.environ[MULTIPROC]
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def configure_logging() -> None:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from guard.cli.console import Exit, errors_to_exit
-from guard.errors import MissingExtraError
+from guard.cli.console import errors_to_exit
 
 __all__ = ["serve"]
 
@@ -22,6 +21,9 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 if nothing says otherwise.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 8750 if nothing says otherwise, 0 takes a free one.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that share the port and the memory of the index; 1 if not said.")
+    ] = None,
     embedder: Annotated[
         str | None, typer.Option(help="Embedder of the index, where it was a file: onnx:FILE or torchscript:FILE.")
     ] = None,
@@ -34,11 +36,9 @@ def serve(
 
     memguard serve --index training.index --config guard.toml
 
-    memguard serve --index training.index --host 0.0.0.0 --config guard.toml
+    memguard serve --index training.index --host 0.0.0.0 --workers 4 --config guard.toml
     """
     with errors_to_exit():
-        try:
-            from guard_server.run import run
-        except ImportError as exc:
-            raise MissingExtraError(f"memguard serve ({exc.name})", extra="server") from exc
-        raise typer.Exit(Exit.FINE if run(index, config, host=host, port=port, embedder=embedder) else Exit.FAILED)
+        from guard_server.run import run
+
+        raise typer.Exit(run(index, config, host=host, port=port, workers=workers, embedder=embedder))

@@ -5,11 +5,13 @@ Plain ASGI; knows no route and no token.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from time import perf_counter
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guard_server.config import is_loopback
@@ -37,10 +39,13 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 class Shield:
     """hosts: names that requests may use; None: any. Without tokens they are those of loopback, so that no page of
-    another site reaches the server by a name of its own that points here (DNS rebinding)."""
+    another site reaches the server by a name of its own that points here (DNS rebinding).
+    send_s: that a client may take to read an answer.
+    """
 
-    def __init__(self, app: ASGIApp, *, hosts: Sequence[str] | None, metrics: ServerMetrics) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: Sequence[str] | None, metrics: ServerMetrics, send_s: float) -> None:
         self.app = app
+        self._send_s = send_s
         self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
         self._metrics = metrics
 
@@ -59,7 +64,12 @@ class Shield:
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", "no-store")
-            await send(message)
+            try:
+                async with asyncio.timeout(self._send_s):  # a client that does not read must not hold the request
+                    await send(message)
+            except TimeoutError:
+                self._metrics.rejected.labels("too_slow").inc()
+                raise ClientDisconnect from None
 
         problem = self._refused(scope)
         try:
@@ -67,6 +77,8 @@ class Shield:
                 await response(problem)(scope, receive, send_with_headers)
             else:
                 await self.app(scope, receive, send_with_headers)
+        except ClientDisconnect:  # uvicorn closes a connection whose answer is not complete
+            pass
         finally:
             route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
             self._metrics.requests.labels(route, str(status or GONE)).inc()
@@ -75,11 +87,18 @@ class Shield:
     def _refused(self, scope: Scope) -> Problem | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname if host else None
-        if self._hosts is not None and (name is None or name not in self._hosts):
+        if self._hosts is not None and _name(host) not in self._hosts:
             return Problem("wrong-host", "the header Host names none of the setting `hosts`")
         if scope["method"] not in SAFE and _is_cross_site(headers, host):
             return Problem("cross-site", "requests that change something come from this server's own pages or no page")
+        return None
+
+
+def _name(host: str) -> str | None:
+    """The name in a header Host, without its port; None if there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
         return None
 
 
@@ -88,7 +107,7 @@ def _is_cross_site(headers: Headers, host: str) -> bool:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
         return site not in ("same-origin", "none")
-    return origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+    return origin is not None and origin.partition("://")[2].lower() != host.lower()
 
 
 def loopback_names(host: str) -> tuple[str, ...]:

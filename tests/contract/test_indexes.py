@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from guard.indexes.builder import build_index
 from guard.indexes.faiss_index import FaissBinaryIndex, FaissFlatIndex
 from guard.indexes.overlaid import open_overlaid
 from guard.indexes.overlay import Overlay
-from guard.indexes.store import open_index
+from guard.indexes.store import Memory, open_index
 from guard.indexes.torch_index import TorchIndex
 from guard.indexes.transform import Normalisation, Transform, Whitening
 from guard.indexes.transformed import TransformedIndex
@@ -60,6 +61,8 @@ class TestTorchInBlocks(VectorIndexContract):
 class TestPublished(VectorIndexContract):
     """Through the files on disk."""
 
+    memory: ClassVar[Memory] = "load"
+
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
         self.folder = tmp_path
@@ -69,7 +72,7 @@ class TestPublished(VectorIndexContract):
         np.save(self.folder / "rows.npy", xb)
         source = open_source(self.folder / "rows.npy", spec=embedder.spec)
         build_index(source, self.folder / "x.index", embedder, restart=True)
-        return open_index(self.folder / "x.index", embedder=embedder)
+        return open_index(self.folder / "x.index", embedder=embedder, memory=self.memory)
 
 
 class TestPublishedBits(TestPublished):
@@ -88,6 +91,14 @@ class TestOverlaid(TestPublished):
 
 
 class TestOverlaidBits(TestOverlaid):
+    signs = True
+
+
+class TestMapped(TestPublished):
+    memory = "map"
+
+
+class TestMappedBits(TestMapped):
     signs = True
 
 

@@ -5,28 +5,51 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from starlette.testclient import TestClient
 
 from guard import Guard
 from guard.config import load_config
+from guard.pixels import ImageBatch
+from guard.types import Descriptors
 from guard_server.app import create_app
 from guard_server.config import ServerConfig
+from guard_server.process import uvicorn_config
+from guard_server.run import bind
 from tests.support.toys import MemoryIndex, ToyEmbedder, picture
 
-__all__ = ["client_of", "form", "serving", "toy_guard"]
+__all__ = ["HeldEmbedder", "client_of", "form", "listening", "serving", "toy_guard", "until"]
 
 BASE = "http://127.0.0.1:8750"
 
 
-def toy_guard(**settings: Any) -> Guard:
+@dataclass
+class HeldEmbedder(ToyEmbedder):
+    """Waits at a gate before it embeds, and remembers how many pictures came together."""
+
+    gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(1000))
+    entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    sizes: list[int] = field(default_factory=list)
+
+    def embed(self, batch: ImageBatch) -> Descriptors:
+        self.sizes.append(len(batch))
+        self.entered.release()
+        assert self.gate.acquire(timeout=30)
+        return super().embed(batch)
+
+
+def toy_guard(embedder: ToyEmbedder | None = None, **settings: Any) -> Guard:
     """A guard whose references are the pictures of seeds 0 to 19."""
     pictures = {f"train/{i}.png": picture(i) for i in range(20)}
-    return Guard(MemoryIndex(ToyEmbedder(), pictures), ToyEmbedder(), config=load_config(None, **settings))
+    return Guard(MemoryIndex(ToyEmbedder(), pictures), embedder or ToyEmbedder(), config=load_config(None, **settings))
 
 
 @contextmanager
@@ -42,34 +65,84 @@ def form(*images: bytes, name: str = "images") -> list[tuple[str, tuple[str, byt
     return [(name, (f"{i}.bin", data)) for i, data in enumerate(images)]
 
 
-class Serving:
-    """A running `memguard serve`."""
+@dataclass
+class Listening:
+    """A server on a thread of this process."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
-        self.process = process
-        self.url = url
-        self.log: list[str] = []
+    url: str
+    server: uvicorn.Server
+    thread: threading.Thread
+    app: Any
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        return host, int(port)
+
+    def stop(self) -> None:
+        """What SIGTERM does."""
+        self.server.should_exit = True
 
 
 @contextmanager
-def serving(*arguments: str | Path, environ: Mapping[str, str] | None = None) -> Iterator[Serving]:
-    """`memguard serve` on a free port, stopped by SIGTERM at the end if it still runs."""
-    command = [sys.executable, "-W", "error", "-m", "guard", "serve", "--port", "0", *map(str, arguments)]
+def listening(guard: Guard | None = None, **settings: Any) -> Iterator[Listening]:
+    """A server in this process, which real sockets reach."""
+    config = ServerConfig.model_validate(settings)
+    app = create_app(guard or toy_guard(), config)
+    server = uvicorn.Server(uvicorn_config(app, config))
+    with bind("127.0.0.1", 0) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            until(lambda: server.started or not thread.is_alive())
+            assert server.started
+            yield Listening(url, server, thread, app)
+        finally:
+            server.should_exit = True
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait for something that will come true, however slow the machine."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.01)
+
+
+@dataclass
+class Serving:
+    """A running `memguard serve`."""
+
+    process: subprocess.Popen[str]
+    url: str
+    log: list[str]
+    """Its lines on standard error, as they come."""
+
+
+@contextmanager
+def serving(*arguments: str | Path, workers: int = 1, environ: Mapping[str, str] | None = None) -> Iterator[Serving]:
+    """`memguard serve` on a free port, once all its workers serve; stopped by SIGTERM at the end if it still runs."""
+    options = ["serve", "--port", "0", "--workers", str(workers), *map(str, arguments)]
+    command = [sys.executable, "-W", "error", "-m", "guard", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ)
+    log: list[str] = []
     assert process.stderr is not None
-    seen: list[str] = []
+    reader = threading.Thread(target=log.extend, args=(process.stderr,))
+    reader.start()
     try:
-        for line in process.stderr:
-            seen.append(line)
-            found = re.search(r"on (http://\S+)", line)
-            if found:
-                yield Serving(process, found[1])
-                return
-        raise AssertionError(f"memguard serve ended with {process.wait()}: {''.join(seen)}")
+        until(lambda: "".join(log).count(" serves ") >= workers or process.poll() is not None)
+        found = re.search(r"on (http://\S+)", "".join(log))
+        assert process.poll() is None, "".join(log)
+        assert found
+        yield Serving(process, found[1], log)
     finally:
         process.terminate()
         try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
+            process.wait(60)
+        finally:
             process.kill()
-        process.stderr.close()
+            reader.join()
+            process.stderr.close()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from guard.decode import Decoded, ImageFileError, decode, sniff
+from guard.decode import Decoded, ImageFileError, decode, measure, sniff
 from guard.errors import InputError
 from tests.support.toys import picture
 
@@ -217,3 +217,23 @@ def test_sniff_needs_few_bytes() -> None:
     for form in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "PPM"):
         assert sniff(encoded(picture(1), form)[:32]) == form
     assert sniff(b"") is None
+
+
+def test_a_jpeg_of_endless_scans_is_refused_before_it_keeps_a_decoder_busy() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    assert measure(data) == 64 * 64
+    scan = data.index(b"\xff\xda")
+    end = data.index(b"\xff", scan + 14)
+    bomb = data[:scan] + data[scan:end] * 200 + data[end:]
+    assert measure(bomb) == 64 * 64
+    with pytest.raises(ImageFileError, match="scans") as refused:
+        decode(bomb)
+    assert refused.value.reason == "damaged"
+    assert decode(data).rgb.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n" + bytes(20)])
+def test_what_is_no_picture_has_no_pixels(data: bytes) -> None:
+    assert measure(data) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -10,7 +11,8 @@ from starlette.responses import JSONResponse, Response
 
 from guard.errors import ConfigError
 from guard_server.access import require
-from guard_server.engine import Job
+from guard_server.admission import FullError
+from guard_server.engine import Checked, Job
 from guard_server.metrics import GONE
 from guard_server.problems import Problem, documented
 from guard_server.schema import BODY, EXAMPLES, CheckReport
@@ -50,14 +52,35 @@ async def check(
             service.metrics.rejected.labels("disconnected").inc()
             return Response(status_code=GONE)
         job = _job(upload, service, session)
-        try:
-            report, pictures = await service.engine.check(job)
-        except ConfigError as exc:
-            raise Problem("invalid", f"options: {exc}") from None
-        body: dict[str, Any] = report.to_dict()
+        checked = await _checked(request, service, job)
+        if checked is None:
+            service.metrics.rejected.labels("disconnected").inc()
+            return Response(status_code=GONE)
+        body: dict[str, Any] = checked.report.to_dict()
         if upload.fields.evidence:
-            body["evidence_pictures"] = await service.engine.evidence(pictures, report)
+            body["evidence_pictures"] = await service.engine.evidence(checked)
         return JSONResponse(body)
+
+
+async def _checked(request: Request, service: Service, job: Job) -> Checked | None:
+    """What the engine says; None if the client goes away first: a check that has not begun is then not made."""
+    work = asyncio.create_task(service.engine.check(job))
+    gone = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return await work if work.done() else None
+    except ConfigError as exc:
+        raise Problem("invalid", f"options: {exc}") from None
+    except FullError as exc:
+        raise Problem("busy", str(exc), retry_after_s=exc.retry_after_s, reason="queue_full") from None
+    finally:
+        gone.cancel()
+        work.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _job(upload: Upload, service: Service, session: Session) -> Job:

@@ -53,7 +53,13 @@ def test_without_tokens_only_loopback_and_only_by_its_name() -> None:
         with pytest.raises(ConfigError, match="there are no tokens"):
             create_app(toy_guard(), ServerConfig(host=host))
     with client_of() as client:
-        for name, status in (("127.0.0.1", 200), ("localhost:8750", 200), ("[::1]:8750", 200), ("evil.example", 421)):
+        for name, status in (
+            ("127.0.0.1", 200),
+            ("localhost:8750", 200),
+            ("[::1]:8750", 200),
+            ("evil.example", 421),
+            ("[::", 421),
+        ):
             assert client.get("/version", headers={"Host": name}).status_code == status, name
     with client_of(hosts=["guard.internal"]) as client:
         assert client.get("/healthz", headers={"Host": "guard.internal"}).status_code == 200
@@ -102,8 +108,10 @@ def test_what_breaks_inside_is_a_problem_without_its_text() -> None:
     with client_of(guard) as client:
         client._transport.raise_server_exceptions = False  # type: ignore[attr-defined]
         answer = client.get("/version")
+        assert 'memguard_http_requests_total{code="500",route="/version"} 1.0' in client.get("/metrics").text
     assert answer.status_code == 500
     assert answer.json()["detail"] == "AttributeError; the server's log says more"
+    assert answer.headers["x-frame-options"] == "DENY"
 
 
 def test_a_tokens_file(tmp_path: Path) -> None:

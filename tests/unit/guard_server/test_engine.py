@@ -1,0 +1,178 @@
+"""The engine between requests and the guard: what is checked together, in what order, and what is turned away."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from guard import ConfigError, Decision, Guard, Status
+from guard.config import load_config
+from guard_server.admission import FullError
+from guard_server.config import ServerConfig
+from guard_server.engine import Engine, Job
+from guard_server.metrics import ServerMetrics
+from tests.support.references import jpeg
+from tests.support.served import HeldEmbedder
+from tests.support.toys import MemoryIndex, ToyEmbedder, picture
+
+COPY, STRANGER = jpeg(3), jpeg(99)
+
+
+def story(
+    tell: Callable[[Engine], Coroutine[Any, Any, None]],
+    embedder: ToyEmbedder | None = None,
+    settings: dict[str, Any] | None = None,
+    **of_the_guard: Any,
+) -> Guard:
+    embedder = embedder or ToyEmbedder()
+    pictures = {f"train/{i}.png": picture(i) for i in range(20)}
+    guard = Guard(MemoryIndex(ToyEmbedder(), pictures), embedder, config=load_config(None, **of_the_guard))
+
+    async def run() -> None:
+        engine = Engine(guard, ServerConfig.model_validate(settings or {}), ServerMetrics(CollectorRegistry(), {}))
+        await tell(engine)
+        await engine.close()
+
+    asyncio.run(run())
+    return guard
+
+
+async def entered(embedder: HeldEmbedder) -> None:
+    assert await asyncio.to_thread(embedder.entered.acquire, timeout=30)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(10_000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it never came to that")
+
+
+def test_several_requests_are_one_batch_and_each_gets_its_own_report() -> None:
+    embedder = HeldEmbedder(gate=threading.Semaphore(0))
+
+    async def tell(engine: Engine) -> None:
+        first = asyncio.create_task(engine.check(Job([STRANGER])))
+        await entered(embedder)
+        jobs = [Job([COPY, STRANGER], pipeline="a"), Job([b"broken"], pipeline="b"), Job([COPY], pipeline="c")]
+        rest = [asyncio.create_task(engine.check(job)) for job in jobs]
+        await until(lambda: engine._batcher.inside == 4)
+        embedder.gate.release(10)
+        reports = [checked.report for checked in await asyncio.gather(first, *rest)]
+        assert [[v.decision for v in report] for report in reports] == [
+            [Decision.ALLOW],
+            [Decision.BLOCK, Decision.ALLOW],
+            [None],
+            [Decision.BLOCK],
+        ]
+        assert [report.pipeline for report in reports] == ["default", "a", "b", "c"]
+
+    story(tell, embedder)
+    assert embedder.sizes == [1, 3]
+
+
+def test_requests_with_other_options_inputs_or_clips_do_not_mix() -> None:
+    embedder = HeldEmbedder(gate=threading.Semaphore(0))
+
+    async def tell(engine: Engine) -> None:
+        first = asyncio.create_task(engine.check(Job([STRANGER])))
+        await entered(embedder)
+        jobs = [
+            Job([COPY]),
+            Job([COPY], options={"mode": "shadow"}),
+            Job([COPY], inputs=[COPY]),
+            Job([STRANGER, COPY], clips=[2]),
+            Job([COPY], options={"mode": "shadow"}),
+        ]
+        rest = [asyncio.create_task(engine.check(job)) for job in jobs]
+        await until(lambda: engine._batcher.inside == 6)
+        embedder.gate.release(100)
+        plain, shadow, echo, clip, again = [checked.report for checked in await asyncio.gather(*rest)]
+        await first
+        assert plain[0].withheld
+        assert not shadow[0].withheld
+        assert (shadow.mode, again.mode) == ("shadow", "shadow")
+        assert echo[0].decision is Decision.ALLOW
+        assert (clip[0].decision, clip[0].frame) == (Decision.BLOCK, 1)
+
+    story(tell, embedder)
+
+
+def test_beyond_the_queue_requests_are_turned_away_at_once() -> None:
+    embedder = HeldEmbedder(gate=threading.Semaphore(0))
+
+    async def tell(engine: Engine) -> None:
+        first = asyncio.create_task(engine.check(Job([STRANGER])))
+        await entered(embedder)
+        waiting = [asyncio.create_task(engine.check(Job([STRANGER]))) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(FullError, match="4 images wait"):
+            await engine.check(Job([STRANGER]))
+        embedder.gate.release(10)
+        for checked in await asyncio.gather(first, *waiting):
+            assert checked.report[0].decision is Decision.ALLOW
+        assert engine._queue.images == engine._queue.requests == engine._room.taken == 0
+
+    story(tell, embedder, {"queue_images": 4})
+
+
+def test_what_waited_longer_than_a_check_may_take_fails_closed() -> None:
+    embedder = HeldEmbedder(gate=threading.Semaphore(0))
+
+    async def tell(engine: Engine) -> None:
+        first = asyncio.create_task(engine.check(Job([STRANGER])))
+        await entered(embedder)
+        second = asyncio.create_task(engine.check(Job([COPY])))
+        await until(lambda: engine._batcher.inside == 2)
+        third = asyncio.create_task(engine.check(Job([COPY], pipeline="late")))
+        for checked in await asyncio.gather(first, second, third):
+            assert checked.report[0].status is Status.ERROR
+            assert checked.report[0].reason == "deadline"
+            assert checked.report[0].withheld
+
+    guard = story(tell, embedder, {"batch_images": 1}, deadline_s=0.5)
+    labels = {"pipeline": "late", "stage": "host", "reason": "deadline", "outcome": "closed"}
+    assert guard.metrics.registry.get_sample_value("memguard_failures_total", labels) == 1
+    embedder.gate.release(10)
+
+
+def test_a_check_whose_client_left_is_not_made() -> None:
+    embedder = HeldEmbedder(gate=threading.Semaphore(0))
+
+    async def tell(engine: Engine) -> None:
+        first = asyncio.create_task(engine.check(Job([STRANGER])))
+        await entered(embedder)
+        leaving = asyncio.create_task(engine.check(Job([COPY, COPY])))
+        await until(lambda: engine._batcher.inside == 2)
+        leaving.cancel()
+        embedder.gate.release(10)
+        await first
+        assert (await engine.check(Job([STRANGER]))).report[0].decision is Decision.ALLOW
+        assert engine._queue.images == engine._room.taken == 0
+
+    story(tell, embedder)
+    assert embedder.sizes == [1, 1]
+
+
+def test_options_that_do_not_fit_are_told_before_anything_is_decoded() -> None:
+    async def tell(engine: Engine) -> None:
+        with pytest.raises(ConfigError, match="mode"):
+            await engine.check(Job([COPY], options={"mode": "loud"}))
+
+    story(tell)
+
+
+def test_many_pictures_at_once_are_decoded_within_the_room_for_pixels() -> None:
+    async def tell(engine: Engine) -> None:
+        jobs = [engine.check(Job([COPY, STRANGER])) for _ in range(8)]
+        reports = [checked.report for checked in await asyncio.gather(*jobs)]
+        assert all([v.decision for v in report] == [Decision.BLOCK, Decision.ALLOW] for report in reports)
+        assert engine._room.taken == 0
+
+    story(tell, settings={"max_decoded_megapixels": 0.01})
