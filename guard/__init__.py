@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     )
     from guard.guard import Guard
     from guard.metrics import GuardMetrics
-    from guard.policy import Policy
+    from guard.policy import CollectionPolicy, Policy
     from guard.types import Action, Decision, Match, Mode, Record, Report, Status, Verdict
 
 __all__ = [
     "Action",
     "BlockedError",
     "CheckError",
+    "CollectionPolicy",
     "ConfigError",
     "DeadlineError",
     "Decision",
@@ -66,6 +67,7 @@ _MODULES = {
     "fpr": "calibration.target",
     "load_config": "config",
     "GuardMetrics": "metrics",
+    "CollectionPolicy": "policy",
     "Policy": "policy",
 }
 _TYPES = frozenset({"Action", "Decision", "Match", "Mode", "Record", "Report", "Status", "Verdict"})

@@ -26,8 +26,8 @@ from guard.calibration.target import PREFIX, FalsePositiveRate
 from guard.embedders.views import ViewKind
 from guard.errors import ConfigError
 from guard.events.config import EventsConfig
-from guard.policy import IDENTICAL, Identical, Policy, contradiction
-from guard.types import Mode
+from guard.policy import IDENTICAL, CollectionPolicy, Identical, Policy
+from guard.types import Collection, Decision, Mode
 
 __all__ = [
     "ENV_PREFIX",
@@ -48,6 +48,8 @@ NOT_SETTINGS = frozenset({"CACHE"})  # read elsewhere, by the model list
 TABLES = frozenset({"server"})
 """Tables of the same file and environment that belong to an integration; it reads its own with `load_table`."""
 M = TypeVar("M", bound=BaseModel)
+
+_DASHED = {c.value.replace("-", "_"): c.value for c in Collection}
 
 OnBlock = Literal["replace", "blur", "drop", "raise"]
 SkipReason = Literal["latent", "step_callback", "form"]
@@ -71,6 +73,22 @@ else:  # not a union: pydantic would complain of each of its members
     Threshold = Annotated[float, Field(ge=-1, le=1), WrapValidator(_rate_or), PlainSerializer(_spelt, return_type=Any)]
 
 
+class CollectionConfig(BaseModel):
+    """What differs for one collection."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    flag: Threshold | None = Field(None, description="As policy.flag, of matches with this collection.")
+    block: Threshold | None = Field(None, description="As policy.block, of matches with this collection.")
+    identical: Identical | None = Field(None, description="As policy.identical, of this collection.")
+    at_most: Decision | None = Field(
+        None, description="The most severe decision that this collection alone can bring about: allow, flag or block."
+    )
+
+    def build(self) -> CollectionPolicy:
+        return CollectionPolicy(self.flag, self.block, self.identical, self.at_most)
+
+
 class PolicyConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -91,16 +109,20 @@ class PolicyConfig(BaseModel):
         "differ, in any flip or quarter turn), whatever the similarity: block, flag or ignore. "
         "Needs an index with hashes.",
     )
+    collections: dict[str, CollectionConfig] = Field(
+        default_factory=dict,
+        description="What differs for single collections: policy.collections.NAME.flag, block, identical, at_most.",
+    )
 
     @model_validator(mode="after")
-    def _ordered(self) -> PolicyConfig:
-        problem = contradiction(self.flag, self.block)
-        if problem:
-            raise ValueError(problem)
+    def _fits(self) -> PolicyConfig:
+        self.build()
         return self
 
     def build(self) -> Policy:
-        return Policy(flag=self.flag, block=self.block, identical=self.identical)
+        """Raises ConfigError for values that cannot stand together."""
+        own = {name: one.build() for name, one in self.collections.items()}
+        return Policy(flag=self.flag, block=self.block, identical=self.identical, collections=own)
 
 
 class GuardConfig(BaseModel):
@@ -267,8 +289,7 @@ def _merge(
     for key, value in values.items():
         dotted = f"{path}{key}"
         if isinstance(value, Policy):
-            given = {"flag": value.flag, "block": value.block, "identical": value.identical}
-            value = {name: setting for name, setting in given.items() if setting is not None}
+            value = _given(value)
         elif isinstance(value, BaseModel):
             value = value.model_dump(exclude_unset=True)
         if isinstance(value, Mapping):
@@ -279,6 +300,17 @@ def _merge(
         else:
             into[key] = value
         origin[dotted] = source
+
+
+def _given(policy: Policy) -> dict[str, Any]:
+    """What a policy sets, as a file would say it."""
+    parts = ("flag", "block", "identical", "at_most")
+    said: dict[str, Any] = {name: getattr(policy, name) for name in parts[:3] if getattr(policy, name) is not None}
+    own = {
+        collection: {name: getattr(one, name) for name in parts if getattr(one, name) is not None}
+        for collection, one in policy.collections.items()
+    }
+    return {**said, "collections": own} if own else said
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -297,6 +329,8 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
         if not name.startswith(ENV_PREFIX) or name.removeprefix(ENV_PREFIX) in NOT_SETTINGS:
             continue
         *parents, leaf = name.removeprefix(ENV_PREFIX).lower().split("__")
+        if parents[:2] == ["policy", "collections"]:  # no shell lets a name hold the dash of opt-out
+            parents[2:] = [_DASHED.get(part, part) for part in parents[2:]]
         node = values
         for parent in parents:
             node = node.setdefault(parent, {})

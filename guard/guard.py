@@ -19,18 +19,21 @@ from typing import TYPE_CHECKING, Any
 
 from guard import actions
 from guard.config import GuardConfig, load_config, override
+from guard.decision import decide
 from guard.embedders.base import Embedder
 from guard.embedders.views import embed_views
 from guard.errors import DeadlineError, GuardError
 from guard.events.record import Circumstances
+from guard.findings import OwnInput
 from guard.identical import hash_batch
 from guard.intake import convert, count_images, image_at, readable
 from guard.lookup import at_this_moment, look_up, nearest_input
-from guard.metrics import GuardMetrics
+from guard.metrics import STAGES, GuardMetrics
 from guard.pixels import ImageBatch, settle
-from guard.policy import Policy, decide
+from guard.policy import Policy
+from guard.rules import Rules
 from guard.stages import Clock, failed, translated
-from guard.thresholds import thresholds_of
+from guard.thresholds import rules_of
 from guard.types import Action, Decision, Mode, Report, Status, Verdict
 from guard.verification.examiner import Examined, Examiner
 from guard.videos import fold, sample_frames
@@ -90,14 +93,14 @@ class Guard:
         self.config = config or GuardConfig()
         self.calibration = calibration
         self.name = name
-        flag, block = self._thresholds(self.config)
-        self.metrics = metrics or GuardMetrics(thresholds=(flag, block))
+        self.rules = rules_of(self.config, index, embedder, calibration, name)
+        self.metrics = metrics or GuardMetrics(thresholds=self.rules.of_the_policy)
         self.metrics.set_index(name, index, loaded_at=time.time())
         self.metrics.set_embedder(embedder.spec, getattr(embedder, "provider", "cpu"))
-        self.metrics.set_thresholds(flag=flag, block=block)
+        self.metrics.set_thresholds(self.rules)
         if calibration is not None:
             stale = calibration.stale(self.config.calibration_max_age_days)
-            self.metrics.set_calibration(name, stale=bool(stale), expected=calibration.expected(flag))
+            self.metrics.set_calibration(name, stale=bool(stale), expected=calibration.expected(self.rules.others.flag))
             if stale:
                 _log.warning("the calibration of %s is stale: %s", name, "; ".join(stale))
         self.examiner = Examiner(index, verifier)
@@ -154,7 +157,9 @@ class Guard:
         name = Path(path).resolve().name
         calibration = Calibrated.of(index.base, name)
         if metrics is None:
-            metrics = GuardMetrics(registry, thresholds=thresholds_of(checked, index, embedder, calibration, name))
+            metrics = GuardMetrics(
+                registry, thresholds=rules_of(checked, index, embedder, calibration, name).of_the_policy
+            )
         return cls(
             index, embedder, config=checked, metrics=metrics, name=name, events=recorder, calibration=calibration
         )
@@ -292,7 +297,7 @@ class Guard:
             _disabled.reset(token)
 
     def _circumstances(self, config: GuardConfig) -> Circumstances:
-        flag, block = self._thresholds(config)
+        flag, block = self._rules(config).of_the_policy
         spec = self.embedder.spec
         return Circumstances(flag, block, self.name, spec.name, spec.weights_sha256, spec.preprocessing)
 
@@ -303,8 +308,10 @@ class Guard:
 
         return EventRecorder(self.config.events, on_drop=self.metrics.drop_events)
 
-    def _thresholds(self, config: GuardConfig) -> tuple[float, float]:
-        return thresholds_of(config, self.index, self.embedder, self.calibration, self.name)
+    def _rules(self, config: GuardConfig) -> Rules:
+        if config is self.config:
+            return self.rules
+        return rules_of(config, self.index, self.embedder, self.calibration, self.name)
 
     def _within_deadline(
         self, config: GuardConfig, count: int, images: Any, inputs: Any
@@ -323,7 +330,7 @@ class Guard:
                 verdicts.insert(position, failed(broken[position], "pixels"))
         except GuardError as exc:
             verdicts = [failed(exc, clock.stage)] * count
-        return verdicts, dict(clock.seconds)
+        return verdicts, {stage: clock.seconds[stage] for stage in STAGES if stage in clock.seconds}
 
     def _check_batch(
         self, clock: Clock, config: GuardConfig, batch: ImageBatch, own: ImageBatch | None
@@ -331,7 +338,7 @@ class Guard:
         n = len(batch)
         if n == 0:
             return []
-        flag, block = self._thresholds(config)
+        rules = self._rules(config)
         with clock("search"):
             index = at_this_moment(self.index)
         with clock("embed"):
@@ -343,17 +350,18 @@ class Guard:
                 # One picture that the runtime cannot take must not cost the others their verdict.
                 return [self._alone(clock, config, one, own) for one in batch.singles()]
             echoed = nearest_input(index, query, self.embedder.embed(own)) if own is not None and len(own) else None
-            hashed = hash_batch(index, batch, own) if config.policy.identical != "ignore" else None
+            hashed = hash_batch(index, batch, own) if rules.asks_hashes else None
         with clock("search"):
-            matches = look_up(index, query, hashed, config.top_k)
-        examined = [Examined(tuple(of_image), None) for of_image in matches]
+            found = look_up(index, query, hashed, config.top_k, rules)
+        examined = [Examined(one.candidates, None) for one in found]
         if config.verify:
             with clock("verify"):
                 examined = self.examiner.examine_batch(
                     batch,
-                    matches,
+                    [one.candidates for one in found],
                     query.usable,
-                    gate=flag - config.verify_margin,
+                    gate=lambda match: rules.lowest_flag(match.record.collections) - config.verify_margin,
+                    settles=lambda match: rules.can_block(match.record.collections),
                     budget_s=config.verify_budget_ms / 1000,
                     left_s=None if config.deadline_s is None else config.deadline_s - sum(clock.seconds.values()),
                 )
@@ -361,17 +369,19 @@ class Guard:
             verdicts = [
                 decide(
                     examined[row].candidates,
-                    flag=flag,
-                    block=block,
+                    rules,
                     usable=bool(query.usable[row]),
-                    input_similarity=None if echoed is None else float(echoed[row]),
-                    own_input=config.own_input,
-                    identical=config.policy.identical,
-                    input_bits=hashed.input_bits[row] if hashed else None,
+                    own=OwnInput(
+                        None if echoed is None else float(echoed[row]),
+                        hashed.input_bits[row] if hashed else None,
+                        config.own_input,
+                    ),
                     verified=examined[row].verified,
                     unverified=examined[row].reason,
+                    exempted=found[row].exempted,
+                    compare=partial(self.examiner.compare, one),
                 )
-                for row in range(n)
+                for row, one in enumerate(batch.singles())
             ]
             return verdicts if self.events is None else self.events.with_descriptors(verdicts, query.vectors)
 

@@ -1,13 +1,15 @@
-"""Descriptors and hashes of some images -> the references that each may be a copy of. Knows an index; no threshold."""
+"""Descriptors and hashes of images -> the references that each is held against. Knows an index; decides nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from guard.identical import join
+from guard.identical import Candidate, join
 from guard.indexes.best import best_of_each
 from guard.types import Match
 
@@ -15,8 +17,11 @@ if TYPE_CHECKING:
     from guard.embedders.base import QueryDescriptors
     from guard.identical import Hashed
     from guard.indexes.base import Index
+    from guard.rules import Rules
 
-__all__ = ["at_this_moment", "look_up", "nearest_input"]
+__all__ = ["MOST", "Found", "at_this_moment", "look_up", "nearest_input"]
+
+MOST = 1000  # candidates of one view that are looked through for stricter collections
 
 
 def at_this_moment(index: Index) -> Index:
@@ -28,20 +33,65 @@ def at_this_moment(index: Index) -> Index:
     return index if now is None else cast("Index", now())
 
 
-def look_up(index: Index, query: QueryDescriptors, hashed: Hashed | None, k: int) -> list[list[Match]]:
-    """Candidates of each image, most similar first: at most k by descriptor, and those that are identical by hash.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an image is held against."""
 
-    query: vectors (n, views, dim). hashed: None where hashes are not asked.
+    candidates: tuple[Match, ...]
+    """Most similar first."""
+    exempted: tuple[Match, ...] = ()
+    """Candidates that a reviewer called no copies of this image."""
+
+
+def look_up(index: Index, query: QueryDescriptors, hashed: Hashed | None, k: int, rules: Rules) -> list[Found]:
+    """Candidates of each image: at most k by descriptor, and those that are identical by hash.
+
+    query: vectors (n, views, dim). hashed: None where hashes are not asked. rules: where the index has collections that
+    are stricter than others, an image with k candidates that count is looked up again for more of those collections.
     """
     n, views, dim = query.vectors.shape
-    found = index.search(query.vectors.reshape(n * views, dim), k)
+    rows: Any = query.vectors.reshape(n * views, dim)
+    found = index.search(rows, k)
     ids, similarity = found.ids, found.similarity
     if views > 1:
         ids, similarity = best_of_each(ids.reshape(n, -1), similarity.reshape(n, -1), k)
     candidates = join(hashed, query.vectors, ids, similarity, k)
+    stricter = [name for name in collections_of(index) if rules.are_stricter([name])]
+    if stricter:
+        reach = rules.lowest_flag(stricter)
+        for row in np.flatnonzero(similarity[:, -1] >= reach):
+            known = {candidate.id for candidate in candidates[row]}
+            candidates[row] += [c for c in _further(index, query.vectors[row], reach, rules) if c.id not in known]
     wanted = sorted({candidate.id for of_image in candidates for candidate in of_image})
     records = dict(zip(wanted, index.records(wanted), strict=True))
-    return [[Match(records[c.id], c.similarity, c.bits) for c in of_image] for of_image in candidates]
+    matches = [[Match(records[c.id], c.similarity, c.bits) for c in of_image] for of_image in candidates]
+    return [_without_exempted(index, query.vectors[row, 0], of_image) for row, of_image in enumerate(matches)]
+
+
+def _further(index: Index, views: Any, reach: float, rules: Rules) -> list[Candidate]:
+    """All candidates of one image in collections that are stricter than others, from a similarity on, nearest first.
+
+    views: (views, dim). A cluster of duplicates in `training` must not hide an opt-out that comes next.
+    """
+    found = index.search(views, MOST)
+    ids, similarity = best_of_each(found.ids.reshape(1, -1), found.similarity.reshape(1, -1), MOST)
+    near = {int(i): float(s) for i, s in zip(ids[0], similarity[0], strict=True) if s >= reach}
+    strict = [r.id for r in index.records(list(near)) if rules.are_stricter(r.collections)]
+    return [Candidate(i, near[i], None) for i in strict]
+
+
+def collections_of(index: Index) -> set[str]:
+    """The collections that a reference of the index may be in."""
+    found = getattr(index, "collections", None)
+    return set(getattr(index.manifest, "collections", ())) if found is None else set(found)
+
+
+def _without_exempted(index: Index, row: Any, matches: Sequence[Match]) -> Found:
+    exempt = getattr(index, "exempt", None)
+    gone = exempt(row, matches) if exempt is not None else frozenset()
+    if not gone:
+        return Found(tuple(matches))
+    return Found(tuple(m for m in matches if m.record.id not in gone), tuple(m for m in matches if m.record.id in gone))
 
 
 def nearest_input(index: Index, query: QueryDescriptors, own: Any) -> npt.NDArray[np.float32]:

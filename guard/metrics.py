@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import product
 from time import perf_counter
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from guard.embedders.base import EmbedderSpec
     from guard.indexes.base import Index
+    from guard.rules import Rule
 
 __all__ = [
     "DROP_REASONS",
@@ -148,9 +149,14 @@ class GuardMetrics:
     def set_embedder(self, spec: EmbedderSpec, provider: str) -> None:
         self._embedder_info.labels(spec.name, provider, spec.weights_sha256).set(1)
 
-    def set_thresholds(self, *, flag: float, block: float, collection: str = "training") -> None:
-        self._threshold.labels("flag", collection).set(flag)
-        self._threshold.labels("block", collection).set(block)
+    def set_thresholds(self, rules: Iterable[Rule]) -> None:
+        """Of each collection, the similarities from which it flags, blocks or allows; none for what it never does."""
+        for rule in rules:
+            actions = {"allow": rule.flag} if rule.at_most is Decision.ALLOW else {"flag": rule.flag}
+            if rule.at_most is Decision.BLOCK:
+                actions["block"] = rule.block
+            for action, similarity in actions.items():
+                self._threshold.labels(action, rule.collection).set(similarity)
 
     @contextmanager
     def check(self, pipeline: str, images: int) -> Iterator[None]:

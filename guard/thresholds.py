@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guard.calibration.target import FalsePositiveRate
+from guard.rules import Rules
 
 if TYPE_CHECKING:
     from guard.calibration.calibrated import Calibrated
@@ -12,27 +13,30 @@ if TYPE_CHECKING:
     from guard.embedders.base import Embedder
     from guard.indexes.base import Index
 
-__all__ = ["thresholds_of"]
+__all__ = ["rules_of"]
 
 
-def thresholds_of(
-    config: GuardConfig, index: Index, embedder: Embedder, calibration: Calibrated | None, name: str
-) -> tuple[float, float]:
-    """(flag, block). The embedder's advice is about its own cosines, not about what a transform makes of them.
+def rules_of(config: GuardConfig, index: Index, embedder: Embedder, calibration: Calibrated | None, name: str) -> Rules:
+    """The rule of every collection.
 
+    The embedder's advice is about its own cosines, not about what a transform makes of them.
     name: of the index, for errors. Raises ConfigError for a threshold that is neither set nor advised, or a rate that
     the calibration cannot keep.
     """
     policy = config.policy.build()
     asked = None
-    if isinstance(policy.flag, FalsePositiveRate) or isinstance(policy.block, FalsePositiveRate):
+    own = [policy.flag, policy.block]
+    for one in policy.collections.values():
+        own += [one.flag, one.block]
+    if any(isinstance(value, FalsePositiveRate) for value in own):
         from guard.calibration.calibrated import threshold_of
 
         hashes = policy.identical != "ignore"
         asked = threshold_of(calibration, index=name, query_views=config.query_views, hashes=hashes)
     if getattr(index.manifest, "transform", None) is None:
-        return policy.resolve(embedder.spec.thresholds, threshold_of=asked)
-    return policy.resolve(
+        return Rules.resolve(policy, embedder.spec.thresholds, threshold_of=asked)
+    return Rules.resolve(
+        policy,
         None,
         threshold_of=asked,
         without="and the embedder's own thresholds do not hold for an index with a transform: set policy.flag and "

@@ -235,6 +235,8 @@ class Verdict:
     similarity decides. None: not asked for, or no candidate came near."""
     stage: str = ""
     """Of an ERROR: the stage that failed."""
+    collection: str = ""
+    """Of a flag or block: the collection that brought it about, of several the first; else ""."""
     reason: str = ""
     """Of an ERROR or SKIPPED: a word from a closed set, also the metric's label."""
     descriptor: bytes | None = field(default=None, repr=False)
@@ -255,6 +257,7 @@ class Verdict:
         return {
             "status": self.status.value,
             "decision": self.decision.value if self.decision else None,
+            "collection": self.collection or None,
             "action": self.action.value,
             "matches": [
                 {

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.decode import decode
-from guard.errors import GuardError, IndexLoadError, InputError
+from guard.errors import GuardError, IndexLoadError, InputError, MissingExtraError
 from guard.indexes.base import SupportsThumbnails
 from guard.pixels import ImageBatch, RGBArray
 from guard.types import Evidence, Match
@@ -74,7 +74,8 @@ class Examiner:
         candidates: Sequence[Sequence[Match]],
         usable: Sequence[bool] | npt.NDArray[np.bool_],
         *,
-        gate: float,
+        gate: Callable[[Match], float],
+        settles: Callable[[Match], bool],
         budget_s: float,
         left_s: float | None,
     ) -> list[Examined]:
@@ -86,8 +87,8 @@ class Examiner:
         examined = []
         for one, matches, usable_one in zip(batch.singles(), candidates, usable, strict=True):
             until = min(end, time.perf_counter() + budget_s)
-            gate_one = gate if usable_one else math.inf
-            examined.append(self.examine(one, matches, gate=gate_one, until=until))
+            seen = self.examine(one, matches, gate=gate, settles=settles, until=until) if usable_one else None
+            examined.append(seen or Examined(tuple(matches), None))
         return examined
 
     def examine(
@@ -95,16 +96,18 @@ class Examiner:
         picture: ImageBatch,
         candidates: Sequence[Match],
         *,
-        gate: float,
+        gate: Callable[[Match], float],
+        settles: Callable[[Match], bool] = lambda _: True,
         until: float,
     ) -> Examined:
-        """Compare the candidates whose similarity is at least gate, at most MOST of them, in their order.
+        """Compare the candidates whose similarity is at least their gate, at most MOST of them, nearest first.
 
         picture: a batch of one; taken off its device only if there is something to compare.
+        settles: whether a copy of this one makes the others not matter.
         until: time.perf_counter() from which no further comparison begins; one that is running is not broken off.
         Raises MissingExtraError where the verifier lacks a package; nothing else.
         """
-        worth = sorted((m for m in candidates if m.similarity >= gate), key=lambda m: -m.similarity)
+        worth = sorted((m for m in candidates if m.similarity >= gate(m)), key=lambda m: -m.similarity)
         if not worth:
             return Examined(tuple(candidates), None)
         verifier = self.ready()
@@ -131,11 +134,29 @@ class Examiner:
                 reasons.append(f"comparing failed ({type(exc).__name__})")
                 continue
             found[id(match)] = replace(match, evidence=evidence)
-            if evidence.is_copy:
+            if evidence.is_copy and settles(match):
                 reasons.clear()
                 break
         seen = tuple(found.get(id(match), match) for match in candidates)
         return Examined(seen, not reasons, ", ".join(dict.fromkeys(reasons)))
+
+    def compare(self, picture: ImageBatch, match: Match) -> tuple[Evidence | None, str]:
+        """What the pixels of one match say, whatever its similarity; None, and why, if they cannot be compared.
+
+        picture: a batch of one. Raises nothing.
+        """
+        try:
+            verifier = self.ready()
+            reference = self._prepared(verifier, match.record.id)
+            if reference is None:
+                return None, "no thumbnail to compare with"
+            return verifier.verify(verifier.prepare(picture.as_arrays()[0]), reference), ""
+        except MissingExtraError:
+            return None, "OpenCV is not installed to compare pixels"
+        except (InputError, IndexLoadError):
+            return None, "the thumbnail cannot be read"
+        except Exception as exc:  # OpenCV's own
+            return None, f"comparing failed ({type(exc).__name__})"
 
     def explain(self, picture: RGBArray, match: Match) -> tuple[RGBArray, Evidence] | None:
         """The thumbnail of a match, and its evidence, compared now if it was not; None without a thumbnail.

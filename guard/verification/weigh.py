@@ -18,8 +18,8 @@ STRONG_INLIERS, STRONG_AGREEMENT_WITH_INLIERS = 16, 0.6  # above Limits.inliers,
 KEYPOINTS_TO_REFUTE = 60  # of either picture: with fewer, a copy could have gone unseen
 
 
-def by_pixels(match: Match, block: float) -> tuple[Decision, str]:
-    """The decision about a candidate whose evidence says copy, and why.
+def by_pixels(match: Match, block: float, name: str) -> tuple[Decision, str]:
+    """The decision about a candidate whose evidence says copy, and why. name: of the candidate.
 
     Block: the whole picture is there and the evidence strong, or the similarity reaches block as well. Else flag.
     """
@@ -27,7 +27,7 @@ def by_pixels(match: Match, block: float) -> tuple[Decision, str]:
     assert evidence is not None
     whole = evidence.kind in (EvidenceKind.NEAR_IDENTICAL, EvidenceKind.EDITED)
     blocked = (whole and _strong(evidence)) or match.similarity >= block
-    words = f"pixels of {match.record.uri}: {summary(evidence)} (similarity {match.similarity:.3f})"
+    words = f"pixels of {name}: {summary(evidence)} (similarity {match.similarity:.3f})"
     return (Decision.BLOCK if blocked else Decision.FLAG), words
 
 

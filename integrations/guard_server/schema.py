@@ -49,6 +49,7 @@ class MatchOut(_Model):
 class VerdictOut(_Model):
     status: Literal["success", "error", "skipped"] = Field(description="How the check itself went.")
     decision: Literal["allow", "flag", "block"] | None = Field(description="Null unless the status is `success`.")
+    collection: str | None = Field(description="Of a flag or block: the collection that brought it about.")
     action: Literal["released", "replaced", "blurred", "dropped", "raised"] = Field(
         description="What shall happen to the pixels: anything but `released` means that they are withheld."
     )
@@ -101,6 +102,7 @@ BODY: dict[str, Any] = {
 _BLOCKED = {
     "status": "success",
     "decision": "block",
+    "collection": "training",
     "action": "replaced",
     "matches": [
         {
@@ -115,7 +117,7 @@ _BLOCKED = {
             "cluster_size": 4,
         }
     ],
-    "reasons": ["similarity 0.988 to photos/0003.jpg reaches block 0.750"],
+    "reasons": ["similarity 0.988 to photos/0003.jpg (training) reaches block 0.750"],
     "frame": None,
     "input_similarity": None,
     "verified": None,
@@ -126,6 +128,7 @@ _UNREADABLE = {
     **_BLOCKED,
     "status": "error",
     "decision": None,
+    "collection": None,
     "matches": [],
     "reasons": ["image 1 is a damaged JPEG (OSError: image file is truncated); fetch or export it again"],
     "stage": "pixels",

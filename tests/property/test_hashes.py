@@ -13,7 +13,7 @@ from guard.embedders.pdq import BITS
 from guard.indexes.faiss_index import FaissBinaryIndex
 from guard.indexes.faissfile import unpack_bits
 from guard.indexes.hashes import IDENTICAL_BITS, HashIndex
-from guard.policy import decide
+from tests.support.deciding import decide
 
 SEVERITY = [Decision.ALLOW, Decision.FLAG, Decision.BLOCK]
 

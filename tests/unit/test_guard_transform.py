@@ -12,11 +12,11 @@ from PIL import Image
 from guard import Decision, Guard, Policy
 from guard.embedders.base import QueryDescriptors
 from guard.errors import ConfigError
+from guard.findings import ECHO_SLACK
 from guard.indexes.builder import build_index
 from guard.indexes.store import open_index
 from guard.indexes.transforming import transform_index
 from guard.pixels import ImageBatch, to_batch
-from guard.policy import ECHO_SLACK
 from tests.support.references import photo_folder
 from tests.support.toys import ToyEmbedder, picture
 

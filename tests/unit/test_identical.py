@@ -69,7 +69,9 @@ def test_what_the_descriptor_misses_is_blocked_with_the_reason(index: OpenIndex)
     assert (top.record.uri, len(verdict.matches)) == ("0004.jpg", 1)
     assert top.bits is not None
     assert 0 < top.bits <= 31
-    assert verdict.reasons == (f"PDQ: {top.bits} of 256 bits differ from 0004.jpg, at most 31 count as identical",)
+    assert verdict.reasons == (
+        f"PDQ: {top.bits} of 256 bits differ from 0004.jpg (training), at most 31 count as identical",
+    )
     own = float((COLOUR.embed(to_batch(hidden(4))) @ COLOUR.embed(to_batch(picture(4))).T)[0, 0])
     assert top.similarity == pytest.approx(own, abs=0.05)  # the descriptor's, though it did not return it; JPEG differs
     assert verdict.to_dict()["matches"][0]["pdq_bits"] == top.bits

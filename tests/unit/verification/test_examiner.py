@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,11 @@ def candidates(*similarities: float) -> list[Match]:
     return [Match(Record(i, f"{i}.png", ""), s) for i, s in enumerate(similarities)]
 
 
+def at(value: Any) -> Callable[[Match], Any]:
+    """The same of every match."""
+    return lambda _: value
+
+
 def query(name: str = "coffee") -> ImageBatch:
     return to_batch([photograph(name, 320)])
 
@@ -72,7 +78,9 @@ def query(name: str = "coffee") -> ImageBatch:
 def test_the_first_copy_ends_the_comparison() -> None:
     verifier = Counting()
     assert isinstance(verifier, Verifier)
-    found = Examiner(Thumbnails(), verifier).examine(query(), candidates(0.6, 0.5, 0.45, 0.4), gate=0.1, until=FOREVER)
+    found = Examiner(Thumbnails(), verifier).examine(
+        query(), candidates(0.6, 0.5, 0.45, 0.4), gate=at(0.1), until=FOREVER
+    )
     assert found.verified is True
     assert [m.evidence.kind if m.evidence else None for m in found.candidates] == [
         EvidenceKind.NONE,
@@ -86,11 +94,11 @@ def test_the_first_copy_ends_the_comparison() -> None:
 def test_only_what_reaches_the_gate_is_compared_nearest_first() -> None:
     thumbnails = Thumbnails()
     found = Examiner(thumbnails, Counting()).examine(
-        query("rocket"), candidates(0.3, 0.5, 0.2), gate=0.3, until=FOREVER
+        query("rocket"), candidates(0.3, 0.5, 0.2), gate=at(0.3), until=FOREVER
     )
     assert thumbnails.asked == [1, 0]
     assert [m.evidence is not None for m in found.candidates] == [True, True, False]
-    nothing = Examiner(thumbnails, Counting()).examine(query(), candidates(0.1), gate=0.3, until=FOREVER)
+    nothing = Examiner(thumbnails, Counting()).examine(query(), candidates(0.1), gate=at(0.3), until=FOREVER)
     assert nothing.verified is None
     assert nothing.candidates == tuple(candidates(0.1))
 
@@ -98,7 +106,7 @@ def test_only_what_reaches_the_gate_is_compared_nearest_first() -> None:
 def test_no_more_than_most_are_compared() -> None:
     verifier = Counting()
     thumbnails = Thumbnails(("chelsea",) * (MOST + 3))
-    found = Examiner(thumbnails, verifier).examine(query(), candidates(*[0.5] * (MOST + 3)), gate=0, until=FOREVER)
+    found = Examiner(thumbnails, verifier).examine(query(), candidates(*[0.5] * (MOST + 3)), gate=at(0), until=FOREVER)
     assert verifier.verified == MOST
     assert found.verified is False
     assert "more candidates" in found.reason
@@ -109,13 +117,13 @@ def test_references_are_prepared_once_and_forgotten_in_turn() -> None:
     examiner = Examiner(Thumbnails(), verifier, kept=2)
     for ids in ((0, 1), (1,), (3,), (0,)):
         wanted = [Match(Record(i, "", ""), 0.5) for i in ids]
-        examiner.examine(query(), wanted, gate=0, until=FOREVER)
+        examiner.examine(query(), wanted, gate=at(0), until=FOREVER)
     assert verifier.prepared == 4 + 4  # four queries; 0, 1, 3 and, forgotten meanwhile, 0 again
 
 
 def test_without_thumbnails_nothing_is_verified() -> None:
     for index in (object(), Thumbnails(())):
-        found = Examiner(index, Counting()).examine(query(), candidates(0.9), gate=0, until=FOREVER)
+        found = Examiner(index, Counting()).examine(query(), candidates(0.9), gate=at(0), until=FOREVER)
         assert found.verified is False
         assert found.reason == "no thumbnail"
         assert found.candidates[0].evidence is None
@@ -123,7 +131,9 @@ def test_without_thumbnails_nothing_is_verified() -> None:
 
 def test_out_of_time_is_said() -> None:
     verifier = Counting()
-    found = Examiner(Thumbnails(), verifier).examine(query(), candidates(0.9), gate=0, until=time.perf_counter() - 1)
+    found = Examiner(Thumbnails(), verifier).examine(
+        query(), candidates(0.9), gate=at(0), until=time.perf_counter() - 1
+    )
     assert (found.verified, found.reason, verifier.verified) == (False, "out of time", 0)
 
 
@@ -132,10 +142,10 @@ def test_the_budget_is_for_each_image_and_half_the_deadline_for_all() -> None:
     batch = to_batch([photograph("rocket", 320)] * 3)
     three = [candidates(0.9, 0.8)] * 3
     examiner = Examiner(Thumbnails(), verifier)
-    found = examiner.examine_batch(batch, three, [True] * 3, gate=0, budget_s=0.02, left_s=None)
+    found = examiner.examine_batch(batch, three, [True] * 3, gate=at(0), settles=at(True), budget_s=0.02, left_s=None)
     assert [f.verified for f in found] == [False] * 3
     assert verifier.verified == 3  # each image had the time to begin one
-    found = examiner.examine_batch(batch, three, [True] * 3, gate=0, budget_s=60, left_s=0.02)
+    found = examiner.examine_batch(batch, three, [True] * 3, gate=at(0), settles=at(True), budget_s=60, left_s=0.02)
     assert verifier.verified == 4  # the first image took the half
     assert [f.reason for f in found] == ["out of time"] * 3
 
@@ -143,7 +153,7 @@ def test_the_budget_is_for_each_image_and_half_the_deadline_for_all() -> None:
 def test_an_image_that_is_not_usable_is_left_alone() -> None:
     verifier = Counting()
     found = Examiner(Thumbnails(), verifier).examine_batch(
-        query(), [candidates(0.9)], [False], gate=0, budget_s=60, left_s=None
+        query(), [candidates(0.9)], [False], gate=at(0), settles=at(True), budget_s=60, left_s=None
     )
     assert found[0].verified is None
     assert verifier.verified == 0
@@ -152,18 +162,18 @@ def test_an_image_that_is_not_usable_is_left_alone() -> None:
 def test_a_damaged_thumbnail_and_a_broken_verifier_are_said_and_no_errors() -> None:
     thumbnails = Thumbnails()
     thumbnails.stored[0] = thumbnails.stored[0][:100]
-    found = Examiner(thumbnails, Counting()).examine(query("rocket"), candidates(0.9, 0.8), gate=0, until=FOREVER)
+    found = Examiner(thumbnails, Counting()).examine(query("rocket"), candidates(0.9, 0.8), gate=at(0), until=FOREVER)
     assert found.verified is False
     assert found.reason == "a thumbnail cannot be read"
     assert found.candidates[1].evidence is not None
-    found = Examiner(Thumbnails(), Broken()).examine(query(), candidates(0.9, 0.8), gate=0, until=FOREVER)
+    found = Examiner(Thumbnails(), Broken()).examine(query(), candidates(0.9, 0.8), gate=at(0), until=FOREVER)
     assert (found.verified, found.reason) == (False, "comparing failed (RuntimeError)")
 
 
 def test_a_copy_makes_up_for_what_could_not_be_compared() -> None:
     thumbnails = Thumbnails()
     del thumbnails.stored[0]
-    found = Examiner(thumbnails, Counting()).examine(query("chelsea"), candidates(0.9, 0.8), gate=0, until=FOREVER)
+    found = Examiner(thumbnails, Counting()).examine(query("chelsea"), candidates(0.9, 0.8), gate=at(0), until=FOREVER)
     assert found.verified is True
     assert found.reason == ""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from guard.policy import decide
 from guard.types import Decision, Evidence, EvidenceKind, Match, Record, Verdict
 from guard.verification.weigh import KEYPOINTS_TO_REFUTE
+from tests.support.deciding import decide
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 NOTHING = Evidence(EvidenceKind.NONE, keypoints=(200, 200))
@@ -57,7 +57,7 @@ def test_pixels_and_similarity(similarity: float, evidence: Evidence | None, dec
 def test_a_copy_below_the_threshold_becomes_a_match() -> None:
     found = verdict(match(0.5, copy(), "copy.png"), match(0.45, NOTHING, "other.png"), verified=True)
     assert [m.record.uri for m in found.matches] == ["copy.png"]
-    assert "pixels of copy.png: edited" in found.reasons[0]
+    assert "pixels of copy.png (training): edited" in found.reasons[0]
 
 
 def test_one_match_that_was_not_compared_keeps_the_flag() -> None:
