@@ -173,6 +173,8 @@ class Evidence:
     """Mean local structural agreement where both pictures overlap, in [0, 1]; tone does not count."""
     keypoints: tuple[int, int] | None = None
     """Keypoints of the query and of the reference, if they were needed; few of them: a copy could have gone unseen."""
+    strength: float = -1.0
+    """In [-1, 1]: how far the weakest of the numbers that a copy takes lies beyond its limit; below 0 it is none."""
 
     @property
     def is_copy(self) -> bool:
@@ -195,6 +197,7 @@ class Evidence:
             "copied_area_reference": round(self.copied_area_reference, 4),
             "tiled_l2": None if self.tiled_l2 is None else round(self.tiled_l2, 4),
             "agreement": round(self.agreement, 4),
+            "strength": round(self.strength, 4),
             "keypoints": list(self.keypoints) if self.keypoints else None,
             "mask": {"height": self.mask.height, "width": self.mask.width, "runs": self.mask.runs()}
             if self.mask

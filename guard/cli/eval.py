@@ -12,9 +12,23 @@ from rich.text import Text
 
 from guard.cli.console import Exit, err, errors_to_exit, out, percent
 from guard.cli.eval_calibration import calibration
+from guard.cli.eval_detection import detection
+from guard.cli.eval_options import (
+    Cache,
+    Embedders,
+    Groups,
+    Images,
+    JsonFile,
+    Limit,
+    OneSource,
+    Same,
+    Seed,
+    Splits,
+    groups_of,
+    require_folder,
+)
 from guard.cli.eval_paired import print_paired
 from guard.cli.progress import staged
-from guard.errors import ConfigError
 
 if TYPE_CHECKING:
     from guard.evaluation.derived import Derived
@@ -23,37 +37,24 @@ __all__ = ["eval_app"]
 
 NOTE = """Percent, with 95 % intervals over sources. Thresholds are those of all groups together.
 Each group's own, every single edit and FPR 0.01 % are in the file."""
-PHOTOGRAPHS = "photographs"  # the group of --images
 
 eval_app = typer.Typer(no_args_is_help=True, help="Measure embedders on your own pictures.")
 
 
 @eval_app.command()
 def descriptors(
-    json_file: Annotated[Path, typer.Option("--json", help="Write all figures to this JSON file.")],
-    images: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Folder of photographs; repeatable.")] = None,
-    group: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=DIR", help="Folder of another group, e.g. xrays=scans/; may be repeated."),
-    ] = None,
-    embedder: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Embedder to compare with, named as for `index build`; may be repeated."),
-    ] = None,
-    splits: Annotated[int, typer.Option(min=1, help="Seeded divisions into references and negatives.")] = 5,
-    limit: Annotated[int | None, typer.Option(min=5, help="At most so many pictures a group.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of pictures, splits, edits and resamples.")] = 0,
+    json_file: JsonFile,
+    images: Images = None,
+    group: Groups = None,
+    embedder: Embedders = None,
+    splits: Splits = 5,
+    limit: Limit = None,
+    seed: Seed = 0,
     real_pairs: Annotated[
         Path | None, typer.Option(help="Table of real copies: query, reference and label, with tabs between.")
     ] = None,
-    same: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="TSV", help="Table of files that show one source: `file`, label; or pairs. Repeatable."),
-    ] = None,
-    one_source: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="Folder whose pictures all show one source; may be repeated."),
-    ] = None,
+    same: Same = None,
+    one_source: OneSource = None,
     no_baselines: Annotated[bool, typer.Option("--no-baselines", help="Only the named embedders.")] = False,
     multi_view: Annotated[
         bool,
@@ -73,9 +74,7 @@ def descriptors(
     ] = None,
     beta: Annotated[float, typer.Option(min=0, max=10, help="Of the normalisation: share that is subtracted.")] = 1.0,
     nearest: Annotated[int, typer.Option(min=1, help="Of the normalisation: background pictures of the mean.")] = 3,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder that keeps descriptors: a stopped or repeated run goes on from it.")
-    ] = None,
+    cache: Cache = None,
 ) -> None:
     """Edit pictures in many ways, and measure which embedder finds the originals without false alarms.
 
@@ -86,9 +85,8 @@ def descriptors(
     memguard eval descriptors --images photos/ --group xrays=scans/ --embedder sscd_disc_mixup --json compared.json
     """
     with errors_to_exit():
-        groups = _groups(images or [], group or [])
-        if not json_file.resolve().parent.is_dir():
-            raise ConfigError(f"no such folder: {json_file.resolve().parent}")
+        groups = groups_of(images, group)
+        require_folder(json_file)
         from guard.embedders.registry import DEFAULT
         from guard.evaluation.pdq_beside import pdq_beside
         from guard.evaluation.run import Settings, evaluate_descriptors, takes_part
@@ -128,19 +126,8 @@ def descriptors(
         raise typer.Exit(Exit.INPUT if document["skipped"] else Exit.FINE)
 
 
+eval_app.command()(detection)
 eval_app.command()(calibration)
-
-
-def _groups(images: list[Path], named: list[str]) -> dict[str, list[Path]]:
-    groups: dict[str, list[Path]] = {PHOTOGRAPHS: list(images)} if images else {}
-    for text in named:
-        name, equals, folder = text.partition("=")
-        if not (name and equals and folder):
-            raise ConfigError(f"--group {text!r}: write NAME=DIR, e.g. xrays=scans/")
-        groups.setdefault(name, []).append(Path(folder))
-    if not groups:
-        raise ConfigError("give pictures: --images DIR, or --group NAME=DIR")
-    return groups
 
 
 def _print(document: dict[str, Any], entrants: list[str]) -> None:

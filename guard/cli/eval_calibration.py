@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from guard.cli.console import Exit, err, errors_to_exit, out
+from guard.cli.eval_options import JsonFile, Limit, Same, groups_of, require_folder
 from guard.cli.progress import staged
 from guard.errors import ConfigError
 
@@ -26,7 +26,7 @@ interval. Points of one resample are alike. Other groups: what happens where cle
 
 
 def calibration(
-    json_file: Annotated[Path, typer.Option("--json", help="Write all figures to this JSON file.")],
+    json_file: JsonFile,
     group: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=DIR", help="Folder of pictures that are no copies of one another; repeatable."),
@@ -34,10 +34,7 @@ def calibration(
     procedural: Annotated[
         int, typer.Option(min=0, help="Procedural pictures of each family, held out of the training of the descriptor.")
     ] = 0,
-    same: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="TSV", help="Table of files that show one source: `file`, label; or pairs. Repeatable."),
-    ] = None,
+    same: Same = None,
     size: Annotated[
         list[int] | None, typer.Option(min=1, help="References; repeatable (100, 1000, 10000 and 100000).")
     ] = None,
@@ -45,7 +42,7 @@ def calibration(
     embedder: Annotated[
         str | None, typer.Option(help="Embedder, named as for `index build` (default: the one that ships).")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=5, help="At most so many pictures a group.")] = None,
+    limit: Limit = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the pictures and divisions.")] = 0,
 ) -> None:
     """Calibrate on some pictures, and compare the predicted rates of false matches with those of others.
@@ -57,8 +54,7 @@ def calibration(
     memguard eval calibration --group photographs=photos/ --group xrays=scans/ --same patients.tsv --json found.json
     """
     with errors_to_exit():
-        if not json_file.resolve().parent.is_dir():
-            raise ConfigError(f"no such folder: {json_file.resolve().parent}")
+        require_folder(json_file)
         if not group and not procedural:
             raise ConfigError("give pictures: --group NAME=DIR, or --procedural COUNT")
         from guard.embedders.registry import load_embedder
@@ -69,7 +65,7 @@ def calibration(
         with staged() as progress:
             pool, skipped = make_pool(
                 model,
-                groups=_groups(group or []),
+                groups=groups_of(None, group) if group else {},
                 procedural=procedural,
                 same=same or [],
                 limit=limit,
@@ -89,16 +85,6 @@ def calibration(
         for line in skipped:
             err.print(f"skipped: {line}", style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(Exit.INPUT if skipped else Exit.FINE)
-
-
-def _groups(named: list[str]) -> dict[str, list[Path]]:
-    groups: dict[str, list[Path]] = {}
-    for text in named:
-        name, equals, folder = text.partition("=")
-        if not (name and equals and folder):
-            raise ConfigError(f"--group {text!r}: write NAME=DIR, e.g. xrays=scans/")
-        groups.setdefault(name, []).append(Path(folder))
-    return groups
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -42,6 +42,8 @@ class Entrant:
     """n pictures -> (n, views, d) float32. A row of zeros: this picture can match nothing."""
     weights_sha256: str = ""
     """Of an embedder with weights."""
+    block: float | None = None
+    """The similarity from which the embedder advises to block, if it advises any."""
 
 
 def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
@@ -51,8 +53,9 @@ def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
     def one_view(images: Sequence[RGBArray]) -> Vectors:
         return np.concatenate([_array(embedder.embed(batch)) for batch in _batches(images)])[:, None]
 
-    sha256 = embedder.spec.weights_sha256
-    found = [Entrant(name, identity, one_view, one_view, sha256)]
+    sha256, advice = embedder.spec.weights_sha256, embedder.spec.thresholds
+    block = advice.block if advice else None
+    found = [Entrant(name, identity, one_view, one_view, sha256, block)]
     if isinstance(embedder, SupportsQuery):
         looks: SupportsQuery = embedder
 
@@ -60,7 +63,7 @@ def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
             seen = [looks.embed_query(batch) for batch in _batches(images)]
             return np.concatenate([_array(q.vectors) * _array(q.usable)[:, None, None] for q in seen])
 
-        found.append(Entrant(f"{name}+views", f"{identity}+views", one_view, own_views, sha256))
+        found.append(Entrant(f"{name}+views", f"{identity}+views", one_view, own_views, sha256, block))
     return found
 
 

@@ -19,7 +19,7 @@ from guard.evaluation.intervals import Interval
 from guard.evaluation.metrics import Floats
 from guard.evaluation.protocol import Figures, Results
 
-__all__ = ["Difference", "difference", "paired"]
+__all__ = ["Difference", "difference", "holm", "p_below", "paired"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,30 @@ def difference(a: Floats, b: Floats) -> Interval:
         return Interval(float("nan"), -1.0, 1.0)
     low, high = np.quantile(known, [0.025, 0.975])
     return Interval(value, min(float(low), value), max(float(high), value))
+
+
+def p_below(a: Floats, b: Floats) -> float:
+    """One-sided p of "a is not below b", by the bootstrap: the share of resamples in which it is not; nan if unknown.
+
+    (1 + resamples,) each. With n resamples it is at least 1 / (n + 1), so that m tests that are adjusted together need
+    more than 20 m of them.
+    """
+    drawn = (a - b)[1:]
+    drawn = drawn[np.isfinite(drawn)]
+    if len(drawn) == 0:
+        return float("nan")
+    return float((1 + np.count_nonzero(drawn >= 0)) / (1 + len(drawn)))
+
+
+def holm(p: Mapping[str, float]) -> dict[str, float]:
+    """Adjusted p of tests that are made together, in [0, 1] (Holm 1979); nan stays out of them."""
+    known = sorted((value, name) for name, value in p.items() if np.isfinite(value))
+    adjusted: dict[str, float] = dict(p)
+    largest = 0.0
+    for i, (value, name) in enumerate(known):
+        largest = max(largest, min(1.0, value * (len(known) - i)))
+        adjusted[name] = largest
+    return adjusted
 
 
 def _of(a: Figures, b: Figures) -> Difference:

@@ -20,7 +20,17 @@ from guard.evaluation.metrics import Floats, pair_rate, rate
 from guard.evaluation.protocol import RESAMPLES, Plan, Queries, drawn_weights, pairs_of
 from guard.evaluation.scores import Embedded, Similarities, inner_products, score
 
-__all__ = ["PDQ", "Called", "PdqBeside", "called_identical", "differing_bits", "either", "identical_bits", "pdq_beside"]
+__all__ = [
+    "IDENTICAL_BITS",
+    "PDQ",
+    "Called",
+    "PdqBeside",
+    "called_identical",
+    "differing_bits",
+    "either",
+    "identical_bits",
+    "pdq_beside",
+]
 
 PDQ = "pdq+views"
 """The entrant that says what is identical; its queries are zeros for a picture without enough detail."""

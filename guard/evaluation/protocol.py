@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,7 @@ POOLED = "pooled"
 """The name under which all groups together are reported."""
 ALL_EDITS = "all_edits"
 RESAMPLES = 400
+SHARES = MappingProxyType({fpr: fpr for fpr in FPRS})
 MIN_SOURCES = 4  # in the whole run; of fewer no half is left to be wrong about
 
 
@@ -118,8 +120,15 @@ def plan(pictures: Sequence[PictureFile], *, splits: int = 5, seed: int = 0) -> 
     return Plan(tuple(left), tuple(pictures[i] for i in sorted(chosen)), sources, is_reference, seed)
 
 
-def evaluate(plan: Plan, edits: Sequence[Edit], scores: Scores, *, resamples: int = RESAMPLES) -> Results:
-    """All figures of one entrant from its similarities."""
+def evaluate(
+    plan: Plan,
+    edits: Sequence[Edit],
+    scores: Scores,
+    *,
+    resamples: int = RESAMPLES,
+    allowed: Mapping[float, float] = SHARES,
+) -> Results:
+    """All figures of one entrant from its similarities. allowed: FPR -> share of the negatives that may lie above."""
     groups = plan.groups
     names = list(groups)
     weights = drawn_weights(plan, resamples)
@@ -130,7 +139,7 @@ def evaluate(plan: Plan, edits: Sequence[Edit], scores: Scores, *, resamples: in
     limits: dict[str, dict[float, Floats]] = {}
     for group, members in {POOLED: everything, **groups}.items():
         best, units = negative.best(members, variants)
-        limits[group] = {fpr: thresholds(best, units, weights, fpr) for fpr in FPRS}
+        limits[group] = {fpr: thresholds(best, units, weights, allowed[fpr]) for fpr in FPRS}
     figures: dict[str, dict[str, Figures]] = {}
     false: dict[str, dict[float, tuple[Floats, Floats]]] = {}
     alike: dict[str, dict[float, Floats]] = {}

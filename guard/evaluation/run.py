@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,24 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from guard._version import __version__
 from guard.embedders.registry import DEFAULT, load_embedder
 from guard.errors import ConfigError
 from guard.evaluation.background import BACKGROUND, beside, divided, embed_background
 from guard.evaluation.derived import Derived
-from guard.evaluation.edits import EDITS, VERSION, Edit
+from guard.evaluation.document import aliased, called_of, described, paired_of
+from guard.evaluation.edits import EDITS, Edit
 from guard.evaluation.entrants import Entrant, baselines, entrants_of, multi_view_entrants
-from guard.evaluation.intervals import Interval, wilson
-from guard.evaluation.metrics import FPRS, Floats
-from guard.evaluation.paired import paired
-from guard.evaluation.pdq_beside import PDQ, Called, PdqBeside, called_identical, differing_bits, either
-from guard.evaluation.pictures import SIDE, find_pictures, load, read_pairs
-from guard.evaluation.protocol import ALL_EDITS, POOLED, RESAMPLES, Figures, Plan, Results, evaluate, plan, summary
+from guard.evaluation.pdq_beside import PDQ, PdqBeside, called_identical, differing_bits, either
+from guard.evaluation.pictures import SIDE, PictureFile, find_pictures, load, read_pairs
+from guard.evaluation.protocol import POOLED, RESAMPLES, Plan, Results, evaluate, plan
 from guard.evaluation.real_pairs import pair_similarities, rated, references_of
-from guard.evaluation.scores import embed_all, inner_products, score
+from guard.evaluation.scores import Embedded, embed_all, inner_products, score
 from guard.evaluation.transformed import Transformed, outside
+from guard.pixels import RGBArray
 
-__all__ = ["Settings", "evaluate_descriptors", "takes_part"]
+__all__ = ["Arranged", "Progress", "Settings", "arranged", "evaluate_descriptors", "takes_part"]
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, all)."""
@@ -69,24 +66,28 @@ def takes_part(names: Sequence[str], *, with_baselines: bool = True, multi_view:
     return entrants
 
 
-def evaluate_descriptors(
+@dataclass(frozen=True, slots=True, eq=False)
+class Arranged:
+    """Pictures with their parts, and what every entrant makes of them."""
+
+    plan: Plan
+    carriers: list[RGBArray]
+    embedded: dict[str, Embedded]
+    background: list[PictureFile]
+    """Of --background, without those that share a source with a picture of the plan."""
+    not_outside: int
+    """How many those were."""
+    skipped: tuple[str, ...]
+
+
+def arranged(
     groups: Mapping[str, Sequence[Path]],
     entrants: Mapping[str, Entrant],
-    settings: Settings | None = None,
+    settings: Settings,
     *,
-    derived: Sequence[Derived] = (),
     progress: Progress = lambda _what, _done, _all: None,
-) -> dict[str, Any]:
-    """Run the protocol; docs/evaluation.md describes the document that comes back.
-
-    derived: what takes part beside the entrants, each compared with its base among them.
-    Raises ConfigError for folders, tables or groups that cannot serve, and what an embedder raises.
-    """
-    settings = settings or Settings()
-    began = time.monotonic()
-    pairs = read_pairs(settings.real_pairs) if settings.real_pairs else []
-    if settings.real_pairs and not pairs:
-        raise ConfigError(f"{settings.real_pairs} lists no pair")
+) -> Arranged:
+    """Read the pictures, draw their parts, edit and embed. Raises ConfigError for what cannot serve."""
     found = find_pictures(
         beside(groups, settings.background),
         same=[*settings.same, *([settings.real_pairs] if settings.real_pairs else [])],
@@ -106,9 +107,10 @@ def evaluate_descriptors(
         done += 1
         progress("embedding", done, len(drawn.pictures))
 
+    carriers = [load(c.path, settings.side) for c in drawn.carriers]
     embedded = embed_all(
         drawn.pictures,
-        [load(c.path, settings.side) for c in drawn.carriers],
+        carriers,
         settings.edits,
         list(entrants.values()),
         seed=settings.seed,
@@ -116,6 +118,29 @@ def evaluate_descriptors(
         cache=settings.cache,
         progress=one_more,
     )
+    return Arranged(drawn, carriers, embedded, background, not_outside, found.skipped)
+
+
+def evaluate_descriptors(
+    groups: Mapping[str, Sequence[Path]],
+    entrants: Mapping[str, Entrant],
+    settings: Settings | None = None,
+    *,
+    derived: Sequence[Derived] = (),
+    progress: Progress = lambda _what, _done, _all: None,
+) -> dict[str, Any]:
+    """Run the protocol; docs/evaluation.md describes the document that comes back.
+
+    derived: what takes part beside the entrants, each compared with its base among them.
+    Raises ConfigError for folders, tables or groups that cannot serve, and what an embedder raises.
+    """
+    settings = settings or Settings()
+    began = time.monotonic()
+    pairs = read_pairs(settings.real_pairs) if settings.real_pairs else []
+    if settings.real_pairs and not pairs:
+        raise ConfigError(f"{settings.real_pairs} lists no pair")
+    ready = arranged(groups, entrants, settings, progress=progress)
+    drawn, embedded, background = ready.plan, ready.embedded, ready.background
     for i, name in enumerate(wanted := _normalised(derived) if background else []):
         progress("embedding the background", i, len(wanted))
         embedded[name] = replace(embedded[name], background=embed_background(background, entrants[name], settings.side))
@@ -127,19 +152,19 @@ def evaluate_descriptors(
         scores = score(similarities, drawn.sources, drawn.is_reference)
         results[name] = evaluate(drawn, settings.edits, scores, resamples=settings.resamples)
     progress("counting", len(compared), len(compared))
-    document = _document(drawn, settings, results, found.skipped)
+    document = described(drawn, settings, results, ready.skipped)
     if settings.background:
         near = {name: len(background) - len(outside(embedded[name])) for name in wanted}
         document["background"] = {
-            "pictures": len(background), "left_out": {"of_one_source": not_outside, "near_copies": _aliased(near)}
+            "pictures": len(background), "left_out": {"of_one_source": ready.not_outside, "near_copies": aliased(near)}
         }  # fmt: skip
     if derived:
-        document["paired"] = _aliased({one.name: _paired(results, one) for one in derived})
+        document["paired"] = aliased({one.name: paired_of(results, one) for one in derived})
     if any(isinstance(one, PdqBeside) for one in derived):
         called = called_identical(drawn, settings.edits, embedded[PDQ], resamples=settings.resamples)
         counts = results[derived[0].base].counts
-        document["identical"] = {group: _called(one, counts[group]["sources"]) for group, one in called.items()}
-    document["weights_sha256"] = _aliased({name: entrant.weights_sha256 for name, entrant in entrants.items()})
+        document["identical"] = {group: called_of(one, counts[group]["sources"]) for group, one in called.items()}
+    document["weights_sha256"] = aliased({name: entrant.weights_sha256 for name, entrant in entrants.items()})
     if pairs:
         clean = _unrelated(drawn, pairs)
         looked_up = {
@@ -154,7 +179,7 @@ def evaluate_descriptors(
             looked_up |= {one.name: either(looked_up[one.base], bits) for one in hashed}
         limits = {name: results[name].thresholds[POOLED] for name in looked_up}
         at = {name: {fpr: float(limit[0]) for fpr, limit in of.items()} for name, of in limits.items()}
-        document["real_pairs"] = _aliased({name: rated(pairs, s, at[name]) for name, s in looked_up.items()})
+        document["real_pairs"] = aliased({name: rated(pairs, s, at[name]) for name, s in looked_up.items()})
     document["seconds"] = round(time.monotonic() - began, 1)
     return document
 
@@ -169,104 +194,3 @@ def _unrelated(drawn: Plan, pairs: Sequence[tuple[Path, Path, str]]) -> list[int
     paired = {path for query, reference, _ in pairs for path in (query, reference)}
     related = {s for s, p in zip(drawn.sources.tolist(), drawn.pictures, strict=True) if p.path in paired}
     return [i for i, source in enumerate(drawn.sources.tolist()) if source not in related]
-
-
-def _document(
-    drawn: Plan, settings: Settings, results: Mapping[str, Results], skipped: Sequence[str]
-) -> dict[str, Any]:
-    any_result = next(iter(results.values()))
-    return {
-        "memguard": __version__,
-        "protocol": {
-            "splits": settings.splits,
-            "seed": settings.seed,
-            "longer_side_px": settings.side,
-            "resamples": settings.resamples,
-            "edits_version": VERSION,
-            "edits": {e.name: {"family": e.family, "parameters": dict(e.parameters)} for e in settings.edits},
-            "groups": any_result.counts,
-            "carriers": len(drawn.carriers),
-            "thresholds": "exclusive; at most the share FPR of the negative queries lies above",
-        },
-        "skipped": list(skipped),
-        "results": _aliased({
-            name: {
-                group: {key: _figures(figures) for key, figures in by_edit.items()}
-                for group, by_edit in result.figures.items()
-            }
-            for name, result in results.items()
-        }),
-        "thresholds": _aliased({
-            name: {group: {str(fpr): _number(limit[0]) for fpr, limit in limits.items()}
-                   for group, limits in result.thresholds.items()}
-            for name, result in results.items()
-        }),
-        "false_positive_rates": _aliased({
-            name: {
-                group: {str(fpr): {"untouched": _interval(plain), "edited": _interval(edited)}
-                        for fpr, (plain, edited) in rates.items()}
-                for group, rates in result.false_positives.items()
-            }
-            for name, result in results.items()
-        }),
-        "look_alikes": _aliased({
-            name: {group: {str(fpr): _interval(rate) for fpr, rate in rates.items()}
-                   for group, rates in result.look_alikes.items()}
-            for name, result in results.items()
-        }),
-    }  # fmt: skip
-
-
-def _paired(results: Mapping[str, Results], one: Derived) -> dict[str, Any]:
-    """By how much it differs from its base, by group and family."""
-    found = paired(results[one.name], results[one.base])
-    means = {
-        group: {
-            key: difference.to_dict()
-            for key, difference in by_edit.items()
-            if key == ALL_EDITS or key.startswith("family:")
-        }
-        for group, by_edit in found.items()
-    }
-    return {"against": one.base, "differences": means}
-
-
-def _called(one: Called, sources: int) -> dict[str, Any]:
-    return {
-        "found": {key: _interval(share) for key, share in one.found.items()},
-        "false": {"untouched": _rare(one.untouched, sources), "edited": _rare(one.edited, sources)},
-        "look_alikes": _rare(one.look_alikes, sources),
-    }
-
-
-def _rare(values: Floats, sources: int) -> dict[str, float | None]:
-    """A bootstrap of nothing but zeros says nothing: then the upper bound is Wilson's, of so many sources."""
-    found = _interval(values)
-    return {**found, "high": _number(wilson(0, sources).high)} if found["value"] == 0 else found
-
-
-def _aliased(by_name: dict[str, Any]) -> dict[str, Any]:
-    """The default embedder's under `default` too, and what is made of it under `default+…`."""
-    for name in list(by_name):
-        if name == DEFAULT or name.startswith(f"{DEFAULT}+"):
-            by_name[name.replace(DEFAULT, "default", 1)] = by_name[name]
-    return by_name
-
-
-def _figures(figures: Figures) -> dict[str, Any]:
-    return {
-        "recall_at_fpr": {str(fpr): _interval(figures.recall_at_fpr[fpr]) for fpr in FPRS},
-        "recall_at_own_fpr": {str(fpr): _interval(figures.recall_at_own_fpr[fpr]) for fpr in FPRS},
-        "recall_at_1": _interval(figures.recall_at_1),
-        "micro_ap": _interval(figures.micro_ap),
-    }
-
-
-def _interval(values: Floats) -> dict[str, float | None]:
-    found: Interval = summary(values)
-    return {"value": _number(found.value), "low": _number(found.low), "high": _number(found.high)}
-
-
-def _number(value: float) -> float | None:
-    """None where there is nothing to say: JSON knows no nan."""
-    return round(float(value), 6) if math.isfinite(value) else None

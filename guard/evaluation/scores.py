@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -26,9 +27,20 @@ from guard.evaluation.entrants import Entrant, Vectors
 from guard.evaluation.pictures import PictureFile, load
 from guard.pixels import RGBArray
 
-__all__ = ["Embedded", "Scores", "Similarities", "embed_all", "inner_products", "score"]
+__all__ = [
+    "Embedded",
+    "Scores",
+    "Similarities",
+    "ahead",
+    "context_of",
+    "embed_all",
+    "inner_products",
+    "score",
+    "variants_of",
+]
 
 OTHERS = 3  # carriers that one picture's edits may use
+T = TypeVar("T")
 AHEAD = 2  # pictures whose edits are made while others are embedded
 
 Similarities = Callable[[int], npt.NDArray[np.float32]]
@@ -74,20 +86,20 @@ def embed_all(
 
     cache: a folder where vectors are kept; what is there is neither edited nor embedded again.
     """
-    context = _context(carriers, edits, seed, side)
+    context = context_of(carriers, edits, seed, side)
     found: dict[str, list[tuple[Vectors, Vectors]]] = {entrant.name: [] for entrant in entrants}
     files = [[_cached(cache, entrant, picture, context) for entrant in entrants] for picture in pictures]
 
     def variants(i: int) -> list[RGBArray] | None:
         if all(path is not None and path.exists() for path in files[i]):
             return None
-        return _variants(pictures[i], carriers, edits, seed, side)
+        return variants_of(pictures[i], carriers, edits, seed, side)
 
-    for i, made in enumerate(_ahead(variants, len(pictures))):
+    for i, made in enumerate(ahead(variants, len(pictures))):
         for entrant, path in zip(entrants, files[i], strict=True):
             vectors = _read(path)
             if vectors is None:
-                made = made or _variants(pictures[i], carriers, edits, seed, side)
+                made = made or variants_of(pictures[i], carriers, edits, seed, side)
                 vectors = (entrant.references(made[:1])[0], entrant.queries(made))
                 _write(path, vectors)
             found[entrant.name].append(vectors)
@@ -125,9 +137,10 @@ def score(similarities: Similarities, sources: npt.NDArray[np.intp], is_referenc
     return Scores(own, best, untouched)
 
 
-def _variants(
+def variants_of(
     picture: PictureFile, carriers: Sequence[RGBArray], edits: Sequence[Edit], seed: int, side: int
 ) -> list[RGBArray]:
+    """The picture as it is, then under each of the edits."""
     pixels = load(picture.path, side)
     key = [seed, int(picture.sha256[:12], 16)]  # of the content: neither order nor folder matter
     chosen = np.random.default_rng(key).permutation(len(carriers))[:OTHERS]
@@ -135,11 +148,11 @@ def _variants(
     return [pixels, *(edit(pixels, others, seed=key) for edit in edits)]
 
 
-def _ahead(make: Callable[[int], list[RGBArray] | None], n: int) -> Iterator[list[RGBArray] | None]:
-    """make(0), make(1), … in order, a few of them at work in threads: Pillow and numpy let others run."""
-    workers = max(1, min(4, os.cpu_count() or 1))
+def ahead(make: Callable[[int], T], n: int, workers: int | None = None) -> Iterator[T]:
+    """make(0), make(1), … in order, a few of them at work in threads: Pillow, OpenCV and numpy let others run."""
+    workers = workers or max(1, min(4, os.cpu_count() or 1))
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[list[RGBArray] | None]] = deque()
+        waiting: deque[Future[T]] = deque()
         for i in range(n):
             waiting.append(pool.submit(make, i))
             if len(waiting) > workers + AHEAD:
@@ -148,7 +161,7 @@ def _ahead(make: Callable[[int], list[RGBArray] | None], n: int) -> Iterator[lis
             yield waiting.popleft().result()
 
 
-def _context(carriers: Sequence[RGBArray], edits: Sequence[Edit], seed: int, side: int) -> str:
+def context_of(carriers: Sequence[RGBArray], edits: Sequence[Edit], seed: int, side: int) -> str:
     """Everything but the picture and the entrant that decides what the vectors are."""
     listed = [(e.name, e.described) for e in edits]
     digest = hashlib.sha256(repr((VERSION, seed, side, listed)).encode())

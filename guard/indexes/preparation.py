@@ -28,7 +28,7 @@ from guard.pixels import ImageBatch, RGBArray
 from guard.sources.base import Item, Skip
 from guard.types import Record
 
-__all__ = ["GROUP", "Limits", "Row", "Rows", "prepare"]
+__all__ = ["GROUP", "Limits", "Row", "Rows", "prepare", "thumbnail_of"]
 
 GROUP = 16  # items that one worker takes at a time, and that an embedder sees in one batch
 
@@ -149,7 +149,7 @@ def _read(item: Item, limits: Limits, notes: Counter[str]) -> Row:
         modified = _modified(item.path)
     picture = decode(data, where=item.uri, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
     notes.update(picture.notes)
-    thumbnail = _thumbnail(picture.rgb, limits.thumbnail_px) if limits.thumbnail_px else None
+    thumbnail = thumbnail_of(picture.rgb, limits.thumbnail_px) if limits.thumbnail_px else None
     kept = Item(item.uri, data=b"", caption=item.caption, collections=item.collections)  # not the encoded bytes
     pdq = _hash(picture.rgb) if limits.hashes else None
     height, width = picture.rgb.shape[:2]
@@ -238,7 +238,7 @@ def _refuse_if_broken(skipped: Sequence[Skip]) -> None:
         raise CheckError(skipped[0].detail, stage="embed", reason="embed_failed")
 
 
-def _thumbnail(rgb: RGBArray, side: int) -> bytes:
+def thumbnail_of(rgb: RGBArray, side: int) -> bytes:
     """JPEG of the picture, its longer side at most `side` px."""
     from PIL import Image
 

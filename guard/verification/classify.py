@@ -7,12 +7,13 @@ index whose pictures resemble one another more than those (X-rays, faces in one 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from guard.errors import ConfigError
 from guard.types import EvidenceKind
 from guard.verification.agreement import Comparison
 
-__all__ = ["COUNTS", "Limits", "kind_of"]
+__all__ = ["COUNTS", "Judgement", "Limits", "judged"]
 
 COUNTS = frozenset({"inliers", "inliers_many", "some_inliers", "structure", "structure_alone", "structure_toned"})
 
@@ -84,31 +85,66 @@ class Limits:
                 )
 
 
-def kind_of(
-    comparison: Comparison, *, inliers: int, few_keypoints: bool, upright: bool, limits: Limits
-) -> EvidenceKind:
+class Judgement(NamedTuple):
+    kind: EvidenceKind
+    strength: float
+    """In [-1, 1]: how far the weakest of the numbers that it took lies beyond its limit, 0 at the limit; below 0 it is
+    no copy, and this is how far it is from one."""
+
+
+def judged(comparison: Comparison, *, inliers: int, few_keypoints: bool, upright: bool, limits: Limits) -> Judgement:
     """inliers: that the transform explains. few_keypoints: of either picture. upright: it neither turns nor mirrors."""
-    c, enough = comparison, inliers >= limits.inliers
+    c = comparison
     coincide = min(c.overlap_query, c.overlap_reference) >= limits.same_frame
-    needed = limits.agreement_alone
-    if enough:
-        needed = limits.agreement_with_inliers
-    elif few_keypoints or inliers >= limits.some_inliers:
-        needed = limits.agreement_with_some
-    structure = limits.structure_alone
-    if enough or (coincide and c.tiled_l2 <= limits.plain_tiled_l2):
-        structure = limits.structure
-    elif c.agreement >= limits.agreement_alone and c.coloured >= limits.toned_colours:
-        structure = limits.structure_toned
+    found = _found(c, inliers, few_keypoints, coincide, limits)
+    against = _against(c, inliers, coincide, limits)
+    strength = min(found, against)
+    if strength >= 0:
+        return Judgement(_copy(c, upright, limits), strength)
+    one_layout = found >= 0 or (inliers >= limits.inliers and coincide)
+    return Judgement(EvidenceKind.SAME_TEMPLATE if one_layout else EvidenceKind.NONE, strength)
+
+
+def _found(c: Comparison, inliers: int, few_keypoints: bool, coincide: bool, limits: Limits) -> float:
+    """Margin of the best of four ways to be found: by many inliers, by some, by pixels alone, as a redrawing."""
+    toned = c.agreement >= limits.agreement_alone and c.coloured >= limits.toned_colours
+    plain = coincide and c.tiled_l2 <= limits.plain_tiled_l2
+    needed = limits.structure if plain else limits.structure_toned if toned else limits.structure_alone
+    structure, detail = _count(c.structure, needed), _share(c.detail, limits.detail)
+    redrawn = min(
+        _share(c.coarse_agreement, limits.coarse_agreement), _share(c.coarse_detail, limits.coarse_detail)
+    )  # fmt: skip
+    many = min(
+        _count(inliers, limits.inliers),
+        max(_share(c.agreement, limits.agreement_with_inliers), redrawn),
+        _count(c.structure, limits.structure),
+    )
+    some = min(
+        1.0 if few_keypoints else _count(inliers, limits.some_inliers),
+        _share(c.agreement, limits.agreement_with_some),
+        detail,
+        structure,
+    )
+    alone = min(_share(c.agreement, limits.agreement_alone), detail, structure)
+    return max(many, some, alone, min(redrawn, structure))
+
+
+def _against(c: Comparison, inliers: int, coincide: bool, limits: Limits) -> float:
+    """Margin of what a copy also needs, or it is a template: its colours, and in coinciding frames its structure."""
+    many = max(
+        _count(inliers, limits.inliers_many),
+        min(_count(inliers, limits.inliers), _share(c.agreement, limits.agreement_any_colours)),
+    )
+    colours = max(many, _share(c.coloured, limits.colours))
+    if not coincide:
+        return colours
     redrawn = c.coarse_agreement >= limits.coarse_agreement and c.coarse_detail >= limits.coarse_detail
-    fine = c.agreement >= needed and (enough or c.detail >= limits.detail)
-    if c.structure < structure or not (fine or redrawn):
-        return EvidenceKind.SAME_TEMPLATE if enough and coincide else EvidenceKind.NONE
-    many = inliers >= limits.inliers_many or (enough and c.agreement >= limits.agreement_any_colours)
-    recoloured = not many and c.coloured < limits.colours
     agreeing = max(c.agreeing, c.coarse_agreeing) if redrawn else c.agreeing
-    if recoloured or (coincide and agreeing < (limits.template if many else limits.template_few_inliers)):
-        return EvidenceKind.SAME_TEMPLATE
+    layout = max(min(many, _share(agreeing, limits.template)), _share(agreeing, limits.template_few_inliers))
+    return min(colours, layout)
+
+
+def _copy(c: Comparison, upright: bool, limits: Limits) -> EvidenceKind:
     if min(c.copied_query, c.copied_reference) < limits.whole:
         return EvidenceKind.PARTIAL
     identical = (
@@ -118,3 +154,17 @@ def kind_of(
         and c.tiled_l2 <= limits.identical_tiled_l2
     )
     return EvidenceKind.NEAR_IDENTICAL if identical else EvidenceKind.EDITED
+
+
+def _share(value: float, limit: float) -> float:
+    """Of a number in [0, 1]: 0 at its limit, 1 at 1, -1 at 0."""
+    if value >= limit:
+        return 1.0 if limit >= 1 else (value - limit) / (1 - limit)
+    return (value - limit) / limit
+
+
+def _count(value: float, limit: float) -> float:
+    """Of a number without an upper end: 0 at its limit, 0.5 at twice as many, -1 at 0."""
+    if value >= limit:
+        return 1.0 - limit / value if value > 0 else 1.0
+    return value / limit - 1

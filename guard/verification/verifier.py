@@ -16,7 +16,7 @@ from guard.pixels import RGBArray
 from guard.types import Evidence, EvidenceKind
 from guard.verification import dense
 from guard.verification.agreement import Comparison, compare
-from guard.verification.classify import Limits, kind_of
+from guard.verification.classify import Limits, judged
 from guard.verification.features import Prepared
 from guard.verification.geometry import align
 from guard.verification.opencv import opencv
@@ -51,6 +51,9 @@ class PixelVerifier:
         opencv()
         self.limits = limits or Limits()
 
+    def __repr__(self) -> str:
+        return f"PixelVerifier({self.limits!r})"
+
     def prepare(self, picture: RGBArray) -> Prepared:
         return Prepared(picture)
 
@@ -80,7 +83,9 @@ class PixelVerifier:
 
     def _evidence(self, found: _Found, *, few: bool) -> Evidence:
         comparison, unit = found.comparison, found.unit
-        kind = kind_of(comparison, inliers=found.inliers, few_keypoints=few, upright=_upright(unit), limits=self.limits)
+        kind, strength = judged(
+            comparison, inliers=found.inliers, few_keypoints=few, upright=_upright(unit), limits=self.limits
+        )
         a, b, c, d, e, f = (float(value) for value in unit.ravel())
         return Evidence(
             kind,
@@ -91,6 +96,7 @@ class PixelVerifier:
             mask=comparison.mask,
             tiled_l2=comparison.tiled_l2,
             agreement=comparison.agreement,
+            strength=strength,
         )
 
 
@@ -116,5 +122,5 @@ def _upright(unit: npt.NDArray[np.float64]) -> bool:
 
 
 def _rank(evidence: Evidence) -> tuple[int, float]:
-    """A copy before a template, a template before nothing, then more agreement."""
-    return (2 if evidence.is_copy else int(evidence.kind is EvidenceKind.SAME_TEMPLATE), evidence.agreement)
+    """A copy before a template, a template before nothing, then the stronger."""
+    return (2 if evidence.is_copy else int(evidence.kind is EvidenceKind.SAME_TEMPLATE), evidence.strength)

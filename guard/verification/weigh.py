@@ -8,14 +8,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from guard.embedders.pdq import BITS
 from guard.types import Decision, Evidence, EvidenceKind, Match
 from guard.verification.picture import summary
 
-__all__ = ["KEYPOINTS_TO_REFUTE", "STRONG_AGREEMENT", "by_pixels", "refuted", "unconfirmed"]
+__all__ = [
+    "KEYPOINTS_TO_REFUTE",
+    "STRONG_AGREEMENT",
+    "by_pixels",
+    "refuted",
+    "refutes",
+    "settles",
+    "standing",
+    "unconfirmed",
+]
 
 STRONG_AGREEMENT = 0.88  # as Limits.agreement_alone: pixels that need no keypoints
 STRONG_INLIERS, STRONG_AGREEMENT_WITH_INLIERS = 16, 0.6  # above Limits.inliers, and most of the overlap
 KEYPOINTS_TO_REFUTE = 60  # of either picture: with fewer, a copy could have gone unseen
+
+
+def standing(match: Match, *, block: float) -> float:
+    """How strongly a candidate speaks for a copy, in one number: `decide` flags or blocks at a flag threshold t in
+    [-1, 1] exactly if a candidate's is at least t.
+
+    PDQ's identical pairs lie in [2, 3], copies by pixels in [1, 2] by their strength, others at their similarity;
+    candidates below block whose pixels refute it at their similarity less 3, below every threshold.
+    """
+    if match.bits is not None:
+        return 3 - match.bits / BITS
+    evidence = match.evidence
+    if evidence is not None and evidence.is_copy:
+        return 1 + max(0.0, evidence.strength)
+    if evidence is not None and match.similarity < block and refutes(evidence):
+        return match.similarity - 3
+    return match.similarity
 
 
 def by_pixels(match: Match, block: float, name: str) -> tuple[Decision, str]:
@@ -25,21 +52,14 @@ def by_pixels(match: Match, block: float, name: str) -> tuple[Decision, str]:
     """
     evidence = match.evidence
     assert evidence is not None
-    whole = evidence.kind in (EvidenceKind.NEAR_IDENTICAL, EvidenceKind.EDITED)
-    blocked = (whole and _strong(evidence)) or match.similarity >= block
+    blocked = settles(evidence) or match.similarity >= block
     words = f"pixels of {name}: {summary(evidence)} (similarity {match.similarity:.3f})"
     return (Decision.BLOCK if blocked else Decision.FLAG), words
 
 
 def refuted(matches: Sequence[Match]) -> str:
     """Why a flag for these matches falls, or "": all were compared, with enough keypoints, and none is a copy."""
-    for match in matches:
-        evidence = match.evidence
-        if evidence is None or evidence.is_copy or evidence.keypoints is None:
-            return ""
-        if min(evidence.keypoints) < KEYPOINTS_TO_REFUTE:
-            return ""
-    if not matches:
+    if not matches or any(match.evidence is None or not refutes(match.evidence) for match in matches):
         return ""
     said = summary(matches[0].evidence) if matches[0].evidence else ""
     return f"its pixels show no copy of {matches[0].record.uri} ({said})"
@@ -53,6 +73,15 @@ def unconfirmed(match: Match) -> str:
     return f"the pixels do not confirm it ({summary(evidence)}); a block by similarity stands"
 
 
-def _strong(evidence: Evidence) -> bool:
+def settles(evidence: Evidence) -> bool:
+    """True if it blocks by itself: the whole picture is there, and the evidence strong. No other candidate matters."""
+    whole = evidence.kind in (EvidenceKind.NEAR_IDENTICAL, EvidenceKind.EDITED)
     with_inliers = evidence.inliers >= STRONG_INLIERS and evidence.agreement >= STRONG_AGREEMENT_WITH_INLIERS
-    return evidence.agreement >= STRONG_AGREEMENT or with_inliers
+    return whole and (evidence.agreement >= STRONG_AGREEMENT or with_inliers)
+
+
+def refutes(evidence: Evidence) -> bool:
+    """True if it is no copy, and both pictures have keypoints enough that a copy would have been found."""
+    if evidence.is_copy or evidence.keypoints is None:
+        return False
+    return min(evidence.keypoints) >= KEYPOINTS_TO_REFUTE

@@ -10,7 +10,7 @@ import pytest
 from guard import ConfigError
 from guard.types import EvidenceKind, Mask
 from guard.verification.agreement import Comparison
-from guard.verification.classify import COUNTS, Limits, kind_of
+from guard.verification.classify import COUNTS, Limits, judged
 
 WHOLE = Comparison(
     agreement=0.95,
@@ -32,7 +32,7 @@ LIMITS = Limits()
 
 
 def kind(comparison: Comparison = WHOLE, *, inliers: int = 0, few: bool = False, upright: bool = True) -> EvidenceKind:
-    return kind_of(comparison, inliers=inliers, few_keypoints=few, upright=upright, limits=LIMITS)
+    return judged(comparison, inliers=inliers, few_keypoints=few, upright=upright, limits=LIMITS).kind
 
 
 def test_the_same_picture_is_near_identical_and_its_edits_are_not() -> None:

@@ -1,0 +1,137 @@
+"""Pictures that are related and no copies: siblings and variants of procedural programs. Knows pairs; no split.
+
+One program draws a first picture, a sibling (another layout), a variant (the same layout, other content: a template)
+and a near one (every choice the same, moved a little: `docs/verification.md` says why those count as copies). The first
+is the reference; the others are looked up as they are and under one edit each. A match is a false one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from guard.evaluation.calibration_pool import FIRST_PROGRAM
+from guard.evaluation.comparing import References
+from guard.evaluation.edits import Edit
+from guard.evaluation.entrants import Entrant
+from guard.evaluation.intervals import clopper_pearson
+from guard.evaluation.scores import ahead
+from guard.pixels import RGBArray
+from guard.types import Evidence
+from guard.verification.verifier import Verifier
+
+__all__ = ["AS_IT_IS", "KIN_PX", "KinPairs", "compare_kin", "kin_described"]
+
+KIN_PX = 256
+AS_IT_IS = ""  # in place of an edit's name
+LISTED = 50  # false matches that are listed one by one
+BATCH = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KinPairs:
+    """Each program's relations, as they are and edited."""
+
+    programs: tuple[int, ...]
+    relations: tuple[str, ...]
+    edits: tuple[tuple[str, ...], ...]
+    """(programs, 2 * relations) name of the edit, AS_IT_IS for the first half."""
+    evidence: tuple[tuple[Evidence, ...], ...]
+    """(programs, 2 * relations) against the program's first picture."""
+    similarities: Mapping[str, npt.NDArray[np.float32]]
+    """Entrant -> (programs, 2 * relations)."""
+
+
+def compare_kin(
+    programs: int,
+    edits: Sequence[Edit],
+    entrants: Mapping[str, Entrant],
+    verifier: Verifier,
+    *,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int], None] = lambda _done: None,
+) -> KinPairs:
+    """Draw, edit, embed and compare. Programs are of seeds that no training run draws; at least one."""
+    from guard.training.generators import Kin, kindred
+
+    relations = tuple(kin.name.lower() for kin in Kin if kin is not Kin.FIRST)
+    numbers = tuple(FIRST_PROGRAM + ((seed * 100 + 99) << 24) + i for i in range(programs))
+
+    def drawn(i: int) -> tuple[RGBArray, list[RGBArray], list[str], list[Evidence]]:
+        first, *kin = kindred(numbers[i], KIN_PX)
+        others = [kindred(numbers[i] + (1 << 23), KIN_PX)[0]]
+        chosen = [edits[j] for j in np.random.default_rng([seed, i]).integers(len(edits), size=len(kin))]
+        altered = [edit(picture, others, seed=(seed, i)) for edit, picture in zip(chosen, kin, strict=True)]
+        queries = [*kin, *altered]
+        reference = References(verifier, [lambda: first])[0]
+        names = [*[AS_IT_IS] * len(kin), *(edit.name for edit in chosen)]
+        return first, queries, names, [verifier.verify(query, reference) for query in queries]
+
+    names: list[tuple[str, ...]] = []
+    evidence: list[tuple[Evidence, ...]] = []
+    similarities: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in entrants}
+    for done, (first, queries, named, found) in enumerate(ahead(drawn, programs, workers), start=1):
+        names.append(tuple(named))
+        evidence.append(tuple(found))
+        for name, entrant in entrants.items():
+            reference, looked = entrant.references([first])[0], entrant.queries(queries)
+            similarities[name].append((looked @ reference.T).max(axis=(1, 2)))
+        progress(done)
+    return KinPairs(
+        numbers, relations, tuple(names), tuple(evidence), {name: np.stack(rows) for name, rows in similarities.items()}
+    )
+
+
+def kin_described(
+    pairs: KinPairs, standing: Mapping[str, npt.NDArray[np.floating]], limits: Mapping[str, Mapping[float, float]]
+) -> dict[str, Any]:
+    """Plain JSON values. standing: of each entrant, shaped as similarities; limits: FPR -> threshold, exclusive.
+
+    A program counts once for each relation: false if any of its two queries is.
+    """
+    n, half = len(pairs.programs), len(pairs.relations)
+    copies = np.array([[one.is_copy for one in row] for row in pairs.evidence], np.bool_)
+    kinds = np.array([[one.kind.value for one in row] for row in pairs.evidence])
+
+    def share(hits: npt.NDArray[np.bool_]) -> dict[str, Any]:
+        found = clopper_pearson(int(hits.sum()), n)
+        return {"false": int(hits.sum()), "value": found.value, "low": found.low, "high": found.high}
+
+    def both(hits: npt.NDArray[np.bool_], relation: int) -> dict[str, Any]:
+        plain, edited = hits[:, relation], hits[:, half + relation]
+        return {"as_it_is": share(plain), "edited": share(edited), "either": share(plain | edited)}
+
+    def by_relation(hits: npt.NDArray[np.bool_]) -> dict[str, Any]:
+        return {name: both(hits, i) for i, name in enumerate(pairs.relations)}
+
+    listed = [
+        {
+            "program": pairs.programs[i],
+            "relation": pairs.relations[j % half],
+            "edit": pairs.edits[i][j],
+            "kind": pairs.evidence[i][j].kind.value,
+            "strength": round(pairs.evidence[i][j].strength, 4),
+            "inliers": pairs.evidence[i][j].inliers,
+            "agreement": round(pairs.evidence[i][j].agreement, 4),
+        }
+        for i, j in zip(*np.nonzero(copies), strict=True)
+        if pairs.relations[j % half] != "near"
+    ]
+    return {
+        "programs": n,
+        "pixels": by_relation(copies),
+        "kinds": {
+            name: {kind: int((kinds[:, [i, half + i]] == kind).sum()) for kind in sorted(set(kinds.ravel().tolist()))}
+            for i, name in enumerate(pairs.relations)
+        },
+        "false_matches": {
+            name: {str(fpr): by_relation(values > limits[name][fpr]) for fpr in limits[name]}
+            for name, values in standing.items()
+        },
+        "listed": listed[:LISTED],
+    }

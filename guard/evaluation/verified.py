@@ -1,0 +1,103 @@
+"""An entrant with the verifier behind it, and with PDQ beside both: the guard's decision in one number.
+
+Knows no pixels. The number is guard.verification.weigh.standing: what a check flags at a threshold is what stands at
+least as high. Candidates are the nearest references of the split, as many as a check compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from guard.embedders.pdq import BITS
+from guard.embedders.pdq import BLOCK_BITS as IDENTICAL_BITS
+from guard.evaluation.comparing import Asked, Compared
+from guard.evaluation.pdq_beside import PDQ, identical_bits
+from guard.evaluation.protocol import Plan
+from guard.evaluation.scores import Embedded, Similarities, inner_products
+
+__all__ = ["Verified", "nearest", "standings", "walked"]
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verified:
+    """The entrant `base` and its candidates' pixels; see Derived."""
+
+    base: str
+    candidates: int
+    """References that are compared for each query."""
+    block: float
+    """Similarity that no pixels refute; +inf if the base advises none."""
+    compared: Sequence[Compared]
+    """Of each picture of the plan."""
+    hashes: bool = False
+    """PDQ beside it, as a check with an index of hashes has it."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.base}+pdq+verifier" if self.hashes else f"{self.base}+verifier"
+
+    def similarities(self, embedded: Mapping[str, Embedded], drawn: Plan) -> Similarities:
+        """Picture -> (splits, variants, pictures) standings."""
+        base = inner_products(embedded[self.base])
+        order = nearest(base, drawn, self.candidates)
+        bits_of = identical_bits(embedded[PDQ]) if self.hashes else None
+
+        def similarities(picture: int) -> Floats:
+            similarity, compared = base(picture), self.compared[picture]
+            bits = bits_of(picture)[0] if bits_of is not None else None
+            parts = []
+            for split, row in enumerate(order(picture)):
+                seen = walked(row, compared)
+                parts.append(standings(similarity[split % len(similarity)], compared, seen, self.block, bits))
+            return np.stack(parts)
+
+        return similarities
+
+
+def nearest(similarities: Similarities, drawn: Plan, k: int) -> Asked:
+    """Picture -> (splits, variants, k) nearest references of each split, nearest first; -1 where there are fewer."""
+
+    def order(picture: int) -> npt.NDArray[np.intp]:
+        similarity = similarities(picture)
+        rows = []
+        for split, chosen in enumerate(drawn.is_reference):
+            members = np.flatnonzero(chosen)
+            of_split = similarity[split % len(similarity)][:, members]
+            best = np.argsort(-of_split, axis=1, kind="stable")[:, :k]
+            padded = np.full((len(of_split), k), -1, np.intp)
+            padded[:, : best.shape[1]] = members[best]
+            rows.append(padded)
+        return np.stack(rows)
+
+    return order
+
+
+def walked(order: npt.NDArray[np.intp], compared: Compared) -> Bools:
+    """(variants, pictures) what a check compares: its candidates in order, until one settles. order: (variants, k)."""
+    variants = np.arange(len(order))[:, None]
+    there = order >= 0
+    settled = compared.settles[variants, np.maximum(order, 0)] & there
+    before = np.cumsum(settled, axis=1) - settled == 0  # the one that settles is compared too
+    seen = np.zeros(compared.kind.shape, np.bool_)
+    rows, columns = np.nonzero(there & before)
+    seen[rows, order[rows, columns]] = True
+    return seen
+
+
+def standings(similarity: Floats, compared: Compared, seen: Bools, block: float, bits: Floats | None = None) -> Floats:
+    """guard.verification.weigh.standing of many pairs at once; (variants, pictures), as all but block.
+
+    seen: which pairs were compared. bits: by which PDQ hashes differ; None without hashes.
+    """
+    found = np.where(seen & compared.refutes & (similarity < block), similarity - np.float32(3), similarity)
+    found = np.where(seen & compared.copies, 1 + compared.strength, found)
+    if bits is not None:
+        found = np.where(bits <= IDENTICAL_BITS, 3 - bits / BITS, found)
+    return found.astype(np.float32)
