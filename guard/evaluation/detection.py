@@ -104,6 +104,7 @@ def evaluate_detection(
     document = described(drawn, protocol, results, ready.skipped)
     document["protocol"] |= {
         "candidates": settings.candidates,
+        "bases": list(bases),
         "verifier": repr(verifier),
         "rarest_fpr": f"{RAREST:g} stands for no false match at all",
     }

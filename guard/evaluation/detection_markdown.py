@@ -20,7 +20,6 @@ RATES = (("recall_at_1", ""), ("recall_at_fpr", "0.01"), ("recall_at_fpr", "0.00
 HEADS = ("recall@1", "at FPR 1 %", "at FPR 0.1 %", "no false match")
 KINDS = ("near_identical", "edited", "partial", "same_template", "none", "not_compared")
 SIGNIFICANT = 0.05  # of the adjusted p
-BOTH = ("default", "default+verifier", "default+pdq+verifier")
 
 
 def detection_page(document: Document) -> str:
@@ -49,9 +48,8 @@ def _groups(document: Document) -> Iterator[str]:
 
 
 def _edits(document: Document) -> Iterator[str]:
-    shown = [name for name in BOTH if name in document["results"]]
-    if len(shown) < 2:
-        return
+    base = document["protocol"]["bases"][0]
+    shown = [name for name in (base, f"{base}+verifier", f"{base}+pdq+verifier") if name in document["results"]]
     for group in document["protocol"]["groups"]:
         yield f"### By edit, {group}\n"
         yield (
@@ -110,7 +108,9 @@ def _kin(document: Document) -> Iterator[str]:
     )
     decided = {"pixels alone": kin["pixels"]}
     decided |= {
-        f"`{name}` at FPR 0.1 %": of["0.001"] for name, of in kin["false_matches"].items() if name.startswith("default")
+        f"`{name}` at FPR 0.1 %": of["0.001"]
+        for name, of in kin["false_matches"].items()
+        if not name.startswith("default")
     }
     rows = [
         [relation, what, f"{one[relation]['either']['false']} of {kin['programs']}",

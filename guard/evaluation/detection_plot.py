@@ -5,7 +5,7 @@ Drawn with Pillow, so that no plotting package is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,7 @@ __all__ = ["draw"]
 
 Document = Mapping[str, Any]
 FPR = "0.001"
-MARKS = (("pdq+views", "#b07d2b"), ("default", "#5b7fa6"), ("default+verifier", "#b3261e"),
-         ("default+pdq+verifier", "#3d7a3a"))  # fmt: skip
+COLOURS = ("#b07d2b", "#5b7fa6", "#b3261e", "#3d7a3a")  # PDQ, descriptor, verifier, all three
 ROW, HEAD, LABEL, PANEL, GAP, LEAST = 15, 64, 170, 230, 28, 720  # px
 GROUPS = 5  # panels at most
 
@@ -24,7 +23,7 @@ GROUPS = 5  # panels at most
 def draw(document: Document) -> Image.Image:
     """Recall at FPR 0.1 % with the thresholds of all groups together; intervals as lines."""
     groups = list(document["protocol"]["groups"])[:GROUPS]
-    shown = [(name, colour) for name, colour in MARKS if name in document["results"]]
+    shown = _marks(document)
     rows = list(_rows(document))
     width, height = max(LEAST, LABEL + len(groups) * (PANEL + GAP)), HEAD + len(rows) * ROW + 30
     picture = Image.new("RGB", (width, height), "white")
@@ -48,9 +47,17 @@ def draw(document: Document) -> Image.Image:
         if head:
             pen.line((8, y - 8, width - 8, y - 8), fill="#cccccc")
         for panel, group in zip(panels, groups, strict=True):
-            for name, colour in shown:
-                _interval(pen, panel, y, document["results"][name][group][key]["recall_at_fpr"][FPR], colour, name)
+            for i, (name, colour) in enumerate(shown):
+                rate = document["results"][name][group][key]["recall_at_fpr"][FPR]
+                _interval(pen, panel, y + 3 * i - 4, rate, colour, name)  # so that marks do not hide one another
     return picture
+
+
+def _marks(document: Document) -> list[tuple[str, str]]:
+    """(entrant, colour) of those that take part."""
+    base = document["protocol"]["bases"][0]
+    names = ("pdq+views", base, f"{base}+verifier", f"{base}+pdq+verifier")
+    return [(name, colour) for name, colour in zip(names, COLOURS, strict=True) if name in document["results"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +85,8 @@ def _interval(
     value, low, high = (rate[key] for key in ("value", "low", "high"))
     if value is None or low is None or high is None:
         return
-    y += _offset(name)
     pen.line((panel.at(low), y, panel.at(high), y), fill=colour)
     _mark(pen, panel.at(value), y, colour, name)
-
-
-def _offset(name: str) -> int:
-    """So that marks of one row do not hide one another."""
-    names: Sequence[str] = [one for one, _ in MARKS]
-    return 3 * names.index(name) - 4
 
 
 def _mark(pen: ImageDraw.ImageDraw, x: int, y: int, colour: str, name: str) -> None:

@@ -84,7 +84,7 @@ def walked(order: npt.NDArray[np.intp], compared: Compared) -> Bools:
     variants = np.arange(len(order))[:, None]
     there = order >= 0
     settled = compared.settles[variants, np.maximum(order, 0)] & there
-    before = np.cumsum(settled, axis=1) - settled == 0  # the one that settles is compared too
+    before: Bools = np.cumsum(settled, axis=1) - settled == 0  # the one that settles is compared too
     seen = np.zeros(compared.kind.shape, np.bool_)
     rows, columns = np.nonzero(there & before)
     seen[rows, order[rows, columns]] = True

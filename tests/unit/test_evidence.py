@@ -55,5 +55,6 @@ def test_json_values_are_plain(kind: EvidenceKind, aligned: bool) -> None:
     plain = json.loads(json.dumps(evidence.to_dict()))
     assert plain == evidence.to_dict()
     assert plain["kind"] == kind.value
+    assert plain["strength"] == -1
     assert (plain["mask"] is None) is not aligned
     assert (plain["tiled_l2"] is None) is not aligned

@@ -10,7 +10,7 @@ import pytest
 
 from guard.errors import ConfigError
 from guard.evaluation.edits import EDITS
-from guard.evaluation.paired import difference, paired
+from guard.evaluation.paired import difference, holm, p_below, paired
 from guard.evaluation.pictures import PictureFile
 from guard.evaluation.protocol import Plan, Results, evaluate, plan, summary
 from guard.evaluation.scores import Scores
@@ -82,3 +82,20 @@ def test_nothing_to_count_is_no_difference() -> None:
     assert (found.low, found.high) == (-1, 1)
     found = difference(np.array([0.5, np.nan, 0.4]), np.array([0.25, 0.0, 0.2]))  # a resample without queries
     assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.2, 0.25))
+
+
+def test_holm_after_its_definition() -> None:
+    adjusted = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": float("nan")})
+    assert adjusted["a"] == pytest.approx(0.03)
+    assert adjusted["c"] == adjusted["b"] == pytest.approx(0.06)  # 2 * 0.03, and never less than one before
+    assert np.isnan(adjusted["d"])
+    assert holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
+
+
+def test_p_of_being_below() -> None:
+    a, b = np.full(1001, 0.5), np.full(1001, 0.4)
+    assert p_below(b, a) == pytest.approx(1 / 1001)
+    assert p_below(a, b) == p_below(a, a) == 1
+    half = np.concatenate([[0.4], np.where(np.arange(1000) % 2, 0.3, 0.5)])
+    assert p_below(half, b) == pytest.approx(501 / 1001)
+    assert np.isnan(p_below(np.full(5, np.nan), a[:5]))

@@ -6,6 +6,8 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from guard import ConfigError
 from guard.types import EvidenceKind, Mask
@@ -126,6 +128,43 @@ def test_plain_pictures_are_the_same_only_in_all_their_colours() -> None:
     assert kind(replace(toned, agreement=LIMITS.agreement_alone - 0.01), few=True) is EvidenceKind.NONE
     assert kind(replace(plain, tiled_l2=LIMITS.plain_tiled_l2 + 0.001)) is EvidenceKind.NONE
     assert kind(replace(plain, structure=LIMITS.structure - 1)) is EvidenceKind.NONE
+
+
+SHARES = st.floats(0, 1)
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> Comparison:
+    numbers = {field.name: draw(SHARES) for field in fields(Comparison) if field.name not in ("structure", "mask")}
+    return Comparison(**numbers, structure=draw(st.floats(0, 300)), mask=WHOLE.mask)
+
+
+@settings(deadline=None)
+@given(comparisons(), st.integers(0, 60), st.booleans(), st.booleans())
+def test_a_copy_has_strength_and_nothing_else_has(c: Comparison, inliers: int, few: bool, upright: bool) -> None:
+    found = judged(c, inliers=inliers, few_keypoints=few, upright=upright, limits=LIMITS)
+    assert -1 <= found.strength <= 1
+    copies = (EvidenceKind.NEAR_IDENTICAL, EvidenceKind.EDITED, EvidenceKind.PARTIAL)
+    assert (found.strength >= 0) is (found.kind in copies)
+
+
+@settings(deadline=None)
+@given(comparisons(), st.integers(0, 60), st.sampled_from(["agreement", "agreeing", "detail", "coloured"]), SHARES)
+def test_more_of_a_number_never_weakens(c: Comparison, inliers: int, name: str, more: float) -> None:
+    raised = replace(c, **{name: max(getattr(c, name), more)})
+    before, after = (
+        judged(one, inliers=inliers, few_keypoints=False, upright=True, limits=LIMITS) for one in (c, raised)
+    )
+    assert after.strength >= before.strength
+
+
+def test_strength_is_the_margin_of_the_weakest_number() -> None:
+    twice = judged(replace(WHOLE, agreement=0.7), inliers=24, few_keypoints=False, upright=True, limits=LIMITS)
+    assert twice.strength == pytest.approx(0.5)  # twice the inliers; the agreement lies half-way to 1
+    weak = judged(replace(WHOLE, agreement=0.43), inliers=24, few_keypoints=False, upright=True, limits=LIMITS)
+    assert weak.strength == pytest.approx((0.43 - 0.40) / 0.60)
+    missed = judged(replace(WHOLE, agreement=0.36), inliers=24, few_keypoints=False, upright=True, limits=LIMITS)
+    assert missed.strength == pytest.approx((0.36 - 0.40) / 0.40)
 
 
 @pytest.mark.parametrize("field", fields(Limits), ids=lambda f: f.name)

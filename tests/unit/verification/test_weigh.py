@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from guard.types import Decision, Evidence, EvidenceKind, Match, Record, Verdict
-from guard.verification.weigh import KEYPOINTS_TO_REFUTE
+from guard.verification.weigh import KEYPOINTS_TO_REFUTE, settles, standing
 from tests.support.deciding import decide
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -14,8 +16,10 @@ TEMPLATE = Evidence(EvidenceKind.SAME_TEMPLATE, IDENTITY, inliers=20, agreement=
 UNSEEN = Evidence(EvidenceKind.NONE, keypoints=(KEYPOINTS_TO_REFUTE - 1, 200))
 
 
-def copy(kind: EvidenceKind = EvidenceKind.EDITED, agreement: float = 0.95, inliers: int = 0) -> Evidence:
-    return Evidence(kind, IDENTITY, inliers, 0.9, 0.9, None, 0.1, agreement)
+def copy(
+    kind: EvidenceKind = EvidenceKind.EDITED, agreement: float = 0.95, inliers: int = 0, strength: float = 0.2
+) -> Evidence:
+    return Evidence(kind, IDENTITY, inliers, 0.9, 0.9, None, 0.1, agreement, strength=strength)
 
 
 def match(similarity: float, evidence: Evidence | None = None, uri: str = "a.png") -> Match:
@@ -92,3 +96,38 @@ def test_the_verdict_as_json_holds_the_evidence() -> None:
     assert plain["verified"] is True
     assert plain["matches"][0]["evidence"]["kind"] == "edited"
     assert verdict(match(0.7)).to_dict()["matches"][0]["evidence"] is None
+
+
+SIMILARITIES = st.floats(-1, 1, width=32)
+EVIDENCE = st.none() | st.sampled_from([NOTHING, TEMPLATE, UNSEEN, copy(), copy(EvidenceKind.PARTIAL, strength=0.0)])
+CANDIDATES = st.lists(
+    st.builds(Match, st.just(Record(0, "a", "")), SIMILARITIES, st.none() | st.integers(0, 31), EVIDENCE)
+)
+
+
+@settings(deadline=None)
+@given(CANDIDATES, SIMILARITIES, SIMILARITIES)
+def test_what_stands_at_a_threshold_is_what_is_flagged_there(found: list[Match], a: float, b: float) -> None:
+    flag, block = sorted((a, b))
+    nearest_first = sorted(found, key=lambda m: -m.similarity)
+    decision = decide(nearest_first, flag=flag, block=block, verified=True).decision
+    highest = max((standing(m, block=block) for m in found), default=-4.0)
+    assert (decision is not Decision.ALLOW) is (highest >= flag)
+
+
+def test_the_order_of_standings() -> None:
+    weak, strong = copy(EvidenceKind.PARTIAL, strength=0.1), copy(strength=0.9)
+    ranked = [match(0.99, NOTHING), match(0.5), match(0.9), match(-1.0, weak), match(-1.0, strong)]
+    identical = Match(Record(0, "", ""), -1.0, 31)
+    values = [standing(m, block=1.0) for m in (*ranked, identical)]
+    assert values == sorted(values)
+    assert values[0] < -1
+    assert standing(match(0.99, NOTHING), block=0.99) == pytest.approx(0.99)  # no pixels lift a block
+
+
+def test_only_a_whole_and_strong_copy_settles() -> None:
+    assert settles(copy())
+    assert settles(copy(agreement=0.6, inliers=16))
+    assert not settles(copy(agreement=0.6, inliers=15))
+    assert not settles(copy(EvidenceKind.PARTIAL))
+    assert not settles(NOTHING)
