@@ -9,15 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guard import actions
 from guard.config import GuardConfig, load_config, override
 from guard.decision import decide
 from guard.embedders.base import Embedder
@@ -25,6 +23,7 @@ from guard.embedders.views import embed_views
 from guard.errors import DeadlineError, GuardError
 from guard.events.record import Circumstances
 from guard.findings import OwnInput
+from guard.hosted import Hosted, Prompts, acted
 from guard.identical import hash_batch
 from guard.intake import convert, count_images, image_at, readable
 from guard.lookup import at_this_moment, look_up, nearest_input
@@ -34,7 +33,7 @@ from guard.policy import Policy
 from guard.rules import Rules
 from guard.stages import Clock, failed, translated
 from guard.thresholds import rules_of
-from guard.types import Action, Decision, Mode, Report, Status, Verdict
+from guard.types import Report, Verdict
 from guard.verification.examiner import Examined, Examiner
 from guard.videos import fold, sample_frames
 from guard.workers import run_within
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Guard"]
 
 _log = logging.getLogger(__name__)
-_disabled: ContextVar[frozenset[int]] = ContextVar("memguard_disabled", default=frozenset())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,10 +59,10 @@ class Call:
     images: Sequence[Any]
     """One element an image, in any form that `check` takes; an InputError where one could not be decoded."""
     pipeline: str = "default"
-    prompts: Sequence[str | None] | str | None = None
+    prompts: Prompts = None
 
 
-class Guard:
+class Guard(Hosted):
     """Checks images against one index. Thread-safe; one is enough for a process.
 
     index: an open index. embedder: the one that it was built with. config: all settings.
@@ -170,7 +168,7 @@ class Guard:
         *,
         pipeline: str = "default",
         inputs: Any = None,
-        prompts: Sequence[str | None] | str | None = None,
+        prompts: Prompts = None,
         options: Mapping[str, Any] | None = None,
     ) -> Report:
         """Check images and return one verdict each, in order. Never touches the pixels.
@@ -214,7 +212,7 @@ class Guard:
         *,
         pipeline: str = "default",
         inputs: Any = None,
-        prompts: Sequence[str | None] | str | None = None,
+        prompts: Prompts = None,
         options: Mapping[str, Any] | None = None,
     ) -> Report:
         """Check videos: one verdict each, of its worst sampled frame, which `verdict.frame` names.
@@ -234,67 +232,6 @@ class Guard:
             of_clip[clip].append((frame, verdict))
         folded = [fold(clip) for clip in of_clip]
         return self._finish(folded, seconds, config, pipeline, prompts, lambda i: videos[i][folded[i].frame or 0])
-
-    def skip(
-        self,
-        count: int,
-        reason: str,
-        *,
-        pipeline: str = "default",
-        prompts: Sequence[str | None] | str | None = None,
-        action: Action = Action.RELEASED,
-        options: Mapping[str, Any] | None = None,
-    ) -> Report:
-        """Report and count images that cannot or shall not be checked; reason is one of metrics.SKIP_REASONS.
-
-        action: what the host does with them.
-        """
-        config = override(self.config, options)
-        verdict = Verdict(Status.SKIPPED, reasons=(f"not checked: {reason}",), reason=reason, action=action)
-        return self._finish([verdict] * count, {}, config, pipeline, prompts)
-
-    def fail(
-        self,
-        count: int,
-        error: Exception,
-        *,
-        pipeline: str = "default",
-        prompts: Sequence[str | None] | str | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> Report:
-        """Report and count images whose check broke in the host, before `check` could see them: status ERROR."""
-        config = override(self.config, options)
-        known = error if isinstance(error, GuardError) else translated(error, "host")
-        return self._finish([failed(known, "host")] * count, {}, config, pipeline, prompts)
-
-    def apply(self, images: Any, report: Report, *, options: Mapping[str, Any] | None = None) -> Any:
-        """Do to images what their verdicts say; the same object comes back if nothing is withheld.
-
-        Raises BlockedError, with the images that are not withheld, where the action is `raised`.
-        """
-        return actions.apply(images, report, override(self.config, options).on_block)
-
-    @property
-    def disabled(self) -> bool:
-        return id(self) in _disabled.get()
-
-    @contextmanager
-    def disable(self) -> Iterator[None]:
-        """Let images pass unchecked (counted as skipped), in this thread or task only."""
-        token = _disabled.set(_disabled.get() | {id(self)})
-        try:
-            yield
-        finally:
-            _disabled.reset(token)
-
-    @contextmanager
-    def enable(self) -> Iterator[None]:
-        """Check again within a `disable` block, in this thread or task only."""
-        token = _disabled.set(_disabled.get() - {id(self)})
-        try:
-            yield
-        finally:
-            _disabled.reset(token)
 
     def _circumstances(self, config: GuardConfig) -> Circumstances:
         flag, block = self._rules(config).of_the_policy
@@ -399,19 +336,11 @@ class Guard:
         seconds: Mapping[str, float],
         config: GuardConfig,
         pipeline: str,
-        prompts: Sequence[str | None] | str | None = None,
+        prompts: Prompts = None,
         picture: Callable[[int], Any] | None = None,
     ) -> Report:
         """Say what happens to each image, count, and log. picture: gives the image at a position."""
-        planned = actions.intended_action(config.on_block)
-        enforce = config.mode is Mode.ENFORCE
-
-        def acted(verdict: Verdict) -> Verdict:
-            failed_closed = verdict.status is Status.ERROR and config.on_error == "closed"
-            withhold = enforce and (verdict.decision is Decision.BLOCK or failed_closed)
-            return replace(verdict, action=planned) if withhold else verdict
-
-        report = Report(tuple(map(acted, verdicts)), pipeline, config.mode, self.index.version, dict(seconds))
+        report = Report(acted(verdicts, config), pipeline, config.mode, self.index.version, dict(seconds))
         self.metrics.count(report)
         if self.events is not None:
             self.events.record(report, partial(self._circumstances, config), prompts=prompts, picture=picture)

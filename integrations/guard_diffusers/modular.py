@@ -24,7 +24,7 @@ from guard_diffusers.outputs import Kind
 from guard_diffusers.prompts import own_prompts
 
 if TYPE_CHECKING:
-    from guard.guard import Guard
+    from guard.hosted import HostGuard
 
 __all__ = ["GuardBlock"]
 
@@ -40,7 +40,7 @@ class GuardBlock(ModularPipelineBlocks):
 
     def __init__(
         self,
-        guard: Guard,
+        guard: HostGuard,
         *,
         output: str = "images",
         name: str = "ModularPipeline",

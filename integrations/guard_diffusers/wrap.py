@@ -20,7 +20,7 @@ from guard_diffusers.inputs import OWN_INPUTS
 from guard_diffusers.outputs import PICTURE_FIELDS
 
 if TYPE_CHECKING:
-    from guard.guard import Guard
+    from guard.hosted import HostGuard
     from guard.types import Report
 
 __all__ = ["Protection", "from_pipe", "is_protected", "protect", "unprotect"]
@@ -35,7 +35,7 @@ P = TypeVar("P")
 class Protection:
     """What one guarded pipeline object carries."""
 
-    guard: Guard
+    guard: HostGuard
     name: str
     """Label of its metrics."""
     named: bool
@@ -50,7 +50,7 @@ class Protection:
 
 def protect(
     pipe: P,
-    guard: Guard,
+    guard: HostGuard,
     *,
     name: str | None = None,
     inputs: Sequence[str] = OWN_INPUTS,
