@@ -196,6 +196,13 @@ class GuardConfig(BaseModel):
         "share them and a second version costs nothing until it is searched (faiss on the CPU only).",
     )
     device: str | None = Field(None, description="Where the embedder runs, e.g. cpu or cuda:0; unset: its default.")
+    log_decisions: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of the allowed and skipped images of which a line goes to the logger guard.decisions; of "
+        "all others one does. Unset (none): no lines at all.",
+    )
     events: EventsConfig = Field(
         EventsConfig(), description="The decision log; none is kept unless events.path is set."
     )

@@ -11,13 +11,14 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guard.config import GuardConfig, load_config, override
 from guard.decision import decide
+from guard.decision_lines import log_decisions
 from guard.embedders.base import Embedder
 from guard.embedders.views import embed_views
 from guard.errors import DeadlineError, GuardError
@@ -27,12 +28,13 @@ from guard.hosted import Hosted, Prompts, acted
 from guard.identical import hash_batch
 from guard.intake import convert, count_images, image_at, readable
 from guard.lookup import at_this_moment, look_up, nearest_input
-from guard.metrics import STAGES, GuardMetrics
+from guard.metrics import GuardMetrics
 from guard.pixels import ImageBatch, settle
 from guard.policy import Policy
 from guard.rules import Rules
-from guard.stages import Clock, failed, translated
+from guard.stages import Clock, Lap, failed, translated
 from guard.thresholds import rules_of
+from guard.tracing import caller, trace
 from guard.types import Report, Verdict
 from guard.verification.examiner import Examined, Examiner
 from guard.videos import fold, sample_frames
@@ -60,6 +62,8 @@ class Call:
     """One element an image, in any form that `check` takes; an InputError where one could not be decoded."""
     pipeline: str = "default"
     prompts: Prompts = None
+    context: Any = field(default_factory=caller)
+    """Of OpenTelemetry, in which the call was made: its check may run on another thread."""
 
 
 class Guard(Hosted):
@@ -185,8 +189,10 @@ class Guard(Hosted):
         if self.disabled:
             return self.skip(count, "disabled", pipeline=pipeline, options=options)
         with self.metrics.check(pipeline, count):
-            verdicts, seconds = self._within_deadline(config, count, images, inputs)
-        return self._finish(verdicts, seconds, config, pipeline, prompts, lambda i: image_at(images, i))
+            verdicts, clock = self._within_deadline(config, count, images, inputs)
+        return self._finish(
+            verdicts, clock.by_stage(), config, pipeline, prompts, lambda i: image_at(images, i), laps=clock.laps
+        )
 
     def check_together(self, calls: Sequence[Call], *, options: Mapping[str, Any] | None = None) -> list[Report]:
         """Check what several callers handed in as one batch; each gets the report that `check` would give it.
@@ -198,11 +204,16 @@ class Guard(Hosted):
         with ExitStack() as timed:
             for call in calls:
                 timed.enter_context(self.metrics.check(call.pipeline, len(call.images)))
-            verdicts, seconds = self._within_deadline(config, len(images), images, None)
+            verdicts, clock = self._within_deadline(config, len(images), images, None)
         reports, start = [], 0
         for call in calls:
             own = verdicts[start : start + len(call.images)]
-            reports.append(self._finish(own, seconds, config, call.pipeline, call.prompts, call.images.__getitem__))
+            seconds, picture = clock.by_stage(), call.images.__getitem__
+            reports.append(
+                self._finish(
+                    own, seconds, config, call.pipeline, call.prompts, picture, laps=clock.laps, context=call.context
+                )
+            )
             start += len(call.images)
         return reports
 
@@ -226,12 +237,13 @@ class Guard(Hosted):
         sampled = [(v, f) for v, clip in enumerate(videos) for f in sample_frames(len(clip), config.frame_stride)]
         frames = [videos[v][f] for v, f in sampled]
         with self.metrics.check(pipeline, len(videos)):
-            verdicts, seconds = self._within_deadline(config, len(frames), frames, inputs)
+            verdicts, clock = self._within_deadline(config, len(frames), frames, inputs)
         of_clip: list[list[tuple[int, Verdict]]] = [[] for _ in videos]
         for (clip, frame), verdict in zip(sampled, verdicts, strict=True):
             of_clip[clip].append((frame, verdict))
         folded = [fold(clip) for clip in of_clip]
-        return self._finish(folded, seconds, config, pipeline, prompts, lambda i: videos[i][folded[i].frame or 0])
+        seconds, worst = clock.by_stage(), lambda i: videos[i][folded[i].frame or 0]
+        return self._finish(folded, seconds, config, pipeline, prompts, worst, laps=clock.laps)
 
     def _circumstances(self, config: GuardConfig) -> Circumstances:
         flag, block = self._rules(config).of_the_policy
@@ -252,7 +264,7 @@ class Guard(Hosted):
 
     def _within_deadline(
         self, config: GuardConfig, count: int, images: Any, inputs: Any
-    ) -> tuple[list[Verdict], dict[str, float]]:
+    ) -> tuple[list[Verdict], Clock]:
         """Run the stages; out of time or broken, every image gets an ERROR verdict."""
         clock = Clock()
         try:
@@ -267,7 +279,7 @@ class Guard(Hosted):
                 verdicts.insert(position, failed(broken[position], "pixels"))
         except GuardError as exc:
             verdicts = [failed(exc, clock.stage)] * count
-        return verdicts, {stage: clock.seconds[stage] for stage in STAGES if stage in clock.seconds}
+        return verdicts, clock
 
     def _check_batch(
         self, clock: Clock, config: GuardConfig, batch: ImageBatch, own: ImageBatch | None
@@ -338,12 +350,19 @@ class Guard(Hosted):
         pipeline: str,
         prompts: Prompts = None,
         picture: Callable[[int], Any] | None = None,
+        *,
+        laps: Sequence[Lap] = (),
+        context: Any = None,
     ) -> Report:
-        """Say what happens to each image, count, and log. picture: gives the image at a position."""
+        """Say what happens to each image, count, trace and log. picture: gives the image at a position."""
         report = Report(acted(verdicts, config), pipeline, config.mode, self.index.version, dict(seconds))
         self.metrics.count(report)
+        span = trace(report, laps, context)
+        logged: Mapping[int, str] = {}
         if self.events is not None:
-            self.events.record(report, partial(self._circumstances, config), prompts=prompts, picture=picture)
+            logged = self.events.record(report, partial(self._circumstances, config), prompts=prompts, picture=picture)
+        if config.log_decisions is not None:
+            log_decisions(report, config.log_decisions, index=self.name, events=logged, span=span)
         return report
 
 

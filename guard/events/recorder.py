@@ -56,11 +56,12 @@ class EventRecorder:
         *,
         prompts: Sequence[str | None] | str | None = None,
         picture: Callable[[int], Any] | None = None,
-    ) -> None:
+    ) -> dict[int, str]:
         """Queue the events of a report: every flag, block and error, and a sample of the rest. Never raises.
 
         circumstances: asked only if there is something to log. prompts: one for each image, or one for all; another
         number of them is left out. picture: gives the image at a position, asked only where a thumbnail is wanted.
+        Returns position -> identifier of those that were queued.
         """
         wanted: list[Pending] = []
         try:
@@ -68,7 +69,7 @@ class EventRecorder:
                 (i, name) for i, name in enumerate(uuid.uuid4().hex for _ in report) if self._wants(report[i], name)
             ]
             if not chosen:
-                return
+                return {}
             now, used = time.time(), circumstances()
             each = _spread(prompts, len(report)) if self.config.prompts != "none" else None
             for i, name in chosen:
@@ -78,6 +79,8 @@ class EventRecorder:
             self._drop(reason, refused)
         except Exception as exc:  # an observer must not cost a verdict
             self._drop("error", max(1, len(wanted)), exc)
+            return {}
+        return dict(chosen[: len(chosen) - refused])
 
     def with_descriptors(self, verdicts: Sequence[Verdict], vectors: Any) -> list[Verdict]:
         """The verdicts, flagged and blocked ones with their descriptor if the settings want it.

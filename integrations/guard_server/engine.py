@@ -7,7 +7,9 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from guard.config import override
@@ -60,6 +62,8 @@ class _Ready:
     job: Job
     pictures: Sequence[Picture]
     inputs: Sequence[Picture]
+    context: Context = field(default_factory=copy_context)
+    """Of the request, which a trace follows to the thread that checks."""
 
     @property
     def group(self) -> str | None:
@@ -171,7 +175,9 @@ class Engine:
     def _check(self, guard: Guard, ready: Sequence[_Ready]) -> list[Report]:
         first = ready[0]
         if first.group is not None:
-            calls = [Call(one.pictures, self._label(one.job.pipeline), one.job.prompts) for one in ready]
+            calls = [
+                one.context.run(Call, one.pictures, self._label(one.job.pipeline), one.job.prompts) for one in ready
+            ]
             return guard.check_together(calls, options=first.job.options)
         job = first.job
         named: dict[str, Any] = {
@@ -180,12 +186,13 @@ class Engine:
             "prompts": job.prompts,
         }
         if job.clips is None:
-            return [guard.check(first.pictures, options=job.options, **named)]
+            return [first.context.run(partial(guard.check, first.pictures, options=job.options, **named))]
         clips, start = [], 0
         for frames in job.clips:
             clips.append(first.pictures[start : start + frames])
             start += frames
-        return [guard.check_videos(clips, options={**job.options, "frame_stride": 1}, **named)]
+        options = {**job.options, "frame_stride": 1}
+        return [first.context.run(partial(guard.check_videos, clips, options=options, **named))]
 
     def _label(self, pipeline: str) -> str:
         """The name itself while there are not too many: what clients send must not grow the metrics without end."""

@@ -20,6 +20,7 @@ from typing import Any
 from guard.cli.console import Exit
 from guard.config import GuardConfig, load_config
 from guard.errors import ConfigError, GuardError, MissingExtraError
+from guard.logs import log_json
 from guard_server.book import token_book
 from guard_server.config import ServerConfig, load_server_config
 from guard_server.supervisor import Supervisor
@@ -30,8 +31,13 @@ NEEDED = ("fastapi", "httptools", "python_multipart", "uvicorn")
 MULTIPROC = "PROMETHEUS_MULTIPROC_DIR"
 
 
-def run(index: Path | None, config_file: Path | None, *, embedder: str | None = None, **flags: Any) -> Exit:
-    """Serve until told to stop. Raises GuardError for what keeps it from starting."""
+def run(
+    index: Path | None, config_file: Path | None, *, embedder: str | None = None, as_json: bool = False, **flags: Any
+) -> Exit:
+    """Serve until told to stop. Raises GuardError for what keeps it from starting.
+
+    as_json: log JSON, and decisions too, with one in a hundred of those that `log_decisions` leaves to chance.
+    """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise MissingExtraError(f"memguard serve ({missing[0]})", extra="server")
@@ -42,9 +48,11 @@ def run(index: Path | None, config_file: Path | None, *, embedder: str | None = 
     guard = load_config(config_file, environ=os.environ, **own)
     if server.workers > 1 and _can_share(guard):
         guard = guard.model_copy(update={"index_memory": "map"})
+    if as_json and "log_decisions" not in guard.model_fields_set:
+        guard = guard.model_copy(update={"log_decisions": 0.01})
     token_book(server)  # before anything large is opened
     with bind(server.host, server.port) as listener:
-        configure_logging()
+        configure_logging(as_json=as_json)
         if server.workers == 1:
             from guard_server.process import serve
 
@@ -116,9 +124,12 @@ def _shared_metrics() -> Iterator[Callable[[int], None]]:
             shutil.rmtree(made, ignore_errors=True)
 
 
-def configure_logging() -> None:
+def configure_logging(*, as_json: bool = False) -> None:
     """One line an entry on standard error, unless the application that started us has arranged something else."""
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if as_json:
+        log_json()
+    else:
+        logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for ours in ("guard", "guard_server"):
         logging.getLogger(ours).setLevel(logging.INFO)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells every malformed form; so does the answer

@@ -27,6 +27,9 @@ def serve(
     embedder: Annotated[
         str | None, typer.Option(help="Embedder of the index, where it was a file: onnx:FILE or torchscript:FILE.")
     ] = None,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Log JSON, one line an entry and one a decision (log_decisions).")
+    ] = False,
 ) -> None:
     """Serve checks over HTTP until it is told to stop (SIGTERM, Ctrl-C).
 
@@ -41,4 +44,5 @@ def serve(
     with errors_to_exit():
         from guard_server.run import run
 
-        raise typer.Exit(run(index, config, host=host, port=port, workers=workers, embedder=embedder))
+        flags = {"host": host, "port": port, "workers": workers}
+        raise typer.Exit(run(index, config, embedder=embedder, as_json=log_json, **flags))

@@ -134,7 +134,7 @@ def serving(*arguments: str | Path, workers: int = 1, environ: Mapping[str, str]
     reader.start()
     try:
         until(lambda: "".join(log).count(" serves ") >= workers or process.poll() is not None)
-        found = re.search(r"on (http://\S+)", "".join(log))
+        found = re.search(r"on (http://[\w.:\[\]]+)", "".join(log))
         assert process.poll() is None, "".join(log)
         assert found
         yield Serving(process, found[1], log)

@@ -114,6 +114,19 @@ def test_the_command_serves_until_it_is_told_to_stop(index: Path, tmp_path: Path
     assert report["mode"] == "flag"
 
 
+def test_its_log_can_be_json_with_a_line_for_every_copy(index: Path) -> None:
+    with serving("--index", index, "--log-json") as server:
+        with httpx2.Client(base_url=server.url) as client:
+            client.post("/v1/check", files=form(jpeg(3), b"no picture"), data={"pipeline": "web"})
+        server.process.terminate()
+        server.process.wait(30)
+    lines = [json.loads(line) for line in server.log]
+    found = {line["status"]: line for line in lines if line["logger"] == "guard.decisions"}
+    assert set(found) == {"success", "error"}
+    assert (found["success"]["decision"], found["success"]["pipeline"]) == ("block", "web")
+    assert (found["error"]["reason"], found["error"]["level"]) == ("input", "warning")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
