@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from guard.cli.console import STYLES, err, errors_to_exit, out, print_json
+from guard.cli.moments import moment_of
 from guard.errors import ConfigError
 from guard.types import Decision, Status
 
@@ -230,29 +230,14 @@ def _filter(
 
     key = os.environ.get("MEMGUARD_EVENTS__PROMPT_KEY", "").encode() or None
     return EventFilter(
-        since=_moment(since, "--since"),
-        until=_moment(until, "--until"),
+        since=moment_of(since, "--since"),
+        until=moment_of(until, "--until"),
         decisions=tuple(decisions or ()),
         statuses=tuple(statuses or ()),
         pipelines=tuple(pipelines or ()),
         reviewed=reviewed,
         prompt_hash=None if prompt is None else log.hash_prompt(prompt, key),
     )
-
-
-def _moment(text: str | None, option: str) -> float | None:
-    """Seconds since the epoch. Raises ConfigError for what is no time."""
-    if text is None:
-        return None
-    ago = re.fullmatch(r"(\d{1,6})([dhm])", text)
-    try:
-        if ago:
-            unit = {"d": "days", "h": "hours", "m": "minutes"}[ago[2]]
-            return (datetime.now(UTC) - timedelta(**{unit: int(ago[1])})).timestamp()
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError) as exc:
-        raise ConfigError(f"{option} {text}: give a time like 2026-11-22T10:00, or 7d, 12h or 30m") from exc
 
 
 def _row(event: Event) -> tuple[Text, ...]:

@@ -19,6 +19,7 @@ from guard.cli.eval import eval_app
 from guard.cli.events import events_app
 from guard.cli.index import index_app
 from guard.cli.models import models_app
+from guard.cli.optout import optout_app
 from guard.cli.search import search
 
 __all__ = ["ENTRY_POINTS", "app", "main", "verb_of"]
@@ -79,6 +80,7 @@ def verb_of(point: EntryPoint) -> Callable[..., None]:
 app.command()(check)
 app.add_typer(index_app, name="index")
 app.command()(search)
+app.add_typer(optout_app, name="optout")
 app.command()(calibrate)
 app.add_typer(models_app, name="models")
 app.command()(bench)

@@ -124,7 +124,8 @@ class Overlay:
     def __init__(self, path: str | Path, *, clock: Callable[[], float] = time.time) -> None:
         folder = IndexFolder(path)
         self.path = folder.path / OVERLAY
-        self._manifest = Manifest.read(folder.version(folder.current()) / MANIFEST)
+        self.manifest = Manifest.read(folder.version(folder.current()) / MANIFEST)
+        """Of the version in use."""
         self._clock = clock
 
     def add(
@@ -145,7 +146,7 @@ class Overlay:
             raise ConfigError("name at least one collection, e.g. 'opt-out'")
         blobs = [self._vectors(one.vectors, one.uri) for one in additions]
         with self._change(who, why, until) as change:
-            change.require_identity(self._manifest)
+            change.require_identity(self.manifest)
             ids = []
             for one, blob in zip(additions, blobs, strict=True):
                 change.log("add", one.key, uri=one.uri)
@@ -204,7 +205,7 @@ class Overlay:
         norm = float(np.linalg.norm(row))
         blob = self._vectors(row / norm if norm else row, "the query")
         with self._change(who, why, until) as change:
-            change.require_identity(self._manifest)
+            change.require_identity(self.manifest)
             pair = change.run(
                 "INSERT INTO pairs (key, descriptor, who, why, since, until) VALUES (?, ?, ?, ?, ?, ?)",
                 (key, blob, *change.signed),
@@ -318,7 +319,7 @@ class Overlay:
             yield _Change(connection, now, who, why, until)
 
     def _vectors(self, rows: npt.NDArray[np.float32], of: str) -> bytes:
-        dim, regions = self._manifest.embedder.dim, self._manifest.regions
+        dim, regions = self.manifest.embedder.dim, self.manifest.regions
         if rows.ndim != 2 or rows.shape[1] != dim or len(rows) not in (1, regions):
             raise ConfigError(f"{of} has descriptors of shape {rows.shape}; this index needs ({regions}, {dim})")
         if not (np.abs(np.linalg.norm(rows, axis=1) - 1) <= _UNIT_SLACK).all():  # also of NaN

@@ -15,7 +15,10 @@ __all__ = ["Item", "Skip", "Source", "Survey"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Item:
-    """One reference before it is embedded. Exactly one of data, path and vector is set."""
+    """One reference before it is embedded.
+
+    Exactly one of data, path and vector is set; none where only an address is known (guard.sources.addresses).
+    """
 
     uri: str
     data: bytes | None = None
@@ -30,6 +33,8 @@ class Item:
     """Empty: the build's own."""
     modified: int = 0
     """Seconds since the epoch, where the source says it of `data`; of `path`, the file itself does."""
+    url: str = ""
+    """Where the picture was published, if the source says so."""
 
 
 @dataclass(frozen=True, slots=True)

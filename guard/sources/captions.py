@@ -16,6 +16,7 @@ __all__ = [
     "CAPTION_COLUMNS",
     "MAX_CAPTION_BYTES",
     "METADATA_NAMES",
+    "URL_COLUMNS",
     "Captions",
     "caption_of_json",
     "caption_of_text",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl")
+URL_COLUMNS = ("url", "URL", "image_url", "original_url")
 CAPTION_COLUMNS = ("caption", "text", "prompt", "TEXT", "title", "description", "alt_text", "additional_feature")
 """Tried in this order where the caller names none."""
 MAX_CAPTION = 10_000  # characters
@@ -45,13 +47,13 @@ def caption_of_text(data: bytes) -> str:
     return data.decode("utf-8-sig", "replace").strip()[:MAX_CAPTION]
 
 
-def caption_of_json(data: bytes, column: str | None) -> str:
+def caption_of_json(data: bytes, column: str | None, known: Sequence[str] = CAPTION_COLUMNS) -> str:
     """Of a JSON object; "" if it is none, or has no such field: a caption is not worth a lost picture."""
     try:
         fields = json.loads(data)
     except ValueError:
         return ""
-    return pick(fields, column) if isinstance(fields, dict) else ""
+    return pick(fields, column, known) if isinstance(fields, dict) else ""
 
 
 def table_rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,14 @@ from pathlib import Path
 from guard.decode import sniff
 from guard.errors import ConfigError
 from guard.sources.base import Item, Skip, Survey
-from guard.sources.captions import MAX_CAPTION_BYTES, METADATA_NAMES, Captions, caption_of_json, caption_of_text
+from guard.sources.captions import (
+    MAX_CAPTION_BYTES,
+    METADATA_NAMES,
+    URL_COLUMNS,
+    Captions,
+    caption_of_json,
+    caption_of_text,
+)
 from guard.sources.files import sorted_names
 
 __all__ = ["IMAGE_SUFFIXES", "FolderSource"]
@@ -62,7 +69,9 @@ class FolderSource:
             elif kind == "picture":
                 position += 1
                 if position > start:
-                    yield Item(self._uri(file), path=file, caption=self._caption(file, captions))
+                    fields = _sidecar(file.with_suffix(".json"))
+                    url = "" if fields is None else caption_of_json(fields, None, URL_COLUMNS)
+                    yield Item(self._uri(file), path=file, caption=self._caption(file, captions, fields), url=url)
         for skip in self._missing():
             position += 1
             if position > start:
@@ -107,7 +116,7 @@ class FolderSource:
         except OSError:
             return "ignored"
 
-    def _caption(self, file: Path, captions: dict[Path, Captions]) -> str:
+    def _caption(self, file: Path, captions: dict[Path, Captions], fields: bytes | None) -> str:
         for folder in (file.parent, *file.parent.parents):  # the nearest metadata file that lists it
             if folder in captions:
                 found = captions[folder].get(file.relative_to(folder).as_posix())
@@ -118,7 +127,6 @@ class FolderSource:
         text = _sidecar(file.with_suffix(".txt"))
         if text is not None:
             return caption_of_text(text)
-        fields = _sidecar(file.with_suffix(".json"))
         return "" if fields is None else caption_of_json(fields, self.caption_column)
 
     def _missing(self) -> Iterator[Skip]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from guard.errors import ConfigError, MissingExtraError
 from guard.sources.base import Item, Skip, Survey
-from guard.sources.captions import CAPTION_COLUMNS, pick
+from guard.sources.captions import CAPTION_COLUMNS, URL_COLUMNS, pick
 from guard.sources.files import files_fingerprint, files_of
 
 __all__ = ["IMAGE_COLUMNS", "PATH_COLUMNS", "ParquetSource", "open_parquet"]
@@ -32,7 +32,8 @@ class ParquetSource:
         if caption_column and caption_column not in schema.names:
             raise ConfigError(f"{self.files[0]} has no column {caption_column!r}; it has {schema.names}")
         captions = (caption_column,) if caption_column else CAPTION_COLUMNS
-        self.columns = [self.image_column, *(c for c in captions if c in schema.names and c != self.image_column)]
+        beside = [name for name in (*captions, *URL_COLUMNS) if name in schema.names and name != self.image_column]
+        self.columns = [self.image_column, *beside]
 
     def survey(self) -> Survey:
         total = 0
@@ -71,13 +72,13 @@ class ParquetSource:
 
     def _item(self, file: Path, row: int, fields: dict[str, Any]) -> Item | Skip:
         value, uri = fields.get(self.image_column), f"{file.name}#{row}"
-        caption = pick(fields, self.caption_column)
+        caption, url = pick(fields, self.caption_column), pick(fields, None, URL_COLUMNS)
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, bytes):
-            return Item(uri, data=value, caption=caption)
+            return Item(uri, value, caption=caption, url=url)
         if isinstance(value, str) and value:
-            return Item(uri if self.form == "struct" else value, path=file.parent / value, caption=caption)
+            return Item(uri if self.form == "struct" else value, path=file.parent / value, caption=caption, url=url)
         return Skip(uri, "no_image", f"row {row} of {file.name} has no picture in column {self.image_column}")
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from guard.decode import MAX_BYTES
 from guard.errors import ConfigError
 from guard.sources.base import Item, Skip, Survey
-from guard.sources.captions import MAX_CAPTION_BYTES, caption_of_json, caption_of_text
+from guard.sources.captions import MAX_CAPTION_BYTES, URL_COLUMNS, caption_of_json, caption_of_text
 from guard.sources.files import files_fingerprint
 from guard.sources.folder import IMAGE_SUFFIXES
 
@@ -104,7 +104,7 @@ class WebDatasetSource:
         pictures = [m for m in members if m.suffix in IMAGE_SUFFIXES]
         if not pictures:
             yield Skip(f"{shard.name}/{key}", "no_image", f"sample {key} of {shard.name} holds no picture")
-        caption = self._caption(members)
+        caption, url = self._caption(members), _url(members)
         for member in pictures:
             uri = f"{shard.name}/{member.name}"
             if not member.is_file:
@@ -115,7 +115,7 @@ class WebDatasetSource:
             elif member.size > self.max_bytes:
                 yield Skip(uri, "file_too_large", f"{uri} has {member.size} bytes; at most {self.max_bytes} are read")
             else:
-                yield Item(uri, data=member.data or b"", caption=caption, modified=member.modified)
+                yield Item(uri, member.data or b"", caption=caption, modified=member.modified, url=url)
 
     def _caption(self, members: list[Member]) -> str:
         texts = (caption_of_text(m.data) for m in members if m.suffix == ".txt" and m.data)
@@ -133,6 +133,12 @@ class Member(NamedTuple):
     is_file: bool
     """False: a link, which is not followed, or a device."""
     modified: int = 0
+
+
+def _url(members: list[Member]) -> str:
+    """As img2dataset writes it beside a picture."""
+    found = (caption_of_json(m.data, None, URL_COLUMNS) for m in members if m.suffix == ".json" and m.data)
+    return next(filter(None, found), "")
 
 
 def expand_braces(pattern: str) -> list[str]:

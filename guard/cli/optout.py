@@ -1,0 +1,298 @@
+"""`memguard optout add | remove | list | history`: who is protected, by whose wish. Knows options and tables."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from guard.cli.console import Exit, err, errors_to_exit, out, print_json
+from guard.cli.moments import moment_of
+from guard.cli.optout_lists import check, export
+from guard.cli.progress import counted
+
+if TYPE_CHECKING:
+    from guard.optout.additions import AddReport
+
+__all__ = ["optout_app"]
+
+optout_app = typer.Typer(
+    name="optout",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="""Protect pictures that must not be made again, and keep do-not-train lists.
+
+    What is added counts from the next check on, also in services that run, without a new build.
+
+    [bold]Examples[/bold]
+
+    memguard optout add portfolio/ --index training.index --why 'letter of 3 March'
+
+    memguard optout check 'shard-{000..012}.tar' --index training.index""",
+)
+
+IndexOption = Annotated[Path, typer.Option(metavar="X.index", help="Index whose overlay is meant.")]
+WhoOption = Annotated[
+    str | None, typer.Option(help="Who makes this change, for the history (default: your login name).")
+]
+WhyOption = Annotated[str, typer.Option(help="Why, for the history: a letter, a ticket.")]
+IdOption = Annotated[list[int] | None, typer.Option("--id", help="Reference of this id; may be repeated.")]
+UriOption = Annotated[list[str] | None, typer.Option("--uri", help="Reference of this uri; may be repeated.")]
+Sha256Option = Annotated[
+    list[str] | None,
+    typer.Option("--sha256", help="Picture of these bytes, held here or not; may be repeated."),
+]
+UrlOption = Annotated[
+    list[str] | None, typer.Option("--url", help="Picture at this address, for do-not-train lists; may be repeated.")
+]
+DomainOption = Annotated[
+    list[str] | None,
+    typer.Option("--domain", help="All of a domain and those below it, for do-not-train lists; may be repeated."),
+]
+HitsOption = Annotated[
+    list[Path] | None, typer.Option("--hits", help="Every hit in a file of `memguard search --out`; may be repeated.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+@optout_app.command()
+def add(
+    index: IndexOption,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE]…", help="Pictures, folders or shards, named as for `index build`."),
+    ] = None,
+    collection: Annotated[
+        list[str] | None,
+        typer.Option("--collection", help="opt-out (the default), protected or another; repeat it for several."),
+    ] = None,
+    who: WhoOption = None,
+    why: WhyOption = "",
+    until: Annotated[
+        str | None, typer.Option(help="Until then: 2027-06-30, 2027-06-30T12:00 (UTC), or 90d from now.")
+    ] = None,
+    ids: IdOption = None,
+    uris: UriOption = None,
+    sha256s: Sha256Option = None,
+    hits: HitsOption = None,
+    urls: UrlOption = None,
+    domains: DomainOption = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="Embedder of the index, where it was a file: onnx:FILE or torchscript:FILE.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Protect pictures, whether they are in the training set or not.
+
+    [bold]Examples[/bold]
+
+    memguard optout add portfolio/ --index training.index --who anna --why 'letter of 3 March' --until 2030-01-01
+
+    memguard optout add --index training.index --hits hits.csv --collection protected
+
+    memguard optout add --index training.index --domain studio.example.com --why 'mail of 5 May'
+    """
+    from guard.errors import ConfigError
+    from guard.indexes.overlay import Overlay
+
+    with errors_to_exit():
+        collections = tuple(dict.fromkeys(collection or ["opt-out"]))
+        ends, name = moment_of(until, "--until", ahead=True), who or getpass.getuser()
+        keys = _keys(index, ids, uris, sha256s, hits, urls, domains)
+        if not (sources or keys):
+            raise ConfigError("say what to protect: a SOURCE, --id, --uri, --sha256, --hits, --url or --domain")
+        overlay = Overlay(index)
+        for one in collections:
+            if keys:
+                overlay.give(keys, one, who=name, why=why, until=ends)
+        report = _add_sources(index, sources or [], embedder, collections, name, why, ends, as_json)
+        if as_json:
+            skipped = [{"uri": skip.uri, "reason": skip.reason, "detail": skip.detail} for skip in report.skipped]
+            named = {"pictures": report.added, "named": len(keys), "keys": [*keys, *report.keys]}
+            print_json({"index": str(index), "collections": list(collections), **named, "skipped": skipped})
+        else:
+            said = ", ".join(collections)
+            out.print(
+                f"{report.added} pictures added, {len(keys)} named: {said}; from the next check on", soft_wrap=True
+            )
+            for skip in report.skipped:
+                err.print(f"skipped: {skip.detail}", style="yellow", markup=False, soft_wrap=True)
+        raise typer.Exit(Exit.INPUT if report.skipped else Exit.FINE)
+
+
+@optout_app.command()
+def remove(
+    index: IndexOption,
+    pictures: Annotated[
+        list[Path] | None, typer.Argument(metavar="[PICTURE]…", help="Files of pictures that were added.")
+    ] = None,
+    collection: Annotated[
+        str | None, typer.Option(help="Only from this collection (default: from all that the overlay gave).")
+    ] = None,
+    who: WhoOption = None,
+    why: WhyOption = "",
+    ids: IdOption = None,
+    uris: UriOption = None,
+    sha256s: Sha256Option = None,
+    hits: HitsOption = None,
+    urls: UrlOption = None,
+    domains: DomainOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take protection back; the next check sees it. The history keeps who asked for it, and who took it back.
+
+    [bold]Examples[/bold]
+
+    memguard optout remove portfolio/0042.jpg --index training.index --why 'licence of 1 June'
+
+    memguard optout remove --index training.index --domain studio.example.com --who anna
+    """
+    from guard.errors import ConfigError
+    from guard.indexes.overlay import Overlay
+
+    with errors_to_exit():
+        keys = [*_keys(index, ids, uris, sha256s, hits, urls, domains), *_keys_of_files(pictures or [])]
+        if not keys:
+            raise ConfigError("say what to take back: a PICTURE, --id, --uri, --sha256, --hits, --url or --domain")
+        gone = Overlay(index).withdraw(keys, collection, who=who or getpass.getuser(), why=why)
+        if not gone:
+            raise ConfigError(f"nothing of that is protected by the overlay of {index}; see `memguard optout list`")
+        if as_json:
+            print_json({"index": str(index), "removed": gone, "keys": keys})
+        else:
+            out.print(f"{gone} entries taken back; from the next check on", soft_wrap=True)
+
+
+@optout_app.command("list")
+def list_entries(
+    index: IndexOption,
+    collection: Annotated[
+        list[str] | None, typer.Option("--collection", help="Only of this collection; repeat it for several.")
+    ] = None,
+    over: Annotated[bool, typer.Option("--over", help="Also what is over already.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say who is protected by the overlay, since when, until when, and by whose wish.
+
+    [bold]Example[/bold]
+
+    memguard optout list --index training.index --collection opt-out
+    """
+    from guard.optout.entries import moment, protected
+
+    with errors_to_exit():
+        entries = [one for one in protected(index, tuple(collection or ()), now=time.time()) if over or not one.over]
+        if as_json:
+            print_json({"index": str(index), "entries": [one.to_dict() for one in entries]})
+            return
+        table = Table("picture", "collection", "since", "until", "who", "why", "held by", box=None, pad_edge=False)
+        table.columns[0].overflow = "fold"
+        for one in entries:
+            until = "for ever" if one.until is None else moment(one.until) + (", over" if one.over else "")
+            collection_said = one.collection if one.member else f"not {one.collection}"
+            cells = (one.uri or one.key, collection_said, moment(one.since), until, one.who, one.why, one.where or "-")
+            table.add_row(*map(Text, cells))
+        out.print(table)
+
+
+@optout_app.command()
+def history(
+    index: IndexOption,
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Of this picture alone: its SHA-256.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print every change that was made to the overlay, oldest first: who did what, when and why.
+
+    [bold]Example[/bold]
+
+    memguard optout history --index training.index
+    """
+    from guard.indexes.overlay import Overlay
+    from guard.optout.entries import moment
+
+    with errors_to_exit():
+        changes = Overlay(index).history(key)
+        if as_json:
+            said = [{"seq": c.seq, "time": moment(c.time), "who": c.who, "action": c.action, "key": c.key, **c.detail}
+                    for c in changes]  # fmt: skip
+            print_json({"index": str(index), "changes": said})
+            return
+        table = Table("time (UTC)", "who", "what", "picture", "why", box=None, pad_edge=False)
+        table.columns[3].overflow = "fold"
+        for change in changes:
+            action = " ".join(filter(None, [change.action, change.detail.get("collection", "")]))
+            place = change.detail.get("uri") or change.key or "(purged)"
+            cells = (moment(change.time), change.who, action, place, change.detail.get("why", ""))
+            table.add_row(*map(Text, cells))
+        out.print(table)
+
+
+optout_app.command()(export)
+optout_app.command()(check)
+
+
+def _keys(
+    index: Path,
+    ids: list[int] | None,
+    uris: list[str] | None,
+    sha256s: list[str] | None,
+    hits: list[Path] | None,
+    urls: list[str] | None,
+    domains: list[str] | None,
+) -> list[str]:
+    from guard.indexes.overlaid import open_overlaid
+    from guard.optout.naming import domain_key, keys_of_hits, keys_of_references, url_key
+
+    keys = [url_key(url) for url in urls or ()] + [domain_key(domain) for domain in domains or ()]
+    keys += [key for path in hits or () for key in keys_of_hits(path)]
+    if ids or uris or sha256s:
+        with open_overlaid(index) as opened:
+            keys += keys_of_references(opened.now(), ids=ids or (), uris=uris or (), sha256s=sha256s or ())
+    return list(dict.fromkeys(keys))
+
+
+def _keys_of_files(files: list[Path]) -> list[str]:
+    import hashlib
+
+    from guard.decode import read_file
+
+    return [hashlib.sha256(read_file(file)).hexdigest() for file in files]
+
+
+def _add_sources(
+    index: Path,
+    sources: list[str],
+    embedder: str | None,
+    collections: tuple[str, ...],
+    who: str,
+    why: str,
+    until: float | None,
+    quiet: bool,
+) -> AddReport:
+    from guard.embedders.registry import load_index_embedder
+    from guard.indexes.overlay import Overlay
+    from guard.optout.additions import MANY, AddReport, add_pictures
+    from guard.sources import open_source
+
+    total = AddReport()
+    if not sources:
+        return total
+    model: Any = load_index_embedder(Overlay(index).manifest.embedder.name, embedder)
+    opened = [open_source(source, spec=model.spec) for source in sources]
+    with counted("adding", quiet=quiet) as on_progress:
+        for source in opened:
+            report = add_pictures(
+                index, source, model, collections, who=who, why=why, until=until, on_progress=on_progress
+            )
+            total.added += report.added
+            total.keys += report.keys
+            total.skipped += report.skipped
+    if total.added > MANY:
+        advice = "`memguard index add --collection …` holds so many better: each change is read by every process"
+        err.print(f"{total.added} entries: {advice}", style="yellow", soft_wrap=True)
+    return total

@@ -1,0 +1,181 @@
+"""`memguard optout`: a running guard sees each change, and lists go both ways."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from guard import Decision, Guard
+from guard.cli.main import app
+from guard.indexes.overlay import Overlay
+from tests.support.references import jpeg, photo_folder, tar_shard
+from tests.support.toys import picture
+
+runner = CliRunner()
+
+
+def run(*words: object) -> tuple[int, str]:
+    result = runner.invoke(app, [str(word) for word in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout + result.stderr
+
+
+def as_json(*words: object) -> tuple[int, Any]:
+    result = runner.invoke(app, [*(str(word) for word in words), "--json"])
+    return result.exit_code, json.loads(result.stdout)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    photos = photo_folder(tmp_path / "photos", 6)
+    for i in range(6):
+        (photos / f"{i:04d}.txt").write_text(f"a fox, {i}", encoding="utf-8")
+    assert run("index", "build", photos, "--out", tmp_path / "x.index", "--embedder", "pdq")[0] == 0
+    return tmp_path / "x.index"
+
+
+@pytest.fixture
+def portfolio(tmp_path: Path) -> Path:
+    folder = photo_folder(tmp_path / "portfolio", 0)
+    for seed in (50, 51):
+        (folder / f"{seed}.jpg").write_bytes(jpeg(seed))
+    return folder
+
+
+def test_a_portfolio_counts_from_the_next_check_on(index: Path, portfolio: Path) -> None:
+    guard = Guard.open(index)
+    assert guard.check([picture(50)])[0].decision is Decision.ALLOW
+    code, report = as_json("optout", "add", portfolio, "--index", index, "--who", "anna", "--why", "a letter")
+    assert (code, report["pictures"], report["collections"]) == (0, 2, ["opt-out"])
+    (verdict,) = guard.check([picture(50)])
+    assert verdict.decision is Decision.BLOCK
+    assert verdict.matches[0].record.collections == ("opt-out",)
+    back = ("optout", "remove", portfolio / "50.jpg", "--index", index)
+    assert run(*back, "--who", "ben", "--why", "a licence")[0] == 0
+    assert guard.check([picture(50)])[0].decision is Decision.ALLOW
+    assert guard.check([picture(51)])[0].decision is Decision.BLOCK
+    changes = as_json("optout", "history", "--index", index)[1]["changes"]
+    assert [(c["who"], c["action"], c.get("why")) for c in changes][-1] == ("ben", "withdraw", "a licence")
+    assert {c["who"] for c in changes} == {"anna", "ben"}
+    assert "a licence" in run("optout", "history", "--index", index)[1]
+    assert run(*back)[0] == 2
+
+
+def test_what_is_over_counts_no_more(index: Path, portfolio: Path) -> None:
+    guard = Guard.open(index)
+    late = datetime.now(UTC) + timedelta(days=2)
+    assert run("optout", "add", portfolio, "--index", index, "--until", "1d")[0] == 0
+    assert guard.check([picture(50)])[0].decision is Decision.BLOCK
+    guard.index.overlay._clock = late.timestamp  # type: ignore[attr-defined]  # the day after tomorrow
+    assert guard.check([picture(50)])[0].decision is Decision.ALLOW
+    assert run("optout", "add", portfolio, "--index", index, "--until", "2001-01-01")[0] == 2
+    assert run("optout", "add", portfolio, "--index", index, "--until", "soon")[0] == 2
+
+
+def test_hits_of_a_search_and_references_by_name(tmp_path: Path, index: Path) -> None:
+    assert run("search", "--index", index, "--words", '"fox 3"', "--out", tmp_path / "hits.csv")[0] == 0
+    assert run("optout", "add", "--index", index, "--hits", tmp_path / "hits.csv", "--collection", "protected")[0] == 0
+    assert run("optout", "add", "--index", index, "--id", 1, "--uri", "0002.jpg", "--sha256", "ab" * 32)[0] == 0
+    entries = as_json("optout", "list", "--index", index)[1]["entries"]
+    assert {(e["uri"], e["collection"], e["where"]) for e in entries} == {
+        ("0003.jpg", "protected", "index"),
+        ("0001.jpg", "opt-out", "index"),
+        ("0002.jpg", "opt-out", "index"),
+        ("", "opt-out", None),
+    }
+    code, text = run("optout", "list", "--index", index, "--collection", "protected")
+    assert code == 0
+    assert "0003.jpg" in text
+    assert "0001.jpg" not in text
+    guard = Guard.open(index)
+    assert set(guard.check([picture(3)])[0].matches[0].record.collections) == {"training", "protected"}
+
+
+def test_lists_go_both_ways(tmp_path: Path, index: Path, portfolio: Path) -> None:
+    add = ("optout", "add", "--index", index)
+    assert run(*add, portfolio, "--domain", "studio.example", "--url", "https://a.example/1.jpg")[0] == 0
+    assert run(*add, "--uri", "0002.jpg", "--collection", "protected", "--until", "90d")[0] == 0
+    code, report = as_json("optout", "export", "--index", index, "--out", tmp_path / "list.jsonl")
+    assert (code, report["entries"]) == (0, 5)
+    lines = [json.loads(line) for line in (tmp_path / "list.jsonl").read_text().splitlines()]
+    assert {"domain": "studio.example", "collection": "opt-out"} in lines
+    pictures = [line for line in lines if "descriptor" in line]
+    assert len(pictures) == 3
+    assert [bool(line.get("until")) for line in pictures] == [True, False, False]
+    code, text = run("optout", "export", "--index", index, "--out", tmp_path / "list.txt", "--collection", "opt-out")
+    assert "2 have no address" in text
+    assert sorted((tmp_path / "list.txt").read_text().split()) == ["https://a.example/1.jpg", "studio.example"]
+
+    shard = [("1.jpg", jpeg(51)), ("1.json", b"{}"), ("2.jpg", jpeg(7)), ("2.json", b"{}"), ("3.jpg", jpeg(2)),
+             ("4.jpg", jpeg(8)), ("4.json", b'{"url": "https://cdn.studio.example/x.jpg"}')]  # fmt: skip
+    tar_shard(tmp_path / "s.tar", shard)
+    for named in (("--list", tmp_path / "list.jsonl"), ("--index", index)):
+        code, report = as_json("optout", "check", tmp_path / "s.tar", *named, "--out", tmp_path / "drop.txt")
+        assert code == 1
+        assert report["items"] == 4
+        assert {hit["uri"]: hit["by"] for hit in report["hits"]} == {
+            "s.tar/1.jpg": ["sha256", "descriptor"],
+            "s.tar/3.jpg": ["sha256", "descriptor"],
+            "s.tar/4.jpg": ["domain"],
+        }
+        assert (tmp_path / "drop.txt").read_text().split() == ["s.tar/1.jpg", "s.tar/3.jpg", "s.tar/4.jpg"]
+    code, text = run("optout", "check", tmp_path / "s.tar", "--list", tmp_path / "list.txt")
+    assert code == 1
+    assert "1 of 4 items are on the list of 2 entries" in text
+    assert run("optout", "check", photo_folder(tmp_path / "other", 1), "--list", tmp_path / "list.txt")[0] == 0
+    (tmp_path / "other" / "bad.jpg").write_bytes(b"text")
+    assert run("optout", "check", tmp_path / "other", "--index", index)[0] == 2
+
+
+def test_an_index_that_was_built_with_opt_outs_lists_them(tmp_path: Path, index: Path, portfolio: Path) -> None:
+    assert run("index", "add", portfolio, "--index", index, "--collection", "opt-out")[0] == 0
+    assert as_json("optout", "export", "--index", index, "--out", tmp_path / "l.csv")[1]["entries"] == 2
+    shard = tar_shard(tmp_path / "s.tar", [("1.jpg", jpeg(50))])
+    assert as_json("optout", "check", shard, "--list", tmp_path / "l.csv")[0] == 1
+
+
+def test_tables_of_addresses_need_no_pictures(tmp_path: Path, index: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    assert run("optout", "add", "--index", index, "--domain", "studio.example")[0] == 0
+    table = pa.table({"URL": ["https://studio.example/1.jpg", "https://b.example/2.jpg"], "TEXT": ["a", "b"]})
+    pq.write_table(table, tmp_path / "laion.parquet")
+    (tmp_path / "urls.csv").write_text("url\nhttps://studio.example/3.jpg\n")
+    code, report = as_json("optout", "check", tmp_path / "laion.parquet", tmp_path / "urls.csv", "--index", index)
+    assert (code, report["items"], report["listed"], report["by"]) == (1, 3, 2, {"domain": 2})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("add",), "say what to protect"),
+        (("add", "--id", "99"), "no reference"),
+        (("add", "--uri", "none.jpg"), "no reference"),
+        (("add", "--sha256", "ab"), "SHA-256"),
+        (("add", "--url", "a.jpg"), "no URL"),
+        (("add", "--domain", "x"), "no domain"),
+        (("add", "--hits", "{tmp}/none.csv"), "does not exist"),
+        (("add", "--hits", "{tmp}/empty.csv"), "without sha256"),
+        (("add", "{tmp}/none"), "does not exist"),
+        (("remove",), "say what to take back"),
+        (("remove", "{tmp}/none.jpg"), "cannot be opened"),
+        (("remove", "--id", "1"), "nothing of that"),
+        (("export", "--out", "{tmp}/list.doc"), ".jsonl"),
+    ],
+)
+def test_wrong_usage_exits_with_2(tmp_path: Path, index: Path, words: tuple[str, ...], said: str) -> None:
+    (tmp_path / "empty.csv").write_text("a\n1\n")
+    code, text = run("optout", words[0], "--index", index, *(word.format(tmp=tmp_path) for word in words[1:]))
+    assert code == 2
+    assert said in text.replace("\n", " ")
+    assert Overlay(index).memberships() == []
+    assert run("optout", "check", tmp_path / "photos")[0] == 2
+    assert run("optout", "check", tmp_path / "photos", "--list", tmp_path / "none.csv")[0] == 2
+    assert run("optout", "list", "--index", tmp_path / "none.index")[0] == 3
