@@ -1,6 +1,6 @@
 """The largest clique of a graph, within a bounded number of steps. Knows bits; no pictures.
 
-Branch and bound over bit sets with a colouring as the bound (San Segundo et al. 2011, BBMC, after Tomita and Seki 2003).
+Branch and bound over bit sets with a colouring as the bound (San Segundo et al. 2011, after Tomita and Seki 2003).
 networkx has the same answer in `max_weight_clique`, without a bound on its time and with one Python frame for each
 member, which the cliques of a memorised picture exceed; tests compare both.
 """

@@ -1,4 +1,4 @@
-"""Generations of one prompt -> do they crowd around one picture? Looks at generations alone, never at training pictures."""
+"""Generations of one prompt -> do they crowd around one picture? Looks at generations alone, at no training picture."""
 
 from __future__ import annotations
 
@@ -77,6 +77,8 @@ def _spread(within: Distances) -> float | None:
 def _plain(pictures: Pictures) -> npt.NDArray[np.bool_]:
     """(n,) True for pictures of one colour."""
     n, height, width = pictures.shape[:3]
+    if n == 0:
+        return np.zeros(0, np.bool_)
     points = pictures[:, :: -(-height // PLAIN_PX), :: -(-width // PLAIN_PX)].reshape(n, -1, 3)
     plain: npt.NDArray[np.bool_] = (points.std(axis=1, dtype=np.float32) <= 255 * PLAIN).all(axis=1)
     return plain

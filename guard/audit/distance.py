@@ -1,4 +1,4 @@
-"""Distances of pictures in pixels, all against all, as sums of products. Knows uint8 stacks; no models and no thresholds.
+"""Distances of pictures in pixels, all against all, as sums of products. Knows uint8 stacks; no model and no threshold.
 
 |a - b|^2 = |a|^2 + |b|^2 - 2ab, so that BLAS does the work. The mean picture is taken off first: a distance does not
 change, and what float32 would lose to cancellation shrinks with the values. Pixels are converted a strip at a time, so
@@ -8,6 +8,7 @@ that memory grows with n^2 and with the strip, never with n^2 times the size of 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,7 @@ def tiled_pairwise(pictures: Pictures, *, tiles: int = TILES) -> Distances:
 def tiled_between(a: Pictures, b: Pictures, *, tiles: int = TILES) -> Distances:
     """Return (len(a), len(b)) tiled distances of pictures of one size; see tiled_pairwise."""
     worst = np.zeros((len(a), len(b)), np.float64)
-    for rows, columns in _tiles(*a.shape[1:3], tiles):
+    for rows, columns in _tiles(a.shape[1], a.shape[2], tiles):
         np.maximum(worst, _mean_squares(a[:, rows, columns], b[:, rows, columns]), out=worst)
     return _distances(worst)
 
@@ -56,8 +57,8 @@ def _distances(mean_squares: npt.NDArray[np.float64]) -> Distances:
 
 def _tiles(height: int, width: int, tiles: int) -> Iterator[tuple[slice, slice]]:
     rows, columns = (np.linspace(0, side, tiles + 1).round().astype(int).tolist() for side in (height, width))
-    for top, bottom in zip(rows, rows[1:], strict=False):
-        for left, right in zip(columns, columns[1:], strict=False):
+    for top, bottom in pairwise(rows):
+        for left, right in pairwise(columns):
             yield slice(top, bottom), slice(left, right)
 
 

@@ -117,9 +117,7 @@ class Generating:
 
 
 @contextmanager
-def generating(
-    state: State, samplers: Sequence[Sampler], *, batch: int = BATCH, seed: int = 0
-) -> Iterator[Generating]:
+def generating(state: State, samplers: Sequence[Sampler], *, batch: int = BATCH, seed: int = 0) -> Iterator[Generating]:
     """One thread for each sampler. seed: of the audit; see Prompt.seed."""
     if not samplers:
         raise ConfigError("an audit needs a model: give at least one sampler")

@@ -1,4 +1,4 @@
-"""What an audit asks a model for: captions of the most duplicated clusters, of a file, or all. Knows records; no model."""
+"""What an audit asks a model for: captions of duplicated clusters, of a file, or all. Knows records; no model."""
 
 from __future__ import annotations
 
@@ -58,13 +58,14 @@ class _Cluster:
 class Repeats:
     """How often the pictures of each caption stand in a training set.
 
-    A cluster is what `memguard dedup` wrote into the index, and always the pictures whose files are the same to a byte.
+    A cluster is what `memguard dedup` wrote into the index; without it, pictures that are the same to a pixel.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
         members: dict[str | int, list[Record]] = {}
         for record in records:
-            members.setdefault(record.sha256 or record.id, []).append(record)
+            same = record.cluster if record.cluster >= 0 else record.pixels_sha256 or record.sha256 or record.id
+            members.setdefault(same, []).append(record)
         self.clusters = [
             _Cluster(max(len(found), *(r.cluster_size for r in found)), Counter(r.caption for r in found if r.caption))
             for found in members.values()

@@ -91,9 +91,7 @@ class References:
         """Read every thumbnail once, which the first search does otherwise."""
         self._all_plates(progress)
 
-    def _all_plates(
-        self, progress: Callable[[int, int], None] | None = None
-    ) -> tuple[npt.NDArray[np.int64], Pictures]:
+    def _all_plates(self, progress: Callable[[int, int], None] | None = None) -> tuple[npt.NDArray[np.int64], Pictures]:
         if self._plates is None:
             ids, plates = [], []
             for done, i in enumerate(self._ids, 1):
@@ -150,7 +148,8 @@ def plate(picture: RGBArray) -> RGBArray:
     high, wide = rows * PLATE_PX, columns * PLATE_PX
     top, left = (height - high) // 2, (width - wide) // 2
     inner = picture[top : top + high, left : left + wide].reshape(PLATE_PX, rows, PLATE_PX, columns, 3)
-    return inner.mean(axis=(1, 3)).round().astype(np.uint8)
+    means: RGBArray = inner.mean(axis=(1, 3)).round().astype(np.uint8)
+    return means
 
 
 def _plate_bound(distances: npt.NDArray[np.float32], size: Shape) -> npt.NDArray[np.float64]:
@@ -159,7 +158,8 @@ def _plate_bound(distances: npt.NDArray[np.float32], size: Shape) -> npt.NDArray
     Jensen: the mean square of block means' differences is at most that of the pixels, of which the plate saw a share.
     """
     seen = np.prod([side // PLATE_PX * PLATE_PX / side for side in size])
-    return (distances.astype(np.float64) - SLACK).clip(0) * np.sqrt(seen)
+    bound: npt.NDArray[np.float64] = (distances.astype(np.float64) - SLACK).clip(0) * np.sqrt(seen)
+    return bound
 
 
 def _merged(a: Nearest, b: Nearest, k: int) -> Nearest:

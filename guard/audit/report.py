@@ -28,6 +28,7 @@ __all__ = [
     "Summary",
     "read_report",
     "summarise",
+    "write_document",
 ]
 
 FORMAT: Literal[1] = 1
@@ -70,6 +71,8 @@ class Settings(_Model):
     delta: float
     alpha: float
     neighbours: int
+    similarity: float | None
+    """Of descriptors, from which they second the distances."""
     seed: int
     budget_s: float | None = None
     each: bool = False
@@ -96,14 +99,18 @@ class Finding(_Model):
     tiled_l2: float
     ratio: float | None
     neighbours: int
+    near: bool
+    """By distances."""
     plain: bool
     memorised: bool
     similarity: float
+    evidence: dict[str, Any] | None
+    """Of the verifier; its mask as run lengths."""
     similar_uri: str
     """The nearest by descriptor; mostly the same picture."""
     similar: float
-    evidence: dict[str, Any] | None
-    """Of the verifier about the nearest by descriptor."""
+    similar_evidence: dict[str, Any] | None
+    """Where it is another picture."""
     copies: Rate
     """Of the prompt's generations, those that are copies of this picture by the same rule."""
 
@@ -175,7 +182,7 @@ class Summary(_Model):
     memorised: Rate
     """The extraction rate: prompts whose clique was confirmed, of those looked at."""
     clique_precision: Rate
-    """Confirmed, of the likely ones that could be compared and are not plain."""
+    """Confirmed, of the likely ones whose nearest picture could be read and is not plain."""
     plain: int
     """Likely ones whose training picture is plain, so that nothing can be said."""
     pictures: int
@@ -208,12 +215,17 @@ class AuditReport(_Model):
 
     def write(self, path: Path) -> None:
         """Raises ConfigError if it cannot be written."""
-        new = path.with_name(path.name + ".new")
-        try:
-            new.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            new.replace(path)
-        except OSError as exc:
-            raise ConfigError(f"{path} cannot be written ({exc.strerror}); name another file") from exc
+        write_document(self, path)
+
+
+def write_document(document: BaseModel, path: Path) -> None:
+    """Write JSON, whole or not at all. Raises ConfigError if it cannot be written."""
+    new = path.with_name(path.name + ".new")
+    try:
+        new.write_text(document.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        new.replace(path)
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be written ({exc.strerror}); name another file") from exc
 
 
 def read_report(path: Path) -> AuditReport:

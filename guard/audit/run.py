@@ -1,4 +1,4 @@
-"""An audit from prompts to a report: generate, look for crowds, then ask the training set. Knows the order of the steps.
+"""An audit from prompts to a report: generate, look for crowds, ask the training set. Knows the order of the steps.
 
 Nothing of the training set is looked at before a prompt was called likely memorised or not.
 """
@@ -121,6 +121,7 @@ def audit(
             delta=plan.rule.delta,
             alpha=plan.rule.alpha,
             neighbours=plan.rule.neighbours,
+            similarity=next((c.similarity for c in run.confirmers.values()), plan.rule.similarity),
             seed=plan.seed,
             budget_s=plan.budget_s,
             each=plan.each,
@@ -189,7 +190,8 @@ class _Run:
 
         def look(some: Sequence[Prompt], generations: int, until: float) -> Iterator[Look]:
             for prompt in made.fill(some, generations, until=until, on_progress=progress):
-                yield self._look(prompt)
+                if self._numbers(prompt):
+                    yield self._look(prompt)
 
         progress(0)
         if self.plan.budget_s is None:
@@ -253,12 +255,12 @@ class _Run:
             return None
         medoid = pictures[read.index(number)]
         confirmer = self._confirmer(medoid.shape[:2])
-        confirmation = confirmer.confirm(medoid)
-        if confirmation is None:
+        confirmation = confirmer.confirm(medoid, likeness=True)
+        if confirmation is None or confirmation.likeness is None:
             return None
-        likeness = confirmer.likeness(medoid, confirmation)
         copies = int(confirmer.copies(pictures, confirmation).sum())
-        record, match = confirmation.record, likeness.match
+        record, likeness = confirmation.record, confirmation.likeness
+        similar = likeness.similar
         return Finding(
             id=record.id,
             uri=record.uri,
@@ -270,12 +272,14 @@ class _Run:
             tiled_l2=round(confirmation.tiled_l2, 5),
             ratio=_rounded(confirmation.ratio),
             neighbours=confirmation.neighbours,
+            near=confirmation.near,
             plain=confirmation.plain,
             memorised=confirmation.memorised,
             similarity=round(likeness.similarity, 5),
-            similar_uri=match.record.uri,
-            similar=round(match.similarity, 5),
-            evidence=match.evidence.to_dict() if match.evidence else None,
+            evidence=likeness.evidence.to_dict() if likeness.evidence else None,
+            similar_uri=similar.record.uri,
+            similar=round(similar.similarity, 5),
+            similar_evidence=similar.evidence.to_dict() if similar.evidence else None,
             copies=Rate.exact(copies, len(pictures)),
         )
 

@@ -39,7 +39,7 @@ class Look:
 
 
 class Looking(Protocol):
-    def __call__(self, prompts: Sequence[Prompt], generations: int, until: float) -> Iterator[Look]:
+    def __call__(self, prompts: Sequence[Prompt], generations: int, until: float, /) -> Iterator[Look]:
         """Bring each prompt to so many generations, in order, and look at it; stops at the time `until`.
 
         One that the time did not suffice for may come with fewer generations, or not at all.
