@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from guard.indexes.store import OpenIndex
     from guard.verification.verifier import Verifier
 
-__all__ = ["ALPHA", "DELTA", "NEIGHBOURS", "Confirmation", "Confirmer", "Criterion", "Likeness", "Rule"]
+__all__ = [
+    "ALPHA",
+    "DELTA",
+    "NEIGHBOURS",
+    "Confirmation",
+    "Confirmer",
+    "Criterion",
+    "Likeness",
+    "Rule",
+    "agreed_similarity",
+]
 
 DELTA = 0.15
 ALPHA = 0.5
@@ -110,6 +120,24 @@ class Confirmation:
     """None where distances decided and nobody asked."""
 
 
+def agreed_similarity(
+    index: OpenIndex, embedder: Embedder, rule: Rule, verifier: Verifier | None = None
+) -> float | None:
+    """The similarity from which descriptors agree with distances; None: only the verifier can.
+
+    Raises ConfigError where the rule asks for agreement and neither can.
+    """
+    # What an embedder advises is about its own cosines, not about what a transform makes of them.
+    advised = embedder.spec.thresholds if index.manifest.transform is None else None
+    similarity = rule.similarity if rule.similarity is not None else advised.flag if advised else None
+    if rule.criterion is Criterion.AGREED and similarity is None and verifier is None:
+        raise ConfigError(
+            "nothing can agree with the distances: the embedder advises no threshold for this index; set a "
+            "similarity, bring a verifier, or take another criterion"
+        )
+    return similarity
+
+
 class Confirmer:
     """Looks generations of one size up.
 
@@ -131,14 +159,8 @@ class Confirmer:
         first: dict[str, int] = {}
         self._first = [first.setdefault(r.pixels_sha256 or r.sha256 or str(r.id), r.id) for r in index.reader.all()]
         """Of each reference, the first with the same pixels: duplicates would take the places of its neighbours."""
-        advised = embedder.spec.thresholds if index.manifest.transform is None else None
-        self.similarity = self.rule.similarity or (advised.flag if advised else None)
+        self.similarity = agreed_similarity(index, embedder, self.rule, verifier)
         """From which descriptors agree; None: only the verifier can."""
-        if self.rule.criterion is Criterion.AGREED and self.similarity is None and verifier is None:
-            raise ConfigError(
-                "nothing can agree with the distances: the embedder advises no threshold for this index; set a "
-                "similarity, bring a verifier, or take another criterion"
-            )
         distinct = sorted(set(self._first))
         self.exhaustive = len(distinct) <= EXHAUSTIVE
         """Whether the nearest are looked for among all references, or only among the nearest by descriptor."""

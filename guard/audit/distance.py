@@ -24,16 +24,17 @@ Distances = npt.NDArray[np.float32]
 """Root mean square difference on [0, 1]."""
 
 
-def tiled_pairwise(pictures: Pictures, *, tiles: int = TILES) -> Distances:
+def tiled_pairwise(pictures: Pictures, *, tiles: int = TILES, strip_bytes: int = STRIP_BYTES) -> Distances:
     """Return (n, n): the largest of tiles x tiles tiles' distances, for every pair of pictures.
 
     As Carlini et al. 2023, section 4.2, compare generations. Sides that tiles does not divide are cut as evenly as
     whole px allow; needs h, w >= tiles. n = 0 gives (0, 0). The diagonal is 0. Within 1e-4 of exact arithmetic.
+    strip_bytes: of float32 pixels held at a time.
     """
     n, height, width = pictures.shape[:3]
     worst = np.zeros((n, n), np.float64)
     for rows, columns in _tiles(height, width, tiles):
-        np.maximum(worst, _mean_squares(pictures[:, rows, columns]), out=worst)
+        np.maximum(worst, _mean_squares(pictures[:, rows, columns], strip_bytes=strip_bytes), out=worst)
     np.fill_diagonal(worst, 0)
     return _distances(worst)
 
@@ -62,14 +63,16 @@ def _tiles(height: int, width: int, tiles: int) -> Iterator[tuple[slice, slice]]
             yield slice(top, bottom), slice(left, right)
 
 
-def _mean_squares(a: Pictures, b: Pictures | None = None) -> npt.NDArray[np.float64]:
+def _mean_squares(a: Pictures, b: Pictures | None = None, *, strip_bytes: int = STRIP_BYTES) -> npt.NDArray[np.float64]:
     """(n, m) mean square differences in levels of 255; of a with itself if b is None."""
     n, m = len(a), len(a if b is None else b)
     products = np.zeros((n, m), np.float64)
+    if n == 0 or m == 0:
+        return products
     squares_a, squares_b = np.zeros(n, np.float64), np.zeros(m, np.float64)
-    for strip in _strips(a.shape, n if b is None else n + m):
+    for strip in _strips(a.shape, n if b is None else n + m, strip_bytes):
         x = a[:, strip].reshape(n, -1).astype(np.float32)
-        centre = x.mean(axis=0) if n else np.float32(0)
+        centre = x.mean(axis=0)
         x -= centre
         if b is None:
             products += x @ x.T  # of one array with itself: BLAS computes one half
@@ -86,9 +89,9 @@ def _mean_squares(a: Pictures, b: Pictures | None = None) -> npt.NDArray[np.floa
     return np.maximum(summed, 0) / values
 
 
-def _strips(shape: tuple[int, ...], pictures: int) -> Iterator[slice]:
-    """Slices of rows whose float32 pixels of all the pictures fit into STRIP_BYTES; one row at least."""
+def _strips(shape: tuple[int, ...], pictures: int, strip_bytes: int) -> Iterator[slice]:
+    """Slices of rows whose float32 pixels of all the pictures fit into strip_bytes; one row at least."""
     height, width, channels = shape[1:4]
-    step = max(1, STRIP_BYTES // max(4 * pictures * width * channels, 1))
+    step = max(1, strip_bytes // max(4 * pictures * width * channels, 1))
     for top in range(0, height, step):
         yield slice(top, min(top + step, height))

@@ -20,7 +20,7 @@ from guard.errors import ConfigError, IndexLoadError, InputError
 from guard.indexes.base import Index, SupportsThumbnails
 from guard.pixels import RGBArray
 
-__all__ = ["Nearest", "References", "fitted"]
+__all__ = ["Nearest", "References", "fitted", "plate", "thumbnails_of"]
 
 LARGEST_PX = 256  # longer side at which pictures are compared: that of the thumbnails
 PLATE_PX = 16
@@ -48,11 +48,7 @@ class References:
     """
 
     def __init__(self, index: Index, ids: Sequence[int], size: Shape) -> None:
-        if not isinstance(index, SupportsThumbnails) or not getattr(index, "has_thumbnails", True):
-            raise ConfigError(
-                "the index has no thumbnails, so that no pixels can be compared; build it with --thumbnails"
-            )
-        self._thumbnail = index.thumbnail
+        self._thumbnail = thumbnails_of(index).thumbnail
         self._ids = list(ids)
         factor = min(1.0, LARGEST_PX / max(size))
         self.size: Shape = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
@@ -121,6 +117,13 @@ class References:
         return picture
 
 
+def thumbnails_of(index: Index) -> SupportsThumbnails:
+    """The index itself. Raises ConfigError if it has none."""
+    if not isinstance(index, SupportsThumbnails) or not getattr(index, "has_thumbnails", True):
+        raise ConfigError("the index has no thumbnails, so that no pixels can be compared; build it with --thumbnails")
+    return index
+
+
 def fitted(picture: RGBArray, size: Shape) -> RGBArray:
     """Cut around the centre to the ratio of size = (height, width) and scale, as training does with its pictures."""
     from PIL import Image
@@ -130,8 +133,8 @@ def fitted(picture: RGBArray, size: Shape) -> RGBArray:
         return picture
     factor = min(height / size[0], width / size[1])
     high, wide = size[0] * factor, size[1] * factor
-    top, left = (height - high) / 2, (width - wide) / 2
-    box = (left, top, left + wide, top + high)
+    top, left = max(0.0, (height - high) / 2), max(0.0, (width - wide) / 2)  # one of both is 0, but for rounding
+    box = (left, top, min(left + wide, width), min(top + high, height))
     image = Image.fromarray(np.ascontiguousarray(picture))
     return np.asarray(image.resize((size[1], size[0]), Image.Resampling.LANCZOS, box=box))
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guard._version import __version__
-from guard.audit.confirm import Confirmation, Confirmer, Rule
+from guard.audit.confirm import Confirmation, Confirmer, Rule, agreed_similarity
 from guard.audit.density import LEAST_CLIQUE, MOST, THRESHOLD, density
 from guard.audit.generate import BATCH, Generating, Sampler, generating
 from guard.audit.prompts import Prompt
+from guard.audit.references import thumbnails_of
 from guard.audit.report import (
     AuditReport,
     Extracted,
@@ -100,6 +101,9 @@ def audit(
     plan = plan or Plan()
     if not prompts:
         raise ConfigError("there is no prompt to ask for")
+    # Before hours of generating, not after.
+    thumbnails_of(index)
+    similarity = agreed_similarity(index, embedder, plan.rule, verifier)
     run = _Run(plan, state, index, embedder, verifier, on_progress)
     with generating(state, samplers, batch=plan.batch, seed=plan.seed) as made:
         looks = run.looks(prompts, made)
@@ -121,7 +125,7 @@ def audit(
             delta=plan.rule.delta,
             alpha=plan.rule.alpha,
             neighbours=plan.rule.neighbours,
-            similarity=next((c.similarity for c in run.confirmers.values()), plan.rule.similarity),
+            similarity=similarity,
             seed=plan.seed,
             budget_s=plan.budget_s,
             each=plan.each,

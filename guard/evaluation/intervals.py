@@ -50,14 +50,14 @@ def clopper_pearson(hits: float, n: float, *, confidence: float = 0.95) -> Inter
 def paired_difference(both: int, first: int, second: int, neither: int) -> Interval:
     """Rate of a first trial minus that of a second over the same things, in [-1, 1] (Newcombe 1998b, method 10).
 
-    both, first, second, neither: things for which both trials hit, only one of them, or none; without any [-1, 1] around
-    nan.
+    both, first, second, neither: things for which both trials hit, only one of them, or none. Without things: [-1, 1]
+    around nan.
     """
     n = both + first + second + neither
     if n == 0:
         return Interval(math.nan, -1.0, 1.0)
     margins = (both + first) * (second + neither) * (both + second) * (first + neither)
-    covariance = both * neither - first * second
+    covariance = float(both * neither - first * second)
     if covariance > 0:
         covariance = max(covariance - n / 2, 0)  # Newcombe's correction for continuity
     correlation = covariance / math.sqrt(margins) if margins else 0.0

@@ -123,7 +123,7 @@ def _pretrained(model: str, device: Any, dtype: str) -> Any:
         raise MissingExtraError("an audit of a pipeline", extra="diffusers") from exc
     chosen = (torch.float32 if device.type == "cpu" else torch.float16) if dtype == "auto" else getattr(torch, dtype)
     try:
-        pipe = DiffusionPipeline.from_pretrained(model, torch_dtype=chosen, use_safetensors=True)
+        pipe = DiffusionPipeline.from_pretrained(model, dtype=chosen, use_safetensors=True)
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(device)
     except (OSError, ValueError, RuntimeError, InputError) as exc:
