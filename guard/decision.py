@@ -3,77 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from guard.allowed import Compare, excuse_of
-from guard.findings import OwnInput, findings_of
+from guard.allowed import Compare, Excuse, excuse_of
+from guard.findings import Finding, OwnInput, findings_of
 from guard.policy import SEVERITY
 from guard.rules import Rule, Rules
 from guard.types import Decision, Match, Status, Verdict
 
-__all__ = ["HEAVILY", "decide"]
+__all__ = ["HEAVILY", "Case", "Reasoning", "decide"]
 
 HEAVILY = 10  # times that a picture stands in the reference set, from which its duplication is called heavy
 
 
-def decide(
-    candidates: Sequence[Match],
-    rules: Rules,
-    *,
-    usable: bool = True,
-    own: OwnInput | None = None,
-    verified: bool | None = None,
-    unverified: str = "",
-    exempted: Sequence[Match] = (),
-    compare: Compare | None = None,
-) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is known of one image when it is decided about."""
+
+    candidates: tuple[Match, ...]
+    """Nearest first; `bits` of those whose PDQ hash is identical, evidence where pixels were compared."""
+    usable: bool = True
+    """False: the embedder says that there is too little detail to tell the image apart; PDQ says so with no bits."""
+    detail: float | None = None
+    """Of a flat image: see guard.flat; only its pixels count. None: it is not flat."""
+    own: OwnInput = field(default_factory=OwnInput)
+    """How near the caller's own input is."""
+    verified: bool | None = None
+    unverified: str = ""
+    """Both: see guard.verification.examiner."""
+    exempted: tuple[Match, ...] = ()
+    """Candidates that a reviewer called no copies of this image; they count for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A verdict and how it came about."""
+
+    case: Case
+    rules: Rules
+    findings: tuple[Finding, ...]
+    """Of each kind of evidence in each collection, before anything was excused."""
+    excuse: Excuse | None
+    verdict: Verdict
+
+
+def decide(case: Case, rules: Rules, compare: Compare | None = None) -> Reasoning:
     """Decide about one image by descriptors, PDQ hashes and compared pixels, in each collection; the most severe holds.
 
-    candidates: nearest first; `bits` of those whose PDQ hash is identical. usable: False if the embedder says that the
-    image carries too little detail to be told apart; PDQ says so for itself, with no bits. own: the caller's input.
-    Candidates whose pixels were compared carry evidence; verified and unverified: see guard.verification.examiner.
-    exempted: candidates that a reviewer called no copies of this image; they count for nothing. compare: asked for an
-    allowed reference that may excuse the image.
+    compare: asked for an allowed reference that may excuse the image; None where pixels cannot be compared.
     """
-    findings = findings_of(candidates, rules, own or OwnInput(), usable=usable)
+    candidates, usable = case.candidates, case.usable or case.detail is not None
+    findings = findings_of(candidates, rules, case.own, usable=usable, flat=case.detail is not None)
     reasons = list(dict.fromkeys(reason for finding in findings for reason in finding.reasons))
-    excuse = excuse_of(findings, candidates, rules, compare)
+    excuse, standing = excuse_of(findings, candidates, rules, compare), findings
     if excuse is not None:
-        candidates = [excuse.match if m.record.id == excuse.match.record.id else m for m in candidates]
+        candidates = tuple(excuse.match if m.record.id == excuse.match.record.id else m for m in candidates)
         reasons.append(excuse.reason)
-        findings = [finding for finding in findings if finding not in excuse.fallen]
+        standing = [finding for finding in findings if finding not in excuse.fallen]
     matches = _matches(candidates, rules, usable=usable)
     if not reasons:
         reasons.append(_nothing(candidates, rules, usable))
     if len(matches) > 1:
         reasons.append(f"{len(matches)} references match")
-    gravest = max(findings, key=lambda finding: SEVERITY.index(finding.decision), default=None)
     reasons += _duplicated(matches)
-    reasons += [f"a reviewer called this no copy of {m.record.uri}" for m in _matches(exempted, rules, usable=usable)]
-    if verified is False:
-        reasons.append(f"not verified ({unverified}): the similarity decides")
+    reasons += [
+        f"a reviewer called this no copy of {m.record.uri}" for m in _matches(case.exempted, rules, usable=usable)
+    ]
+    if case.verified is False:
+        decides = "" if case.detail is not None else ": the similarity decides"
+        reasons.append(f"not verified ({case.unverified}){decides}")
+    gravest = max(standing, key=lambda finding: SEVERITY.index(finding.decision), default=None)
     decision = gravest.decision if gravest else Decision.ALLOW
-    return Verdict(
+    verdict = Verdict(
         Status.SUCCESS,
         decision,
-        matches or tuple(candidates[:1]),
+        matches or candidates[:1],
         tuple(reasons),
         collection=gravest.collection if gravest and decision is not Decision.ALLOW else "",
-        input_similarity=own.similarity if own else None,
-        verified=verified,
+        input_similarity=case.own.similarity,
+        verified=case.verified,
     )
+    return Reasoning(replace(case, candidates=candidates), rules, tuple(findings), excuse, verdict)
 
 
 def _matches(candidates: Sequence[Match], rules: Rules, *, usable: bool) -> tuple[Match, ...]:
     """Those that count in any collection: identical by hash first, then nearest first."""
     same = [m for m in candidates if m.bits is not None and any(r.identical != "ignore" for r in _rules(m, rules))]
     same.sort(key=lambda m: (m.bits or 0, -m.similarity))
-    rest = [m for m in candidates if m not in same and usable and _counts(m, rules)]
+    rest = [m for m in candidates if m not in same and usable and (rules.counts(m) or _is_copy(m))]
     return (*same, *rest)
 
 
-def _counts(match: Match, rules: Rules) -> bool:
-    copied = match.evidence is not None and match.evidence.is_copy
-    return copied or any(match.similarity >= rule.flag for rule in _rules(match, rules))
+def _is_copy(match: Match) -> bool:
+    return match.evidence is not None and match.evidence.is_copy
 
 
 def _rules(match: Match, rules: Rules) -> list[Rule]:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from guard.embedders.pdq import BITS
 from guard.embedders.pdq import BLOCK_BITS as IDENTICAL_BITS
+from guard.flat import difference
 from guard.rules import Rule, Rules
 from guard.types import Collection, Decision, Match
 from guard.verification.weigh import by_pixels, refuted, unconfirmed
@@ -41,7 +42,7 @@ class OwnInput:
     bits: int | None = None
     """Of 256 by which the PDQ hashes differ; None: no input, or none with a hash."""
     then: Literal["allow", "flag", "ignore"] = "allow"
-    """What an echo is."""
+    """What an echo counts as."""
 
     def excuses(self, echo: str, decision: Decision, reasons: tuple[str, ...]) -> tuple[Decision, tuple[str, ...]]:
         """echo: how near the input is, in words; "" if it is no nearer than the reference."""
@@ -50,11 +51,11 @@ class OwnInput:
         return Decision(self.then), (*reasons, f"echoes the caller's own input ({echo}): not memorisation")
 
 
-def findings_of(candidates: Sequence[Match], rules: Rules, own: OwnInput, *, usable: bool) -> list[Finding]:
+def findings_of(candidates: Sequence[Match], rules: Rules, own: OwnInput, *, usable: bool, flat: bool) -> list[Finding]:
     """Hashes first, then descriptors, then pixels; within each the collections in the order of their nearest match.
 
     candidates: nearest first. usable: False where descriptors and pixels say nothing of the image, which the hash does
-    for itself. `allow` is no ground for anything.
+    for itself. flat: nothing counts but the pixels. `allow` is no ground for anything.
     """
     of_collection: dict[str, list[Match]] = {}
     for match in candidates:
@@ -62,6 +63,8 @@ def findings_of(candidates: Sequence[Match], rules: Rules, own: OwnInput, *, usa
             if name != Collection.ALLOW:
                 of_collection.setdefault(name, []).append(match)
     kinds: Sequence[_Kind] = (_by_hash, _by_similarity, _by_pixels) if usable else (_by_hash,)
+    if flat:
+        kinds = (_of_flat,)
     return [
         finding
         for kind in kinds
@@ -111,11 +114,36 @@ def _by_pixels(matches: Sequence[Match], rule: Rule, own: OwnInput) -> Iterator[
     yield _finding(best, rule, decision, (said,), own, _echo(best, rule.flag, own))
 
 
+def _of_flat(matches: Sequence[Match], rule: Rule, own: OwnInput) -> Iterator[Finding]:
+    """A picture with little in it: near-identical pixels block; what cannot be compared flags at most."""
+    hashed = rule.identical != "ignore"
+    near = [m for m in matches if m.similarity >= rule.flag or (hashed and m.bits is not None)]
+    if not near:
+        return
+    same = next((m for m in near if m.evidence is not None and m.evidence.is_copy), None)
+    unseen = [m for m in near if m.evidence is None and (m.similarity >= rule.block or m.bits is not None)]
+    top = same or (unseen[0] if unseen else near[0])
+    if same is not None:
+        decision, how = Decision.BLOCK, f"they are the same: {_difference(same)}"
+    elif unseen:
+        decision, how = Decision.FLAG, "they cannot be compared: at most flag"
+    elif top.evidence is None:
+        decision, how = Decision.ALLOW, "they cannot be compared, and the similarity is below block"
+    else:
+        decision, how = Decision.ALLOW, f"they are others: {_difference(top)}"
+    said = f"similarity {top.similarity:.3f} to {_named(top, rule)}, and flat: only its pixels count, and {how}"
+    yield _finding(top, rule, decision, (said,), own, _echo(top, rule.flag, own))
+
+
 def _finding(top: Match, rule: Rule, decision: Decision, reasons: tuple[str, ...], own: OwnInput, echo: str) -> Finding:
     capped = rule.capped(decision)
     if capped is not decision:
         reasons = (*reasons, f"{rule.collection}: at most {capped.value}")
     return Finding(top, rule.collection, *own.excuses(echo, capped, reasons))
+
+
+def _difference(match: Match) -> str:
+    return difference(match.evidence) if match.evidence else ""
 
 
 def _named(match: Match, rule: Rule) -> str:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guard.cases import cases_of
 from guard.config import GuardConfig, load_config, override
 from guard.decision import decide
 from guard.decision_lines import log_decisions
@@ -23,11 +24,10 @@ from guard.embedders.base import Embedder
 from guard.embedders.views import embed_views
 from guard.errors import DeadlineError, GuardError
 from guard.events.record import Circumstances
-from guard.findings import OwnInput
 from guard.hosted import Hosted, Prompts, acted
 from guard.identical import hash_batch
 from guard.intake import convert, count_images, image_at, readable
-from guard.lookup import at_this_moment, look_up, nearest_input
+from guard.lookup import at_this_moment, look_up, nearest_input, own_inputs
 from guard.metrics import GuardMetrics
 from guard.pixels import ImageBatch, settle
 from guard.policy import Policy
@@ -36,7 +36,7 @@ from guard.stages import Clock, Lap, failed, translated
 from guard.thresholds import rules_of
 from guard.tracing import caller, trace
 from guard.types import Report, Verdict
-from guard.verification.examiner import Examined, Examiner
+from guard.verification.examiner import Examiner
 from guard.videos import fold, sample_frames
 from guard.workers import run_within
 
@@ -302,36 +302,16 @@ class Guard(Hosted):
             hashed = hash_batch(index, batch, own) if rules.asks_hashes else None
         with clock("search"):
             found = look_up(index, query, hashed, config.top_k, rules)
-        examined = [Examined(one.candidates, None) for one in found]
-        if config.verify:
-            with clock("verify"):
-                examined = self.examiner.examine_batch(
-                    batch,
-                    [one.candidates for one in found],
-                    query.usable,
-                    gate=lambda match: rules.lowest_flag(match.record.collections) - config.verify_margin,
-                    settles=lambda match: rules.can_block(match.record.collections),
-                    budget_s=config.verify_budget_ms / 1000,
-                    left_s=None if config.deadline_s is None else config.deadline_s - sum(clock.seconds.values()),
-                )
+            inputs = own_inputs(echoed, hashed, config.own_input, n)
+        with clock("verify" if config.verify else "decide"):
+            left_s = None if config.deadline_s is None else config.deadline_s - sum(clock.seconds.values())
+            cases = cases_of(batch, found, inputs, query.usable, rules, self.examiner, config, left_s=left_s)
         with clock("decide"):
-            verdicts = [
-                decide(
-                    examined[row].candidates,
-                    rules,
-                    usable=bool(query.usable[row]),
-                    own=OwnInput(
-                        None if echoed is None else float(echoed[row]),
-                        hashed.input_bits[row] if hashed else None,
-                        config.own_input,
-                    ),
-                    verified=examined[row].verified,
-                    unverified=examined[row].reason,
-                    exempted=found[row].exempted,
-                    compare=partial(self.examiner.compare, one),
-                )
-                for row, one in enumerate(batch.singles())
+            reasoned = [
+                decide(case, rules, partial(self.examiner.compare, one) if case.detail is None else None)
+                for case, one in zip(cases, batch.singles(), strict=True)
             ]
+            verdicts = [one.verdict for one in reasoned]
             return verdicts if self.events is None else self.events.with_descriptors(verdicts, query.vectors)
 
     def _alone(self, clock: Clock, config: GuardConfig, one: ImageBatch, own: ImageBatch | None) -> Verdict:

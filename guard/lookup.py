@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from guard.findings import OwnInput
 from guard.identical import Candidate, join
 from guard.indexes.best import best_of_each
 from guard.types import Match
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from guard.indexes.base import Index
     from guard.rules import Rules
 
-__all__ = ["MOST", "Found", "at_this_moment", "look_up", "nearest_input"]
+__all__ = ["MOST", "Found", "at_this_moment", "look_up", "nearest_input", "own_inputs"]
 
 MOST = 1000  # candidates of one view that are looked through for stricter collections
 
@@ -105,6 +106,16 @@ def nearest_input(index: Index, query: QueryDescriptors, own: Any) -> npt.NDArra
     near = _array(flat) @ _array(own).T if compare is None else compare(flat, own)
     best: npt.NDArray[np.float32] = near.reshape(n, -1).max(axis=1)
     return best
+
+
+def own_inputs(
+    similarity: npt.NDArray[np.float32] | None, hashed: Hashed | None, then: Literal["allow", "flag", "ignore"], n: int
+) -> list[OwnInput]:
+    """How near the caller's inputs are to each of n images. similarity: what nearest_input found; None: no input."""
+    return [
+        OwnInput(None if similarity is None else float(similarity[i]), hashed.input_bits[i] if hashed else None, then)
+        for i in range(n)
+    ]
 
 
 def _array(rows: Any) -> npt.NDArray[np.float32]:

@@ -14,7 +14,7 @@ from guard.calibration.target import FalsePositiveRate
 from guard.embedders.base import Thresholds
 from guard.errors import ConfigError
 from guard.policy import IDENTICAL, SEVERITY, CollectionPolicy, Identical, Policy, known
-from guard.types import Collection, Decision
+from guard.types import Collection, Decision, Match
 
 __all__ = ["Rule", "Rules"]
 
@@ -84,6 +84,12 @@ class Rules:
     def can_block(self, collections: Iterable[str]) -> bool:
         """True if a match with any of them may be blocked."""
         return any(self.of(name).at_most is Decision.BLOCK for name in collections)
+
+    def counts(self, match: Match) -> bool:
+        """True if it reaches a flag threshold, or its hash is identical where that counts."""
+        rules = [self.of(name) for name in match.record.collections]
+        hashed = match.bits is not None and any(rule.identical != "ignore" for rule in rules)
+        return hashed or any(match.similarity >= rule.flag for rule in rules)
 
     def lowest_flag(self, collections: Iterable[str]) -> float:
         """The similarity below which no match with any of them can count."""

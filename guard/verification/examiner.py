@@ -1,4 +1,4 @@
-"""The candidates of one image, nearest first, compared until one is a copy or time is up.
+"""The candidates of one image, nearest first, compared until one settles the matter or time is up.
 
 Knows the index's thumbnails and what was prepared of them; no thresholds of a decision. What cannot be compared is
 said, and never an error: the similarity is still there to decide.
@@ -6,7 +6,6 @@ said, and never an error: the similarity is still there to decide.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import OrderedDict
@@ -14,14 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from guard.decode import decode
 from guard.errors import GuardError, IndexLoadError, InputError, MissingExtraError
 from guard.indexes.base import SupportsThumbnails
 from guard.pixels import ImageBatch, RGBArray
 from guard.types import Evidence, Match
+from guard.verification.weigh import settles
 
 if TYPE_CHECKING:
     from guard.verification.verifier import Verifier
@@ -68,42 +65,19 @@ class Examiner:
                 self._verifier = PixelVerifier()
             return self._verifier
 
-    def examine_batch(
-        self,
-        batch: ImageBatch,
-        candidates: Sequence[Sequence[Match]],
-        usable: Sequence[bool] | npt.NDArray[np.bool_],
-        *,
-        gate: Callable[[Match], float],
-        settles: Callable[[Match], bool],
-        budget_s: float,
-        left_s: float | None,
-    ) -> list[Examined]:
-        """Examine the candidates of each image, in order; those of an image that is not usable are left as they are.
-
-        budget_s: for each image. left_s: of the deadline, None without one; at most half of it is taken in all.
-        """
-        end = math.inf if left_s is None else time.perf_counter() + left_s / 2
-        examined = []
-        for one, matches, usable_one in zip(batch.singles(), candidates, usable, strict=True):
-            until = min(end, time.perf_counter() + budget_s)
-            seen = self.examine(one, matches, gate=gate, settles=settles, until=until) if usable_one else None
-            examined.append(seen or Examined(tuple(matches), None))
-        return examined
-
     def examine(
         self,
         picture: ImageBatch,
         candidates: Sequence[Match],
         *,
         gate: Callable[[Match], float],
-        settles: Callable[[Match], bool] = lambda _: True,
+        conclusive: Callable[[Match], bool] = lambda _: True,
         until: float,
     ) -> Examined:
         """Compare the candidates whose similarity is at least their gate, at most MOST of them, nearest first.
 
         picture: a batch of one; taken off its device only if there is something to compare.
-        settles: whether a copy of this one makes the others not matter.
+        conclusive: whether a strong copy of this one makes the others not matter.
         until: time.perf_counter() from which no further comparison begins; one that is running is not broken off.
         Raises MissingExtraError where the verifier lacks a package; nothing else.
         """
@@ -114,6 +88,7 @@ class Examiner:
         found: dict[int, Match] = {}
         reasons = ["more candidates than are compared"] if len(worth) > MOST else []
         query: Any = None
+        copied = False
         for match in worth[:MOST]:
             if time.perf_counter() >= until:
                 reasons.append("out of time")
@@ -134,11 +109,15 @@ class Examiner:
                 reasons.append(f"comparing failed ({type(exc).__name__})")
                 continue
             found[id(match)] = replace(match, evidence=evidence)
-            if evidence.is_copy and settles(match):
-                reasons.clear()
+            copied = copied or evidence.is_copy
+            if settles(evidence) and conclusive(match):
                 break
         seen = tuple(found.get(id(match), match) for match in candidates)
-        return Examined(seen, not reasons, ", ".join(dict.fromkeys(reasons)))
+        return Examined(seen, copied or not reasons, "" if copied else ", ".join(dict.fromkeys(reasons)))
+
+    def thumbnail(self, reference: int) -> bytes | None:
+        """The encoded thumbnail of a reference; None without one. Raises IndexLoadError for a damaged file."""
+        return self._thumbnails.thumbnail(reference) if self._thumbnails else None
 
     def compare(self, picture: ImageBatch, match: Match) -> tuple[Evidence | None, str]:
         """What the pixels of one match say, whatever its similarity; None, and why, if they cannot be compared.
@@ -163,7 +142,7 @@ class Examiner:
 
         Raises InputError or IndexLoadError if the thumbnail is damaged.
         """
-        encoded = self._thumbnails.thumbnail(match.record.id) if self._thumbnails else None
+        encoded = self.thumbnail(match.record.id)
         if encoded is None:
             return None
         reference = decode(encoded, where=f"thumbnail {match.record.id}").rgb
@@ -174,7 +153,7 @@ class Examiner:
             if reference in self._kept:
                 self._kept.move_to_end(reference)
                 return self._kept[reference]
-        encoded = self._thumbnails.thumbnail(reference) if self._thumbnails else None
+        encoded = self.thumbnail(reference)
         if encoded is None:
             return None
         prepared = verifier.prepare(decode(encoded, where=f"thumbnail {reference}").rgb)

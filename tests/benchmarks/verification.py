@@ -88,7 +88,7 @@ def run(repeats: int) -> list[dict[str, Any]]:
             pixels = batch.as_arrays()[0]
 
             def ours(examiner: Examiner, batch: ImageBatch = batch, matches: list[Match] = matches) -> Any:
-                return examiner.examine(batch, matches, gate=0.0, until=float("inf"))
+                return examiner.examine(batch, matches, gate=lambda _: 0.0, until=float("inf"))
 
             def theirs(pixels: RGBArray = pixels, ids: list[int] = ids) -> int:
                 prepared = peer.prepare(pixels)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from guard import decision
+from guard.decision import Case
+from guard.decision import decide as decide_case
 from guard.findings import OwnInput
 from guard.policy import CollectionPolicy, Policy
 from guard.rules import Rules
@@ -24,8 +25,9 @@ def decide(
     input_similarity: float | None = None,
     input_bits: int | None = None,
     own_input: Any = "allow",
-    **settings: Any,
+    compare: Any = None,
+    **case: Any,
 ) -> Verdict:
     policy = Policy(flag=flag, block=block, identical=identical, collections=collections or {})
     own = OwnInput(input_similarity, input_bits, own_input)
-    return decision.decide(candidates, Rules.resolve(policy, None), own=own, **settings)
+    return decide_case(Case(tuple(candidates), own=own, **case), Rules.resolve(policy, None), compare).verdict

@@ -137,28 +137,6 @@ def test_out_of_time_is_said() -> None:
     assert (found.verified, found.reason, verifier.verified) == (False, "out of time", 0)
 
 
-def test_the_budget_is_for_each_image_and_half_the_deadline_for_all() -> None:
-    verifier = Counting(pause_s=0.03)
-    batch = to_batch([photograph("rocket", 320)] * 3)
-    three = [candidates(0.9, 0.8)] * 3
-    examiner = Examiner(Thumbnails(), verifier)
-    found = examiner.examine_batch(batch, three, [True] * 3, gate=at(0), settles=at(True), budget_s=0.02, left_s=None)
-    assert [f.verified for f in found] == [False] * 3
-    assert verifier.verified == 3  # each image had the time to begin one
-    found = examiner.examine_batch(batch, three, [True] * 3, gate=at(0), settles=at(True), budget_s=60, left_s=0.02)
-    assert verifier.verified == 4  # the first image took the half
-    assert [f.reason for f in found] == ["out of time"] * 3
-
-
-def test_an_image_that_is_not_usable_is_left_alone() -> None:
-    verifier = Counting()
-    found = Examiner(Thumbnails(), verifier).examine_batch(
-        query(), [candidates(0.9)], [False], gate=at(0), settles=at(True), budget_s=60, left_s=None
-    )
-    assert found[0].verified is None
-    assert verifier.verified == 0
-
-
 def test_a_damaged_thumbnail_and_a_broken_verifier_are_said_and_no_errors() -> None:
     thumbnails = Thumbnails()
     thumbnails.stored[0] = thumbnails.stored[0][:100]
