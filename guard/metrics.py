@@ -19,6 +19,8 @@ from guard.types import Decision, Mode, Report, Status
 if TYPE_CHECKING:
     from http.server import HTTPServer
 
+    from prometheus_client import Metric
+
     from guard.embedders.base import EmbedderSpec
     from guard.indexes.base import Index
     from guard.rules import Rule
@@ -202,6 +204,10 @@ class GuardMetrics:
     def text(self) -> str:
         """All metrics in Prometheus' text format; of all workers in multiprocess mode."""
         return generate_latest(self._exposed()).decode()
+
+    def collect(self) -> Iterable[Metric]:
+        """The same as the Prometheus client's own objects."""
+        return self._exposed().collect()
 
     def serve(self, port: int, addr: str = "127.0.0.1") -> HTTPServer:
         """Serve /metrics on a daemon thread, on loopback unless told otherwise; port 0 takes a free one.

@@ -13,7 +13,7 @@ from typing import TypeVar
 from guard.database import transaction
 from guard.errors import ConfigError, EventLogError
 from guard.events.prompts import hash_prompt, load_key
-from guard.events.query import PAGE, SELECT, EventFilter, event_of
+from guard.events.query import NEWER, PAGE, SELECT, EventFilter, event_of
 from guard.events.record import Event, Outcome, Review
 from guard.events.store import APPLICATION_ID, ForeignFileError, open_file, prune
 
@@ -52,6 +52,13 @@ class EventLog:
         with self._reading() as connection:
             rows = connection.execute(PAGE.format(condition), [*values, limit])
             return [event_of(row) for row in rows]
+
+    def newer(self, where: EventFilter | None = None, *, after: int) -> Event | None:
+        """The oldest event that fits and came after the one of this `seq`."""
+        condition, values = (where or EventFilter()).where()
+        with self._reading() as connection:
+            row = connection.execute(NEWER.format(condition), [*values, after]).fetchone()
+            return None if row is None else event_of(row)
 
     def all(self, where: EventFilter | None = None) -> Iterator[Event]:
         """Every event that fits, newest first, a page at a time; events that come meanwhile are not among them."""

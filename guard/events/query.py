@@ -11,11 +11,13 @@ from guard.events.record import Event, Outcome
 from guard.events.store import COLUMNS
 from guard.types import Action, Decision, Mode, Status
 
-__all__ = ["PAGE", "SELECT", "EventFilter", "event_of"]
+__all__ = ["NEWER", "PAGE", "SELECT", "EventFilter", "event_of"]
 
 SELECT = f"SELECT {COLUMNS}, outcome, seq FROM events"  # noqa: S608 - names of our own
 PAGE = SELECT + " WHERE seq IN (SELECT seq FROM events WHERE {} ORDER BY seq DESC LIMIT ?) ORDER BY seq DESC"  # noqa: S608
 """The newest that satisfy a condition. What is sorted are numbers: a plain SELECT would sort the thumbnails too."""
+NEWER = SELECT + " WHERE seq = (SELECT min(seq) FROM events WHERE {} AND seq > ?)"  # noqa: S608
+"""The oldest that satisfies a condition and came later."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
-__all__ = ["evidence_strip", "marked", "overlay", "sheet", "summary"]
+__all__ = ["aligned", "evidence_strip", "marked", "overlay", "sheet", "summary"]
 
 PANEL = 240  # px, longest side of a picture in the strip
 GAP = 10
@@ -102,23 +102,33 @@ def overlay(query: Image, reference: Image, evidence: Evidence) -> Image:
     """
     from PIL import Image as PILImage
 
-    if evidence.transform is None:
+    drawn = aligned(reference, query.size, evidence)
+    if drawn is None:
         return query
+    own = query.convert("L")
+    other = PILImage.composite(drawn.convert("L"), own, drawn.getchannel("A"))
+    return PILImage.merge("RGB", (own, other, other))
+
+
+def aligned(reference: Image, size: tuple[int, int], evidence: Evidence) -> Image | None:
+    """The reference as it lies in a query of this size, RGBA, transparent beside it; None if nothing was aligned."""
+    from PIL import Image as PILImage
+
+    if evidence.transform is None:
+        return None
     a, b, c, d, e, f = evidence.transform
     linear = np.array([[a, b], [d, e]])
     if abs(np.linalg.det(linear)) < 1e-6:
-        return query
+        return None
     back = np.linalg.inv(linear)
     shift = -back @ [c, f]
-    r, q = np.array(reference.size, np.float64), np.array(query.size, np.float64)
+    r, q = np.array(reference.size, np.float64), np.array(size, np.float64)
     matrix = back * r[:, None] / q  # Pillow asks for the way from the target's px to the source's
     numbers = (matrix[0, 0], matrix[0, 1], shift[0] * r[0], matrix[1, 0], matrix[1, 1], shift[1] * r[1])
     method, how = PILImage.Transform.AFFINE, PILImage.Resampling.BILINEAR
-    drawn = reference.convert("L").transform(query.size, method, numbers, resample=how)
-    seen = PILImage.new("L", reference.size, 255).transform(query.size, method, numbers)
-    own = query.convert("L")
-    other = PILImage.composite(drawn, own, seen)
-    return PILImage.merge("RGB", (own, other, other))
+    drawn = reference.convert("RGB").transform(size, method, numbers, resample=how)
+    drawn.putalpha(PILImage.new("L", reference.size, 255).transform(size, method, numbers))
+    return drawn
 
 
 def marked(query: Image, mask: Mask | None) -> Image:
