@@ -17,6 +17,7 @@ from guard_server.book import token_book
 from guard_server.config import ServerConfig
 from guard_server.engine import Engine
 from guard_server.metrics import GONE, ServerMetrics
+from guard_server.pages import install as pages
 from guard_server.problems import ProblemDetails
 from guard_server.routes import check, health
 from guard_server.service import Service
@@ -47,6 +48,7 @@ def create_app(guard: Guard, config: ServerConfig | None = None) -> FastAPI:
     )
     for router in ROUTERS:
         app.include_router(router)
+    pages.install(app, config, tokens)
     problems.install(app)
     metrics = ServerMetrics(guard.metrics.registry, _answers())
     app.state.service = Service(
@@ -88,7 +90,8 @@ def _answers() -> dict[str, set[int]]:
         for route in router.routes:
             if isinstance(route, APIRoute):
                 answers.setdefault(route.path, set()).update({200, GONE}, map(int, route.responses))
-    return answers
+    pages_at = {r.path for router in pages.ROUTERS for r in router.routes if isinstance(r, APIRoute)}
+    return answers | {path: set(pages.CODES) for path in pages_at}
 
 
 @asynccontextmanager

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from guard.config import load_table
 from guard_server.tokens import Token
@@ -40,6 +41,11 @@ class ServerConfig(BaseModel):
     )
     tokens: tuple[Token, ...] = Field((), description="Named tokens, stored as hashes (`memguard token` makes them).")
     tokens_file: Path | None = Field(None, description="TOML file with further tokens, as `memguard token` writes it.")
+    session_key: SecretStr = Field(
+        default_factory=lambda: SecretStr(secrets.token_hex(32)),
+        min_length=32,
+        description="Signs the cookies of the pages; unset: a random one, with which a restart signs everybody out.",
+    )
     hosts: tuple[str, ...] = Field(
         (),
         description="Names under which the server is called, as in the header Host; empty: any with tokens, and the "

@@ -33,6 +33,8 @@ class Scope(StrEnum):
     """Look pictures and words up, and see the training pictures that are found."""
     REVIEW = "review"
     """Read the decision log, see both pictures of a pair, and say what they are."""
+    PROTECT = "protect"
+    """Put references, and pictures of one's own, into the collection `opt-out`."""
     ADMIN = "admin"
     """Load a new version of the index."""
     METRICS = "metrics"
@@ -88,6 +90,10 @@ class TokenBook:
             if hmac.compare_digest(digest, presented):
                 found = session
         return found
+
+    def named(self, name: str) -> tuple[Session, bytes] | None:
+        """What the token of a name opens, and its stored hash."""
+        return next(((session, digest) for digest, session in self._known if session.name == name), None)
 
 
 def new_token(name: str, scopes: Iterable[Scope]) -> tuple[str, Token]:

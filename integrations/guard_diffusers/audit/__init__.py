@@ -1,1 +1,0 @@
-"""`memguard audit`: diffusers pipelines as samplers, the verb, and the audit of the demo's two models."""

@@ -1,0 +1,90 @@
+// Keys, the blend of two pictures, a page that keeps itself fresh. Every page works without this file.
+"use strict";
+
+const typing = (element) => element.matches("input:not([type=checkbox]):not([type=radio]):not([type=range]), textarea, select");
+
+// An element says its key: <button data-key="c">. Fields are entered, everything else is pressed.
+function press(key) {
+  const target = document.querySelector(`[data-key="${CSS.escape(key)}"]`);
+  if (!target || target.disabled || target.hidden) return false;
+  if (typing(target)) target.focus();
+  else target.click();
+  return true;
+}
+
+const PLACES = { s: "/status", r: "/review", f: "/search" };
+let going = false;
+
+function move(step) {
+  const rows = [...document.querySelectorAll("[data-rows] a")];
+  if (!rows.length) return false;
+  const at = rows.indexOf(document.activeElement);
+  rows[Math.min(Math.max(at + step, 0), rows.length - 1)].focus();
+  return true;
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (typing(event.target)) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  let done = false;
+  if (going) {
+    going = false;
+    const link = document.querySelector(`header nav a[href="${PLACES[event.key]}"]`);
+    if (link) { link.click(); done = true; }
+  } else if (event.key === "g") {
+    going = done = true;
+    setTimeout(() => { going = false; }, 1500);
+  } else if (event.key === "j" || event.key === "k") {
+    done = move(event.key === "j" ? 1 : -1) || press(event.key);
+  } else if ((event.key === "ArrowLeft" || event.key === "ArrowRight") && !event.target.matches("input")) {
+    done = slide(event.key === "ArrowLeft" ? -10 : 10);
+  } else {
+    done = press(event.key);
+  }
+  if (done) event.preventDefault();
+});
+
+for (const opener of document.querySelectorAll("[data-opens]")) {
+  opener.hidden = false;
+  opener.addEventListener("click", () => document.getElementById(opener.dataset.opens).showModal());
+}
+for (const part of document.querySelectorAll("[data-needs-script]")) part.hidden = false;
+
+// How much of the training picture is seen over the generated one.
+const blend = document.querySelector("[data-blend]");
+const laid = document.querySelector(".laid");
+
+function show() { laid.style.opacity = blend.value / 100; }
+
+function slide(by) {
+  if (!blend) return false;
+  blend.value = Number(blend.value) + by;
+  show();
+  return true;
+}
+
+if (blend) {
+  blend.addEventListener("input", show);
+  document.querySelector("[data-blinks]").addEventListener("click", () => {
+    blend.value = Number(blend.value) >= 50 ? 0 : 100;
+    show();
+  });
+}
+
+// <div data-live="10"> is fetched again every ten seconds, as long as somebody looks.
+const live = document.querySelector("[data-live]");
+if (live) {
+  setInterval(async () => {
+    if (document.hidden) return;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (answer.redirected) { location.reload(); return; }
+      if (!answer.ok) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      live.replaceChildren(...page.querySelector("[data-live]").childNodes);
+    } catch { /* the server is away; the next time may be better */ }
+  }, 1000 * live.dataset.live);
+}
