@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         IndexLockedError,
         InputError,
         MissingExtraError,
+        RemoteError,
         SkippedError,
     )
     from guard.guard import Guard
@@ -52,6 +53,7 @@ __all__ = [
     "Mode",
     "Policy",
     "Record",
+    "RemoteError",
     "Report",
     "SkippedError",
     "Status",

@@ -8,6 +8,7 @@ GuardError
 +-- IndexLoadError                   rebuild; the text names the file or field that does not fit
 +-- IndexLockedError                 another process writes this index: wait, or stop it
 +-- EventLogError                    the decision log cannot be read or written: see its file, or name another
++-- RemoteError                      a guard that another process serves cannot be reached, or refuses: see .code
 +-- CheckError                       the check did not run: see .stage and .reason
 |   +-- DeadlineError                it ran out of time: raise deadline_s, or free the machine
 +-- SkippedError                     an output that nothing could check was withheld; the text says how to allow it
@@ -35,6 +36,7 @@ __all__ = [
     "IndexLockedError",
     "InputError",
     "MissingExtraError",
+    "RemoteError",
     "SkippedError",
 ]
 
@@ -73,6 +75,20 @@ class IndexLockedError(GuardError):
 
 class EventLogError(GuardError):
     """A decision log is damaged, locked or no log, or does not hold what was asked for. No check raises it."""
+
+
+class RemoteError(GuardError):
+    """A guard that another process serves (`memguard serve`) could not be reached, or turned a request away.
+
+    status: of its answer; 0 where none came. code: the last word of the problem's type, such as "busy" or
+    "token-needed"; "" where none came. retry_after_s: where the answer says when to try again.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, code: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after_s = retry_after_s
 
 
 class CheckError(GuardError):

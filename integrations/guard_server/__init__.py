@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from guard_server.app import create_app
+    from guard_server.client import AsyncClient, Client
     from guard_server.config import ServerConfig, load_server_config
 
-__all__ = ["ServerConfig", "create_app", "load_server_config"]
+__all__ = ["AsyncClient", "Client", "ServerConfig", "create_app", "load_server_config"]
 
-_PLACES = {"ServerConfig": "config", "create_app": "app", "load_server_config": "config"}
+_PLACES = {
+    "AsyncClient": "client",
+    "Client": "client",
+    "ServerConfig": "config",
+    "create_app": "app",
+    "load_server_config": "config",
+}
 
 
 def __getattr__(name: str) -> Any:

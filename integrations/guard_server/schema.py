@@ -30,6 +30,7 @@ class EvidenceOut(_Model):
     copied_area_reference: float
     tiled_l2: float | None
     agreement: float
+    strength: float = Field(description="How far beyond the limits of a copy, in [-1, 1]; below 0 it is none.")
     keypoints: list[int] | None
     mask: MaskOut | None
 

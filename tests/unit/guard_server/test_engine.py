@@ -128,9 +128,11 @@ def test_what_waited_longer_than_a_check_may_take_fails_closed() -> None:
     async def tell(engine: Engine) -> None:
         first = asyncio.create_task(engine.check(Job([STRANGER])))
         await entered(embedder)
-        late, in_time = (asyncio.create_task(engine.check(Job([COPY], pipeline=name))) for name in ("late", "in_time"))
-        await until(lambda: engine._batcher.inside == 3)
+        late = asyncio.create_task(engine.check(Job([COPY], pipeline="late")))
+        await until(lambda: engine._batcher.inside == 2)
         engine._batcher._waiting[0].arrived -= 300
+        in_time = asyncio.create_task(engine.check(Job([COPY])))
+        await until(lambda: engine._batcher.inside == 3)
         embedder.gate.release(10)
         reports = [checked.report for checked in await asyncio.gather(first, late, in_time)]
         assert [report[0].status for report in reports] == [Status.SUCCESS, Status.ERROR, Status.SUCCESS]
