@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import getpass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from guard.cli.console import Exit, errors_to_exit, out, print_json
+from guard.cli.console import Exit, err, errors_to_exit, out, print_json
 
-__all__ = ["merge", "remove", "verify"]
+__all__ = ["LogOption", "merge", "purge_keys", "remove", "verify"]
 
 IndexArgument = Annotated[Path, typer.Argument(metavar="X.index", help="Folder of the index.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+LogOption = Annotated[
+    list[Path] | None, typer.Option("--log", help="With --purge: decision log to clear of them; may be repeated.")
+]
 KeepOption = Annotated[int, typer.Option(min=1, help="Versions to keep, the new one included.")]
 
 
@@ -77,24 +82,47 @@ def remove(
         list[str] | None, typer.Option("--collection", help="Every reference that is in it; may be repeated.")
     ] = None,
     keep: KeepOption = 2,
+    purge: Annotated[
+        bool,
+        typer.Option(
+            "--purge",
+            help="Leave nothing behind: older versions are deleted, overlay and logs written anew without them.",
+        ),
+    ] = False,
+    logs: LogOption = None,
+    who: Annotated[str | None, typer.Option(help="Who purges, for the history (default: your login name).")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a version of an index without some references; the others get new ids.
 
-    The version before still holds them until it is pruned: --keep 1 does that at once.
+    The version before still holds them until it is pruned: --keep 1 does that at once, --purge everywhere.
 
     [bold]Examples[/bold]
 
     memguard index remove training.index --uri portraits/0042.jpg
 
     memguard index remove training.index --collection opt-out --keep 1
+
+    memguard index remove training.index --uri portraits/0042.jpg --purge --log events.sqlite
     """
     from guard.errors import ConfigError
     from guard.indexes.edit import remove_from_index
+    from guard.indexes.overlay import key_of
+    from guard.indexes.store import open_index
 
     with errors_to_exit():
         if not (ids or uris or sha256s or collections):
             raise ConfigError("say what to remove: --id, --uri, --sha256 or --collection")
+        if purge:
+            with open_index(index) as opened:
+                found = opened.reader.ids_where(
+                    ids=ids or (), uris=uris or (), sha256s=sha256s or (), collections=collections or ()
+                )
+                keys = [key_of(record) for record in opened.records(sorted(found))]
+            keys += [sha256.lower() for sha256 in sha256s or ()]  # removed before, and still in an older version
+            raise typer.Exit(purge_keys(index, keys, logs, who, as_json))
+        if logs:
+            raise ConfigError("--log belongs to --purge")
         manifest, removed = remove_from_index(
             index, ids=ids or (), uris=uris or (), sha256s=sha256s or (), collections=collections or (), keep=keep
         )
@@ -102,3 +130,25 @@ def remove(
             print_json({"path": str(index), "removed": removed, "count": manifest.count})
         else:
             out.print(f"{removed} references removed; {index}: {manifest.count} references", soft_wrap=True)
+
+
+def purge_keys(index: Path, keys: list[str], logs: list[Path] | None, who: str | None, as_json: bool) -> Exit:
+    """Purge, say what was done, and return the exit code: FAILED if something may be left."""
+    from guard.errors import ConfigError
+    from guard.purge import purge
+
+    if not keys:
+        raise ConfigError(f"no reference of {index} matches; nothing was purged")
+    report = purge(index, keys, who=who or getpass.getuser(), logs=logs or ())
+    if as_json:
+        print_json({"path": str(index), **asdict(report)})
+    else:
+        out.print(
+            f"{report.removed} references purged from {index}, now version {report.version}; "
+            f"{report.overlay} from its overlay; {report.events} events cleared; "
+            f"deleted: {', '.join(report.deleted) or 'nothing'}",
+            soft_wrap=True,
+        )
+        for what in report.left:
+            err.print(f"left: {what}", style="red", markup=False, soft_wrap=True)
+    return Exit.FAILED if report.left else Exit.FINE

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from guard.cli.console import Exit, err, errors_to_exit, out, print_json
+from guard.cli.index_edit import LogOption, purge_keys
 from guard.cli.moments import moment_of
 from guard.cli.optout_lists import check, export
 from guard.cli.progress import counted
@@ -142,6 +143,10 @@ def remove(
     hits: HitsOption = None,
     urls: UrlOption = None,
     domains: DomainOption = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Delete all that index, overlay and logs hold of them, training or not.")
+    ] = False,
+    logs: LogOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take protection back; the next check sees it. The history keeps who asked for it, and who took it back.
@@ -151,6 +156,8 @@ def remove(
     memguard optout remove portfolio/0042.jpg --index training.index --why 'licence of 1 June'
 
     memguard optout remove --index training.index --domain studio.example.com --who anna
+
+    memguard optout remove portrait.jpg --index training.index --purge --log events.sqlite
     """
     from guard.errors import ConfigError
     from guard.indexes.overlay import Overlay
@@ -159,6 +166,10 @@ def remove(
         keys = [*_keys(index, ids, uris, sha256s, hits, urls, domains), *_keys_of_files(pictures or [])]
         if not keys:
             raise ConfigError("say what to take back: a PICTURE, --id, --uri, --sha256, --hits, --url or --domain")
+        if purge:
+            raise typer.Exit(purge_keys(index, keys, logs, who, as_json))
+        if logs:
+            raise ConfigError("--log belongs to --purge")
         gone = Overlay(index).withdraw(keys, collection, who=who or getpass.getuser(), why=why)
         if not gone:
             raise ConfigError(f"nothing of that is protected by the overlay of {index}; see `memguard optout list`")

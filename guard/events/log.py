@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +16,7 @@ from guard.errors import ConfigError, EventLogError
 from guard.events.prompts import hash_prompt, load_key
 from guard.events.query import NEWER, PAGE, SELECT, EventFilter, event_of
 from guard.events.record import Event, Outcome, Review
+from guard.events.scrub import scrub
 from guard.events.store import APPLICATION_ID, ForeignFileError, open_file, prune
 
 __all__ = ["EventLog"]
@@ -110,6 +112,28 @@ class EventLog:
         max_bytes = None if max_mb is None else 1_000_000 * max_mb
         with self._writing() as connection:
             return prune(connection, older_than=older_than, max_bytes=max_bytes)
+
+    def scrub(self, keys: Sequence[str]) -> int:
+        """Take what the log holds of references out of it; returns how many events named one. See guard.events.scrub.
+
+        Afterwards no page of the file, and no file beside it, holds any of it. Raises EventLogError also if a reader
+        keeps the write-ahead log from being cut: everything is deleted then, and calling again finishes.
+        """
+        with self._writing() as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("PRAGMA temp_store = MEMORY")  # the file is copied; not into a folder for temporaries
+            count = scrub(connection, keys)
+            connection.execute("VACUUM")
+            end = time.monotonic() + self._wait_s
+            while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() >= end:
+                    raise EventLogError(f"{self.path}-wal still holds what was deleted, since a reader is at it")
+                time.sleep(0.05)
+        return count
+
+    def set_aside(self) -> list[Path]:
+        """Files beside the log that were set aside as damaged; each holds what the log held then."""
+        return sorted(self.path.parent.glob(f"{glob.escape(self.path.name)}.damaged-*"))
 
     def hash_prompt(self, prompt: str, key: bytes | None = None) -> str:
         """What a prompt is called in this log. key: that of the settings; None reads the one beside the log.
