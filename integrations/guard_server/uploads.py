@@ -1,4 +1,4 @@
-"""The body of a check -> encoded images and fields, bounded. Knows multipart and JSON; decodes no picture.
+"""The body of a check -> encoded images and fields, bounded. Knows forms and JSON; decodes no picture.
 
 Nothing is written to disk, no URL is fetched, and a file's name is thrown away.
 """
@@ -10,23 +10,21 @@ import base64
 import binascii
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from guard_server.config import PIPELINE, ServerConfig
+from guard_server.multipart import read_form
 from guard_server.problems import Problem, invalid
 
-__all__ = ["CheckBody", "CheckFields", "Upload", "UploadBudget", "read_upload"]
+__all__ = ["CheckBody", "CheckFields", "Upload", "UploadBudget", "bounded", "in_time", "read_upload"]
 
-FIELD_BYTES = 1_000_000  # of one field that is no image
 LABEL = f"^{PIPELINE.pattern}$"
-HEADER_FIELDS = 8  # headers of one part
 
 
 class CheckFields(BaseModel):
@@ -99,22 +97,30 @@ async def read_upload(request: Request, config: ServerConfig, more: Callable[[in
     Raises Problem for whatever is too slow, too large or malformed, ClientDisconnect if the client went away.
     """
     kind, parameters = parse_options_header(request.headers.get("content-type"))
-    try:
-        async with asyncio.timeout(config.body_s):
-            chunks = _bounded(request, int(config.max_body_mb * 1_000_000), more)
-            if kind == b"multipart/form-data":
-                return await _read_form(chunks, parameters.get(b"boundary", b""), config)
-            if kind == b"application/json":
-                body = b"".join([chunk async for chunk in chunks])
-            else:
-                raise Problem("media-type", "send multipart/form-data with files named `images`, or application/json")
-    except TimeoutError:
-        detail = f"the request was not complete after {config.body_s:g} s"
-        raise Problem("too-slow", detail, reason="too_slow") from None
+    async with in_time(config):
+        chunks = bounded(request, int(config.max_body_mb * 1_000_000), more)
+        if kind == b"multipart/form-data":
+            return await _read_form(chunks, parameters.get(b"boundary", b""), config)
+        if kind == b"application/json":
+            body = b"".join([chunk async for chunk in chunks])
+        else:
+            raise Problem("media-type", "send multipart/form-data with files named `images`, or application/json")
     return await asyncio.to_thread(_from_json, body, config)
 
 
-async def _bounded(request: Request, most: int, more: Callable[[int], None]) -> AsyncIterator[bytes]:
+@asynccontextmanager
+async def in_time(config: ServerConfig) -> AsyncIterator[None]:
+    """Raises Problem where what is within takes longer than a client may take to send a request."""
+    try:
+        async with asyncio.timeout(config.body_s):
+            yield
+    except TimeoutError:
+        detail = f"the request was not complete after {config.body_s:g} s"
+        raise Problem("too-slow", detail, reason="too_slow") from None
+
+
+async def bounded(request: Request, most: int, more: Callable[[int], None] = lambda _: None) -> AsyncIterator[bytes]:
+    """The body of a request as it comes. more: told of every byte before it is kept. Raises Problem beyond `most`."""
     declared = request.headers.get("content-length", "")
     problem = Problem("too-large", f"a request may have {most} bytes", reason="too_large")
     if declared.isdecimal() and int(declared) > most:
@@ -177,98 +183,10 @@ def _base64(text: str, where: str) -> bytes:
         raise Problem("invalid", f"{where} is no base64: {exc}") from None
 
 
-# -- multipart --------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Part:
-    name: str = ""
-    is_file: bool = False
-    data: bytearray = field(default_factory=bytearray)
-    header: bytearray = field(default_factory=bytearray)
-    value: bytearray = field(default_factory=bytearray)
-    disposition: bytes = b""
-
-
-class _Form:
-    """Receives the parser's calls; holds each part as soon as it is complete."""
-
-    def __init__(self, config: ServerConfig) -> None:
-        self.config = config
-        self.files: dict[str, list[bytes]] = {"images": [], "inputs": []}
-        self.texts: dict[str, str] = {}
-        self.ended = False
-        self._part = _Part()
-
-    def callbacks(self) -> dict[str, Callable[..., None]]:
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._header_field,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header_end,
-            "on_headers_finished": self._headers_finished,
-            "on_part_data": self._data,
-            "on_part_end": self._end,
-            "on_end": self._all,
-        }
-
-    def _begin(self) -> None:
-        self._part = _Part()
-
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._part.header += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._part.value += data[start:end]
-
-    def _header_end(self) -> None:
-        if self._part.header.lower() == b"content-disposition":
-            self._part.disposition = bytes(self._part.value)
-        self._part.header.clear()
-        self._part.value.clear()
-
-    def _headers_finished(self) -> None:
-        _, options = parse_options_header(self._part.disposition)
-        self._part.name = options.get(b"name", b"").decode("utf-8", "replace")
-        self._part.is_file = self._part.name in self.files
-        if self._part.is_file:
-            _count(1 + sum(map(len, self.files.values())), self.config)
-        elif self._part.name not in CheckFields.model_fields:
-            known = ", ".join([*self.files, *CheckFields.model_fields])
-            raise Problem("invalid", f"the form has a field {self._part.name[:64]!r}; known: {known}")
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        self._part.data += memoryview(data)[start:end]
-        if not self._part.is_file and len(self._part.data) > FIELD_BYTES:
-            raise Problem("too-large", f"field {self._part.name} has more than {FIELD_BYTES} bytes", reason="too_large")
-
-    def _end(self) -> None:
-        part = self._part
-        if part.is_file:
-            self.files[part.name].append(bytes(part.data))
-        else:
-            if part.name in self.texts:
-                raise Problem("invalid", f"the form has two fields {part.name}; give lists as JSON")
-            self.texts[part.name] = part.data.decode("utf-8", "replace")
-        self._part = _Part()
-
-    def _all(self) -> None:
-        self.ended = True
-
-
 async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, config: ServerConfig) -> Upload:
-    form = _Form(config)
-    try:
-        if not boundary:
-            raise FormParserError("the header Content-Type names no boundary")
-        parser = MultipartParser(boundary, form.callbacks(), max_header_count=HEADER_FIELDS)  # type: ignore[arg-type]
-        async for chunk in chunks:
-            parser.write(chunk)
-        parser.finalize()
-    except FormParserError as exc:
-        raise Problem("malformed", f"this is no multipart form: {exc}") from None
-    if not form.ended:
-        raise Problem("malformed", "the multipart form breaks off before its last boundary")
+    form = await read_form(
+        chunks, boundary, files=("images", "inputs"), texts=CheckFields.model_fields, most_files=config.max_images
+    )
     values = {name: text if name == "pipeline" else _json(name, text) for name, text in form.texts.items()}
     if not form.files["images"]:
         raise Problem("invalid", "the form holds no file named `images`")

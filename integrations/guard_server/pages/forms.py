@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
@@ -11,6 +10,7 @@ from starlette.requests import Request
 from guard_server.pages.access import sessions_of
 from guard_server.pages.sessions import Visit
 from guard_server.problems import Problem
+from guard_server.uploads import bounded, in_time
 
 __all__ = ["CSRF", "Fields", "local_path", "read_fields", "require_ours"]
 
@@ -25,15 +25,8 @@ async def read_fields(request: Request) -> Fields:
     """The fields of a urlencoded form, each with its values in order. Raises Problem for what is too much, or none."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         raise Problem("media-type", "This address takes the form of its page.")
-    body = bytearray()
-    try:
-        async with asyncio.timeout(request.app.state.service.config.body_s):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    raise Problem("too-large", f"A form may have {MAX_BYTES} bytes.", reason="too_large")
-    except TimeoutError:
-        raise Problem("too-slow", "The form took too long to arrive.", reason="too_slow") from None
+    async with in_time(request.app.state.service.config):
+        body = b"".join([chunk async for chunk in bounded(request, MAX_BYTES)])
     fields: dict[str, list[str]] = {}
     try:
         for name, value in parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS):
