@@ -34,6 +34,8 @@ class Entry:
     reference: Image | None
     verdict: Verdict
     note: str = ""
+    headline: str = ""
+    """Instead of decision and similarity."""
 
 
 def write_html(entries: Sequence[Entry], path: Path, *, title: str) -> Path:
@@ -63,7 +65,7 @@ def write_png(entries: Sequence[Entry], path: Path, *, columns: int = 3) -> Path
             sheet.paste(_fit(entry.reference), (x + CELL + 10, y))
         colour = COLOURS[entry.verdict.decision]
         draw.rectangle((x - 4, y - 4, x + width + 3, y + height - 4), outline=colour, width=2)
-        draw.text((x, y + CELL + 8), _headline(entry.verdict), font=font, fill=colour)
+        draw.text((x, y + CELL + 8), entry.headline or _headline(entry.verdict), font=font, fill=colour)
         draw.text((x, y + CELL + 31), _clip(entry.title, 60), font=small, fill="#222")
         reference = entry.verdict.nearest.record.uri if entry.verdict.nearest else "no reference"
         below = summary(evidence) if evidence else f"generated | {reference}"
@@ -131,10 +133,11 @@ def _card(entry: Entry) -> str:
             f'<div class="pair">{figure(copied, "copied area")}{figure(aligned, "aligned: red | cyan")}</div>'
             f"<p>{html.escape(summary(evidence))}</p>"
         )
+    headline = html.escape(entry.headline or _headline(entry.verdict))
     note = f"<p>{html.escape(entry.note)}</p>" if entry.note else ""
     return (
         f'<article style="border-color:{COLOURS[entry.verdict.decision]}">'
-        f'<h2 style="color:{COLOURS[entry.verdict.decision]}">{html.escape(_headline(entry.verdict))}</h2>'
+        f'<h2 style="color:{COLOURS[entry.verdict.decision]}">{headline}</h2>'
         f"<p><strong>{html.escape(entry.title)}</strong></p>"
         f'<div class="pair">{figure(entry.generated, "generated")}'
         f"{figure(entry.reference, nearest.record.uri if nearest else 'none')}</div>"

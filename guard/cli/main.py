@@ -60,10 +60,13 @@ def _options(
     escape_what_cannot_be_printed()
 
 
-def verb_of(point: EntryPoint) -> Callable[..., None]:
-    """The verb of an integration; one that cannot be imported says so when it is called, and costs no other verb."""
+def verb_of(point: EntryPoint) -> Callable[..., None] | typer.Typer:
+    """The verb of an integration, or its group of verbs.
+
+    One that cannot be imported says so when it is called, and costs no other verb.
+    """
     try:
-        loaded: Callable[..., None] = point.load()
+        loaded: Callable[..., None] | typer.Typer = point.load()
     except Exception as exc:  # foreign code: anything may go wrong in it
         problem = f"{point.name} comes from {point.value}, which cannot be loaded ({type(exc).__name__}: {exc})"
     else:
@@ -87,7 +90,11 @@ app.command()(bench)
 app.add_typer(eval_app, name="eval")
 app.add_typer(events_app, name="events")
 for _point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-    app.command(_point.name)(verb_of(_point))
+    _verb = verb_of(_point)
+    if isinstance(_verb, typer.Typer):
+        app.add_typer(_verb, name=_point.name)
+    else:
+        app.command(_point.name)(_verb)
 
 
 def main() -> None:

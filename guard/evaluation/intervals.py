@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Z95", "Interval", "clopper_pearson", "clustered_mean", "wilson"]
+__all__ = ["Z95", "Interval", "clopper_pearson", "clustered_mean", "difference_of_rates", "paired_difference", "wilson"]
 
 Z95 = 1.959964  # the normal distribution's 97.5 % point
 
@@ -45,6 +45,39 @@ def clopper_pearson(hits: float, n: float, *, confidence: float = 0.95) -> Inter
     low = 0.0 if hits <= 0 else _beta_quantile(tail, hits, n - hits + 1)
     high = 1.0 if hits >= n else _beta_quantile(1 - tail, hits + 1, n - hits)
     return Interval(hits / n, low, high)
+
+
+def paired_difference(both: int, first: int, second: int, neither: int) -> Interval:
+    """Rate of a first trial minus that of a second over the same things, in [-1, 1] (Newcombe 1998b, method 10).
+
+    both, first, second, neither: things for which both trials hit, only one of them, or none. Without things: [-1, 1]
+    around nan.
+    """
+    n = both + first + second + neither
+    if n == 0:
+        return Interval(math.nan, -1.0, 1.0)
+    margins = (both + first) * (second + neither) * (both + second) * (first + neither)
+    covariance = float(both * neither - first * second)
+    if covariance > 0:
+        covariance = max(covariance - n / 2, 0)  # Newcombe's correction for continuity
+    correlation = covariance / math.sqrt(margins) if margins else 0.0
+    return _difference(wilson(both + first, n), wilson(both + second, n), correlation)
+
+
+def difference_of_rates(hits_a: int, n_a: int, hits_b: int, n_b: int) -> Interval:
+    """Rate a minus rate b of independent trials (Newcombe 1998a, method 10); without trials [-1, 1] around nan."""
+    if n_a == 0 or n_b == 0:
+        return Interval(math.nan, -1.0, 1.0)
+    return _difference(wilson(hits_a, n_a), wilson(hits_b, n_b), 0.0)
+
+
+def _difference(a: Interval, b: Interval, correlation: float) -> Interval:
+    """Of two rates with Wilson's intervals."""
+    below_a, above_a, below_b, above_b = a.value - a.low, a.high - a.value, b.value - b.low, b.high - b.value
+    down = below_a**2 - 2 * correlation * below_a * above_b + above_b**2
+    up = above_a**2 - 2 * correlation * above_a * below_b + below_b**2
+    value = a.value - b.value
+    return Interval(value, max(-1.0, value - math.sqrt(max(down, 0))), min(1.0, value + math.sqrt(max(up, 0))))
 
 
 def clustered_mean(rates: Sequence[float], *, resamples: int = 10_000, seed: int = 0) -> Interval:

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from guard.actions import placeholder
+from guard.indexes.layout import share
 from guard.types import Decision, Verdict
 from guard_diffusers.demo.pipeline import generate
 from guard_diffusers.demo.procedural import draw
@@ -63,16 +64,25 @@ class Outcome:
     check_s: float
 
 
-def write_training_set(folder: Path, progress: Callable[[int, int], None]) -> Path:
-    """Write every distinct picture as a PNG, with its captions in metadata.jsonl; keeps what is there already."""
+def write_training_set(
+    folder: Path, progress: Callable[[int, int], None] | None = None, *, copies: bool = False
+) -> Path:
+    """Write every distinct picture as a PNG, with its captions in metadata.jsonl; keeps what is there already.
+
+    copies: each as often as the memorising model saw it in an epoch, as planted/coffee.png, planted/coffee.0001.png, ….
+    """
     items = training_set(progress)
     lines = []
     for item in items:
-        path = folder / f"{item.name}.png"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(item.picture).save(path)
-        lines.append(json.dumps({"file_name": f"{item.name}.png", "text": item.caption}))
+        first = folder / f"{item.name}.png"
+        if not first.exists():
+            first.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(item.picture).save(first)
+        names = [f"{item.name}.png", *(f"{item.name}.{i:04d}.png" for i in range(1, item.copies if copies else 1))]
+        for name in names[1:]:
+            if not (folder / name).exists():
+                share(first, folder / name)
+        lines += [json.dumps({"file_name": name, "text": item.caption}) for name in names]
     (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 

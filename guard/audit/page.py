@@ -1,0 +1,209 @@
+"""A report as one HTML page: figures, the curve over duplicates, generations beside training pictures. Decides nothing.
+
+Self-contained (pictures and drawings inside, no script, no other host), light and dark, and every text is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guard.audit.compare import Comparison
+from guard.audit.prompts import Prompt
+from guard.audit.report import AuditReport, Finding, PromptRow, Rate
+from guard.audit.state import State
+from guard.contact_sheet import Entry, write_png
+from guard.decode import decode
+from guard.errors import ConfigError, InputError, MissingExtraError
+from guard.pixels import RGBArray
+from guard.types import Decision, Match, Record, Status, Verdict
+
+if TYPE_CHECKING:
+    from guard.indexes.store import OpenIndex
+
+__all__ = ["Pair", "pairs_of", "write_comparison", "write_page", "write_sheet"]
+
+MOST_PAIRS = 200
+PICTURE_PX = 160
+CHART = (640, 260)  # px of the drawing's own coordinates
+MARGIN = (46, 12, 40, 12)  # left, top, bottom, right
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """One likely prompt: the generation that its clique crowds around, and the training picture nearest to it."""
+
+    row: PromptRow
+    finding: Finding
+    generation: RGBArray
+    reference: RGBArray | None
+    """None if the index has no readable thumbnail of it."""
+
+
+def pairs_of(report: AuditReport, state: State, index: OpenIndex) -> list[Pair]:
+    """Confirmed ones first, then those that were not, each by duplicates; at most MOST_PAIRS."""
+    found = [(row, row.finding) for row in report.prompts if row.finding is not None]
+    found.sort(key=lambda pair: (not pair[1].memorised, -(pair[0].duplicates or 0), pair[1].l2))
+    pairs = []
+    for row, finding in found[:MOST_PAIRS]:
+        pictures, _ = state.read(Prompt(row.text, row.label), [finding.number])
+        encoded = index.thumbnail(finding.id)
+        try:
+            reference = decode(encoded, where=f"thumbnail {finding.id}").rgb if encoded else None
+        except InputError:
+            reference = None
+        if len(pictures):
+            pairs.append(Pair(row, finding, pictures[0], reference))
+    return pairs
+
+
+def write_page(
+    path: Path,
+    audits: Sequence[tuple[AuditReport, Sequence[Pair]]],
+    *,
+    title: str,
+    comparison: Comparison | None = None,
+    lines: Sequence[str] = (),
+) -> Path:
+    """One audit, or several below one another, with their comparison. lines: said at the top, in words.
+
+    Raises MissingExtraError without Jinja, ConfigError if the file cannot be written.
+    """
+    shown = [
+        {
+            "report": report,
+            "chart": _chart([(r.low, r.high, [r.memorised]) for r in report.summary.by_duplicates]),
+            "confirmed": [_shown(pair) for pair in pairs if pair.finding.memorised],
+            "not_confirmed": [_shown(pair) for pair in pairs if not pair.finding.memorised],
+        }
+        for report, pairs in audits
+    ]
+    return _write(path, title=title, audits=shown, lines=lines, comparison=_compared(comparison))
+
+
+def write_comparison(path: Path, comparison: Comparison, *, title: str) -> Path:
+    """The comparison alone; see write_page."""
+    return _write(path, title=title, audits=[], lines=[], comparison=_compared(comparison))
+
+
+def write_sheet(path: Path, pairs: Sequence[Pair], *, most: int = 24) -> Path:
+    """A contact sheet as a PNG, the first `most` pairs. Raises ConfigError if it cannot be written."""
+    try:
+        return write_png([_entry(pair) for pair in pairs[:most]], path)
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be written ({exc.strerror or exc}); name another file") from exc
+
+
+def _entry(pair: Pair) -> Entry:
+    from PIL import Image
+
+    row, found = pair.row, pair.finding
+    decision = Decision.BLOCK if found.memorised else Decision.ALLOW
+    record = Record(found.id, found.uri, found.sha256, found.caption, cluster_size=found.cluster_size)
+    verdict = Verdict(Status.SUCCESS, decision, (Match(record, found.similarity),))
+    word = "memorised" if found.memorised else "not confirmed"
+    return Entry(
+        row.text or f"class {row.label}",
+        Image.fromarray(pair.generation),
+        Image.fromarray(pair.reference) if pair.reference is not None else None,
+        verdict,
+        headline=f"{word}   k {row.duplicates or '?'}, clique {row.clique}/{row.generations}, L2 {found.l2:.3f}",
+    )
+
+
+def _shown(pair: Pair) -> dict[str, Any]:
+    return {
+        "row": pair.row,
+        "finding": pair.finding,
+        "generation": _data_uri(pair.generation),
+        "reference": None if pair.reference is None else _data_uri(pair.reference),
+    }
+
+
+def _compared(comparison: Comparison | None) -> dict[str, Any] | None:
+    if comparison is None:
+        return None
+    groups = [(g.low, g.high, [g.a, g.b]) for g in comparison.by_duplicates]
+    return {"document": comparison, "chart": _chart(groups)}
+
+
+def _chart(groups: Sequence[tuple[int, int, Sequence[Rate]]]) -> dict[str, Any] | None:
+    """Bars with whiskers, one or two a group, in CHART's coordinates; None without groups."""
+    if not groups:
+        return None
+    left, top, bottom, right = MARGIN
+    width, height = CHART[0] - left - right, CHART[1] - top - bottom
+    step = width / len(groups)
+
+    def y(share: float) -> float:
+        return round(top + height * (1 - share), 1)
+
+    bars = []
+    for i, (low, high, rates) in enumerate(groups):
+        wide = min(44.0, step * 0.7 / len(rates))
+        start = left + step * (i + 0.5) - wide * len(rates) / 2
+        for j, rate in enumerate(rates):
+            if rate.value is not None:
+                bars.append(
+                    {
+                        "series": j,
+                        "x": round(start + j * wide, 1),
+                        "width": round(wide - 3, 1),
+                        "top": y(rate.value),
+                        "height": round(y(0) - y(rate.value), 1),
+                        "low": y(rate.low),
+                        "high": y(rate.high),
+                        "middle": round(start + j * wide + (wide - 3) / 2, 1),
+                        "words": f"{low if low == high else f'{low} to {high}'} times: {rate.hits} of {rate.of}",
+                    }
+                )
+    labels = [
+        {"x": round(left + step * (i + 0.5), 1), "text": str(low) if low == high else f"{low}\u2013{high}",
+         "of": f"n = {rates[0].of}"}
+        for i, (low, high, rates) in enumerate(groups)
+    ]  # fmt: skip
+    ticks = [{"y": y(share), "text": f"{share:.0%}"} for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    return {"size": CHART, "bars": bars, "labels": labels, "ticks": ticks, "left": left, "right": CHART[0] - right}
+
+
+def _write(path: Path, **values: Any) -> Path:
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as exc:
+        raise MissingExtraError("an HTML report", extra="diffusers") from exc
+    environment = Environment(
+        loader=PackageLoader("guard.audit", "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"percent": _percent, "number": _number}
+    text = environment.get_template("audit.html").render(**values)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be written ({exc.strerror}); name another file") from exc
+    return path
+
+
+def _percent(rate: Any) -> str:
+    """A rate or a difference in percent, its interval in brackets."""
+    if rate is None or rate.value is None:
+        return "\u2013"
+    return f"{100 * rate.value:.1f} [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "\u2013" if value is None else f"{value:.{digits}f}"
+
+
+def _data_uri(picture: RGBArray) -> str:
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    image.thumbnail((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=90)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

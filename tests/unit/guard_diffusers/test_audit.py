@@ -1,0 +1,183 @@
+"""Pipelines as samplers of an audit, and the verb: what it refuses, runs, writes and compares."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from guard import Guard
+from guard.audit.prompts import Prompt
+from guard.audit.report import read_report
+from guard.cli.main import app
+from guard.errors import ConfigError
+from guard.pixels import RGBArray
+from guard_diffusers import protect, unprotect
+from guard_diffusers.audit.sampler import PipelineSampler, load_samplers
+from guard_diffusers.audit.verb import _classes, _seconds, _size
+from tests.pipelines import tiny
+from tests.pipelines.planted import Planted
+from tests.support.audits import CopyingModel, training_pictures, write_training_index
+
+CALL = {"num_inference_steps": 2}
+PICTURES = training_pictures(12)
+
+
+def copying(device: str) -> Callable[[Prompt, Sequence[int]], Sequence[RGBArray]]:
+    """What MODULE:FUNCTION may name."""
+    assert device == "cpu"
+    return CopyingModel(PICTURES, {"caption 0": 1.0})
+
+
+def unconditional(device: str) -> Any:
+    return tiny.unconditional().to(device)
+
+
+def test_a_seed_makes_the_same_picture_in_any_company(pipe: Any) -> None:
+    sampler = PipelineSampler(pipe, CALL)
+    both = sampler(Prompt("a cat"), [1, 2])
+    assert [p.shape for p in both] == [(64, 64, 3)] * 2
+    assert both[0].dtype == np.uint8
+    np.testing.assert_allclose(sampler(Prompt("a cat"), [2])[0].astype(int), both[1].astype(int), atol=1)
+    assert np.abs(sampler(Prompt("a dog"), [1])[0].astype(int) - both[0]).max() > 1
+
+
+def test_pipelines_without_prompts(pipe: Any) -> None:
+    sampler = PipelineSampler(tiny.unconditional(), CALL)
+    assert not sampler.takes_prompt
+    assert len(sampler(Prompt(), [1, 2, 3])) == 3
+    assert PipelineSampler(pipe).takes_prompt
+
+
+def test_class_conditional_pipelines() -> None:
+    from diffusers import DDIMScheduler, DiTPipeline, DiTTransformer2DModel
+
+    from tests.pipelines import parts
+
+    torch.manual_seed(0)
+    transformer = DiTTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=1,
+        sample_size=16, num_embeds_ada_norm=1001, norm_type="ada_norm_zero",
+    )  # fmt: skip
+    pipe = DiTPipeline(transformer.eval(), parts.vae(), DDIMScheduler())
+    pipe.set_progress_bar_config(disable=True)
+    sampler = PipelineSampler(pipe, CALL)
+    assert sampler.takes_class
+    assert len(sampler(Prompt(label=7), [1, 2])) == 2
+    with pytest.raises(ConfigError, match="--classes"):
+        sampler(Prompt(), [1])
+
+
+def test_what_cannot_be_audited_is_refused(pipe: Any, planted: Planted) -> None:
+    guarded = protect(tiny.stable_diffusion(), Guard(planted.index, planted.embedder))
+    with pytest.raises(ConfigError, match="unprotect"):
+        PipelineSampler(guarded)
+    PipelineSampler(unprotect(guarded))
+    with pytest.raises(ConfigError, match="draws from a prompt alone"):
+        PipelineSampler(tiny.img2img())
+    with pytest.raises(ConfigError, match="takes no 'num_steps'"):
+        PipelineSampler(pipe, {"num_steps": 2})
+
+
+def test_models_are_loaded_from_folders_and_functions(pipe: Any, tmp_path: Path) -> None:
+    pipe.save_pretrained(tmp_path / "model")
+    loaded = load_samplers(str(tmp_path / "model"), ["cpu", "cpu"], call=CALL)
+    assert len(loaded) == 2
+    there = np.stack(loaded[0](Prompt("a cat"), [5])).astype(int)
+    here = np.stack(PipelineSampler(pipe, CALL)(Prompt("a cat"), [5])).astype(int)
+    np.testing.assert_allclose(there, here, atol=1)
+    own = load_samplers("tests.unit.guard_diffusers.test_audit:unconditional", ["cpu"])[0]
+    assert isinstance(own, PipelineSampler)
+    for model, devices, match in (
+        (str(tmp_path), ["cpu"], "cannot be loaded"),
+        ("tests.unit.guard_diffusers.test_audit:absent", ["cpu"], "names no function"),
+        (str(tmp_path / "model"), ["toaster"], "unknown device"),
+    ):
+        with pytest.raises(ConfigError, match=match):
+            load_samplers(model, devices)
+    with pytest.raises(ConfigError, match="unknown dtype"):
+        load_samplers("model", dtype="int3")
+
+
+def invoke(*arguments: str | Path) -> Any:
+    return CliRunner().invoke(app, ["audit", *map(str, arguments)])
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The index is of the toy embedder, which the command line can only be told of by registering it."""
+    from guard.embedders import registry
+
+    monkeypatch.setitem(registry._entries, "toy", registry.Entry("tests.support.toys:ToyEmbedder", ""))
+    index = write_training_index(tmp_path, PICTURES, {"caption 0": 5, "caption 1": 3})
+    return [
+        "tests.unit.guard_diffusers.test_audit:copying", "--index", str(index), "--state", str(tmp_path / "state"),
+        "--device", "cpu", "-n", "12",
+    ]  # fmt: skip
+
+
+def test_the_verb_audits_and_compares(arguments: list[str], tmp_path: Path) -> None:
+    outputs = ["--json", tmp_path / "a.json", "--html", tmp_path / "a.html", "--sheet", tmp_path / "a.png"]
+    result = invoke(*arguments, *outputs)
+    assert result.exit_code == 1, result.output
+    assert "1 of 2 prompts memorised" in result.stdout
+    report = read_report(tmp_path / "a.json")
+    assert [(row.text, row.memorised) for row in report.prompts] == [("caption 0", True), ("caption 1", False)]
+    assert "caption 0" in (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert (tmp_path / "a.png").stat().st_size > 1_000
+    everything = invoke("run", *arguments, "--all", "--most", "7", "--json", tmp_path / "b.json")
+    assert everything.exit_code == 1
+    assert len(read_report(tmp_path / "b.json").prompts) == 7
+    compared = invoke("compare", tmp_path / "a.json", tmp_path / "b.json", "--json")
+    assert compared.exit_code == 0
+    assert (json.loads(compared.stdout)["shared"], json.loads(compared.stdout)["both"]) == (2, 1)
+    assert "of 2 shared prompts" in invoke("compare", tmp_path / "a.json", tmp_path / "b.json").stdout
+
+
+def test_prompts_of_a_file_and_a_model_that_memorised_none_of_them(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("caption 3\ncaption 1\nsomething else\n", encoding="utf-8")
+    result = invoke(*arguments, "--prompts", tmp_path / "prompts.txt", "--budget", "5s", "--json", tmp_path / "a.json")
+    assert result.exit_code == 0, result.output
+    rows = {row.text: row.duplicates for row in read_report(tmp_path / "a.json").prompts}
+    assert set(rows) <= {"caption 3", "caption 1", "something else"}
+    assert rows.get("caption 1", 3) == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        (["--budget", "soon"], "like 90s, 20m or 2h"),
+        (["--size", "wide"], "like 512x512"),
+        (["--classes", "cat"], "like 0-9"),
+        (["--json", "absent/a.json"], "there is no folder"),
+        (["--sheet", "sheet.jpg"], "ends in .png"),
+        (["--threshold", "2"], r"distances in \(0, 1\]"),
+        (["--duplicates", "9"], "memguard dedup"),
+        (["--demo"], "leave yours out"),
+    ],
+)
+def test_bad_input_is_exit_code_2(arguments: list[str], more: list[str], match: str) -> None:
+    import re
+
+    result = invoke(*arguments, *more)
+    assert result.exit_code == 2, result.output
+    assert re.search(match, result.output)
+
+
+def test_without_a_model() -> None:
+    result = invoke("run")
+    assert result.exit_code == 2
+    assert "or take --demo" in result.output
+
+
+def test_times_sizes_and_classes() -> None:
+    assert [_seconds(t) for t in (None, "90", "90s", "1.5m", "2h")] == [None, 90, 90, 90, 7200]
+    assert _size("640x384") == {"width": 640, "height": 384}
+    assert _classes("3,5-7,6") == (3, 5, 6, 7)
+    assert _classes(None) == ()
