@@ -9,7 +9,7 @@ from guard.allowed import Compare, Excuse, excuse_of
 from guard.findings import Finding, OwnInput, findings_of
 from guard.policy import SEVERITY
 from guard.rules import Rule, Rules
-from guard.types import Decision, Match, Status, Verdict
+from guard.types import Collection, Decision, Match, Status, Verdict
 
 __all__ = ["HEAVILY", "Case", "Reasoning", "decide"]
 
@@ -72,7 +72,7 @@ def decide(case: Case, rules: Rules, compare: Compare | None = None) -> Reasonin
     if case.verified is False:
         decides = "" if case.detail is not None else ": the similarity decides"
         reasons.append(f"not verified ({case.unverified}){decides}")
-    gravest = max(standing, key=lambda finding: SEVERITY.index(finding.decision), default=None)
+    gravest = max(standing, key=_gravity, default=None)
     decision = gravest.decision if gravest else Decision.ALLOW
     verdict = Verdict(
         Status.SUCCESS,
@@ -84,6 +84,11 @@ def decide(case: Case, rules: Rules, compare: Compare | None = None) -> Reasonin
         verified=case.verified,
     )
     return Reasoning(replace(case, candidates=candidates), rules, tuple(findings), excuse, verdict)
+
+
+def _gravity(finding: Finding) -> tuple[int, bool]:
+    """Of equals, one by a collection that means more than `training`."""
+    return SEVERITY.index(finding.decision), finding.collection != Collection.TRAINING
 
 
 def _matches(candidates: Sequence[Match], rules: Rules, *, usable: bool) -> tuple[Match, ...]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from guard.cases import cases_of
 from guard.config import GuardConfig, load_config, override
-from guard.decision import decide
+from guard.decision import Reasoning, decide
 from guard.decision_lines import log_decisions
 from guard.embedders.base import Embedder
 from guard.embedders.views import embed_views
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from guard.calibration.calibrated import Calibrated
     from guard.events.config import EventsConfig
     from guard.events.recorder import EventRecorder
+    from guard.explanation import Explanation
     from guard.indexes.base import Index
     from guard.verification.verifier import Verifier
 
@@ -245,6 +246,20 @@ class Guard(Hosted):
         seconds, worst = clock.by_stage(), lambda i: videos[i][folded[i].frame or 0]
         return self._finish(folded, seconds, config, pipeline, prompts, worst, laps=clock.laps)
 
+    def explain(self, image: Any, *, inputs: Any = None, options: Mapping[str, Any] | None = None) -> Explanation:
+        """Check one image and say how its decision came about. Counts, logs and withholds nothing.
+
+        image, inputs, options: as `check` takes them. Raises InputError for an image that cannot be read.
+        """
+        from guard.explanation import explanation_of
+
+        config = override(self.config, options)
+        picture = convert(image)[0].as_arrays()[0]
+        reasoned: list[Reasoning] = []
+        verdicts, clock = self._within_deadline(config, 1, image, inputs, reasoned)
+        (verdict,) = acted(verdicts, config)
+        return explanation_of(self, config, picture, next(iter(reasoned), None), verdict, clock.by_stage())
+
     def _circumstances(self, config: GuardConfig) -> Circumstances:
         flag, block = self._rules(config).of_the_policy
         spec = self.embedder.spec
@@ -263,7 +278,7 @@ class Guard(Hosted):
         return rules_of(config, self.index, self.embedder, self.calibration, self.name)
 
     def _within_deadline(
-        self, config: GuardConfig, count: int, images: Any, inputs: Any
+        self, config: GuardConfig, count: int, images: Any, inputs: Any, traced: list[Reasoning] | None = None
     ) -> tuple[list[Verdict], Clock]:
         """Run the stages; out of time or broken, every image gets an ERROR verdict."""
         clock = Clock()
@@ -273,7 +288,7 @@ class Guard(Hosted):
                 batch, broken = convert(images)
                 own = readable(inputs) if inputs is not None and config.own_input != "ignore" else None
                 settle(images)
-            run = partial(self._check_batch, clock, config, batch, own)
+            run = partial(self._check_batch, clock, config, batch, own, traced)
             verdicts = run() if config.deadline_s is None else _in_time(run, config.deadline_s, clock)
             for position in sorted(broken):
                 verdicts.insert(position, failed(broken[position], "pixels"))
@@ -282,8 +297,14 @@ class Guard(Hosted):
         return verdicts, clock
 
     def _check_batch(
-        self, clock: Clock, config: GuardConfig, batch: ImageBatch, own: ImageBatch | None
+        self,
+        clock: Clock,
+        config: GuardConfig,
+        batch: ImageBatch,
+        own: ImageBatch | None,
+        traced: list[Reasoning] | None = None,
     ) -> list[Verdict]:
+        """traced: gets how each verdict came about, for `explain`."""
         n = len(batch)
         if n == 0:
             return []
@@ -311,6 +332,8 @@ class Guard(Hosted):
                 decide(case, rules, partial(self.examiner.compare, one) if case.detail is None else None)
                 for case, one in zip(cases, batch.singles(), strict=True)
             ]
+            if traced is not None:
+                traced += reasoned
             verdicts = [one.verdict for one in reasoned]
             return verdicts if self.events is None else self.events.with_descriptors(verdicts, query.vectors)
 

@@ -216,6 +216,20 @@ class Match:
     evidence: Evidence | None = None
     """What its pixels say; None if they were not compared."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "id": self.record.id,
+            "similarity": round(self.similarity, 6),
+            "pdq_bits": self.bits,
+            "evidence": self.evidence.to_dict() if self.evidence else None,
+            "uri": self.record.uri,
+            "sha256": self.record.sha256,
+            "caption": self.record.caption,
+            "collections": list(self.record.collections),
+            "cluster_size": self.record.cluster_size,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -239,7 +253,7 @@ class Verdict:
     stage: str = ""
     """Of an ERROR: the stage that failed."""
     collection: str = ""
-    """Of a flag or block: the collection that brought it about, of several the first; else ""."""
+    """Of a flag or block: the collection that brought it about, of several one other than `training`; else ""."""
     reason: str = ""
     """Of an ERROR or SKIPPED: a word from a closed set, also the metric's label."""
     descriptor: bytes | None = field(default=None, repr=False)
@@ -262,20 +276,7 @@ class Verdict:
             "decision": self.decision.value if self.decision else None,
             "collection": self.collection or None,
             "action": self.action.value,
-            "matches": [
-                {
-                    "id": m.record.id,
-                    "similarity": round(m.similarity, 6),
-                    "pdq_bits": m.bits,
-                    "evidence": m.evidence.to_dict() if m.evidence else None,
-                    "uri": m.record.uri,
-                    "sha256": m.record.sha256,
-                    "caption": m.record.caption,
-                    "collections": list(m.record.collections),
-                    "cluster_size": m.record.cluster_size,
-                }
-                for m in self.matches
-            ],
+            "matches": [m.to_dict() for m in self.matches],
             "reasons": list(self.reasons),
             "frame": self.frame,
             "input_similarity": self.input_similarity,

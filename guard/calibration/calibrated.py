@@ -12,6 +12,7 @@ from guard.calibration.record import Calibration, read_calibration
 from guard.calibration.target import FalsePositiveRate
 from guard.embedders.views import ViewKind
 from guard.errors import ConfigError
+from guard.evaluation.intervals import Interval
 from guard.indexes.manifest import Manifest
 from guard.indexes.store import OpenIndex
 
@@ -64,6 +65,16 @@ class Calibrated:
         spread = math.inf if self.calibration.dispersion is None else self.calibration.dispersion
         then = self._rates.point(similarity)
         return grown(then, self.calibration.count, self.manifest.count, dispersion=spread)
+
+    def interval(self, similarity: float) -> Interval | None:
+        """As expected, with its 95 % interval; None if it misfits. The ends grow like the value, without a dispersion
+        the upper one: then it bounds the growth."""
+        if self.calibration.misfits(self.manifest):
+            return None
+        spread = math.inf if self.calibration.dispersion is None else self.calibration.dispersion
+        then = self._rates.rate(similarity)
+        ends = ((then.value, spread), (then.low, spread), (then.high, math.inf))
+        return Interval(*(grown(r, self.calibration.count, self.manifest.count, dispersion=a) for r, a in ends))
 
     def stale(self, max_age_days: int, now: datetime | None = None) -> list[str]:
         """See Calibration.stale; now: None for this moment."""

@@ -20,7 +20,7 @@ from guard.types import Decision, Status, Verdict
 if TYPE_CHECKING:
     from guard.pixels import RGBArray
 
-__all__ = ["check"]
+__all__ = ["check", "code_of", "decoded"]
 
 BATCH = 16  # pictures decoded and checked together
 
@@ -94,16 +94,16 @@ def _check(
     table.columns[0].overflow = table.columns[3].overflow = "fold"  # a path that is cut is no path
     files = _files(images)
     while batch := list(islice(files, BATCH)):
-        decoded = [(path, _decoded(path)) for path in batch]
-        verdicts = iter(guard.check([p for _, p in decoded if not isinstance(p, InputError)], pipeline="check"))
-        for path, pixels in decoded:
+        seen = [(path, decoded(path)) for path in batch]
+        verdicts = iter(guard.check([p for _, p in seen if not isinstance(p, InputError)], pipeline="check"))
+        for path, pixels in seen:
             if isinstance(pixels, InputError):
                 code = max(code, Exit.INPUT)
                 err.print(f"skipped: {pixels}", style="yellow", soft_wrap=True)
                 results.append({"image": str(path), "error": str(pixels)})
                 continue
             verdict = next(verdicts)
-            code = max(code, _code(verdict, fail_on))
+            code = max(code, code_of(verdict, fail_on))
             results.append({"image": str(path), **verdict.to_dict()})
             table.add_row(*_row(path, verdict))
             if strips:
@@ -117,7 +117,7 @@ def _check(
     return code
 
 
-def _decoded(path: Path) -> RGBArray | InputError:
+def decoded(path: Path) -> RGBArray | InputError:
     """The picture, or why there is none."""
     from guard.decode import decode
     from guard.sources.folder import IMAGE_SUFFIXES
@@ -141,7 +141,8 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
         yield from found if path.is_dir() and found else [path]
 
 
-def _code(verdict: Verdict, fail_on: FailOn | None) -> Exit:
+def code_of(verdict: Verdict, fail_on: FailOn | None) -> Exit:
+    """The exit code of one picture."""
     if verdict.status is Status.ERROR:
         return Exit.INPUT if verdict.reason == "input" else Exit.FAILED
     hits = {FailOn.FLAG: (Decision.FLAG, Decision.BLOCK), FailOn.BLOCK: (Decision.BLOCK,), None: ()}[fail_on]

@@ -20,6 +20,7 @@ from guard.cli.events import events_app
 from guard.cli.index import index_app
 from guard.cli.models import models_app
 from guard.cli.optout import optout_app
+from guard.cli.policy import policy_app
 from guard.cli.search import search
 
 __all__ = ["ENTRY_POINTS", "app", "main", "verb_of"]
@@ -85,6 +86,7 @@ app.add_typer(index_app, name="index")
 app.command()(search)
 app.add_typer(optout_app, name="optout")
 app.command()(calibrate)
+app.add_typer(policy_app, name="policy")
 app.add_typer(models_app, name="models")
 app.command()(bench)
 app.add_typer(eval_app, name="eval")

@@ -62,6 +62,15 @@ class OverlayState:
     def empty(self) -> bool:
         return not (self.records or self.members or self.buried or self.pairs)
 
+    def counts(self) -> dict[str, int]:
+        """How many entries of each kind are in force."""
+        return {
+            "added": len(self.records),
+            "memberships": sum(len(named) for named in self.members.values()),
+            "reviewed_pairs": sum(len(rows) for rows in self.pairs.values()),
+            "tombstones": len(self.buried),
+        }
+
 
 EMPTY = OverlayState()
 

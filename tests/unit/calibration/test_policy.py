@@ -127,11 +127,22 @@ def test_a_guard_keeps_the_rate_that_was_asked_for(calibrated: Path) -> None:
     assert gauge(guard, "calibration_stale", index="x.index") == 0
 
 
+def test_an_explanation_gives_the_rate_of_every_threshold_with_its_interval(calibrated: Path) -> None:
+    guard = opened(calibrated, policy=Policy(flag=fpr(0.05), block=fpr(1e-3)))
+    told = guard.explain(picture(3)).to_dict()
+    (rule,) = told["rules"]
+    for name, asked in (("flag", 0.05), ("block", 1e-3)):
+        rate = rule[f"{name}_rate"]
+        assert rate["low"] <= rate["value"] <= rate["high"] <= asked * 1.001
+        assert rule[f"{name}_from"] == f"policy.{name} = fpr:{asked:g}, by the index's calibration"
+    assert told["calibration"]["pictures"] == CLEAN
+
+
 def test_one_call_may_ask_for_another_rate(calibrated: Path) -> None:
     guard = opened(calibrated)
     assert guard.check(picture(3, 24, 24), options={"policy": {"flag": "fpr:0.01"}})[0].decision is Decision.BLOCK
     with pytest.raises(ConfigError, match="more clean pictures"):
-        guard._thresholds(override(guard.config, {"policy": {"block": "fpr:1e-6"}}))
+        guard._rules(override(guard.config, {"policy": {"block": "fpr:1e-6"}}))
 
 
 def test_an_index_without_a_calibration_says_how_to_get_one(index: Path) -> None:

@@ -1,0 +1,201 @@
+"""`memguard policy`: why a picture gets the decision that it gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from guard.cli.check import code_of, decoded
+from guard.cli.console import STYLES, err, errors_to_exit, out, print_json
+from guard.errors import InputError
+from guard.types import Status
+
+if TYPE_CHECKING:
+    from guard.explanation import Explanation
+
+__all__ = ["policy_app"]
+
+policy_app = typer.Typer(no_args_is_help=True, help="See what the policy makes of a picture.")
+
+
+@policy_app.callback()
+def _policy() -> None:
+    """See what the policy makes of a picture."""
+
+
+@policy_app.command()
+def explain(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Picture file.")],
+    index: Annotated[Path, typer.Option(help="Index directory made by `memguard index build`.")],
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="Embedder of the index, where it was a file: onnx:FILE or torchscript:FILE.")
+    ] = None,
+    own_input: Annotated[
+        list[Path] | None,
+        typer.Option("--input", help="The caller's own input picture, which an output may echo; may be repeated."),
+    ] = None,
+    flag: Annotated[
+        str | None, typer.Option(help="Similarity from which to flag, inclusive, or a rate: fpr:1e-3.")
+    ] = None,
+    block: Annotated[str | None, typer.Option(help="Similarity from which to block, inclusive, or a rate.")] = None,
+    verify: Annotated[
+        bool | None,
+        typer.Option("--verify/--no-verify", help="Compare pixels with stored thumbnails before deciding."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+) -> None:
+    """Check one picture and print the whole reasoning, in order, with numbers, thresholds and intervals.
+
+    [bold]Examples[/bold]
+
+    memguard policy explain render.png --index training.index
+
+    memguard policy explain render.png --index training.index --config guard.toml --verify --json
+
+    memguard policy explain edited.png --index training.index --input original.png
+    """
+    with errors_to_exit():
+        from guard.guard import Guard
+
+        thresholds = {k: v for k, v in (("flag", flag), ("block", block)) if v is not None}
+        settings: dict[str, Any] = {"policy": thresholds} if thresholds else {}
+        if embedder is not None:
+            settings["embedder"] = embedder
+        if verify is not None:
+            settings["verify"] = verify
+        pictures = [decoded(path) for path in (image, *(own_input or ()))]
+        for picture in pictures:
+            if isinstance(picture, InputError):
+                raise picture
+        guard = Guard.open(index, config=config, deadline_s=None, **settings)
+        told = guard.explain(pictures[0], inputs=pictures[1:] or None)
+        if as_json:
+            print_json({"image": str(image), **told.to_dict()})
+        else:
+            _show(image, told)
+        if told.verdict.status is Status.ERROR:
+            err.print(f"error: {'; '.join(told.verdict.reasons)}", style="red", soft_wrap=True)
+        raise typer.Exit(code_of(told.verdict, None))
+
+
+def _show(image: Path, told: Explanation) -> None:
+    pixels, index = told.pixels, told.index
+    flat = f"changes in {pixels['detail']:.1%} of its cells (flat below {pixels['flat_below']:.0%})"
+    _step(1, "pixels", f"{image}: {pixels['width']} x {pixels['height']} px, {flat}")
+    _step(2, "embedder", *_embedder_lines(told.embedder))
+    _step(3, "index", *_index_lines(index, told.calibration))
+    _step(4, "thresholds", "of each collection that a reference is in; inclusive")
+    out.print(_rules(told.rules))
+    reasoning = told.reasoning
+    if reasoning is None:
+        return
+    case = reasoning.case
+    _step(5, "candidates", "the nearest references, and those with an identical hash" if case.candidates else "none")
+    if case.candidates:
+        out.print(_candidates(told))
+    compared = "not asked for, or nothing came near" if case.verified is None else "done"
+    _step(6, "pixels compared", f"not all: {case.unverified}" if case.verified is False else compared)
+    if pixels["flat"]:
+        _line("the image is flat: whatever the similarity, only near-identical pixels count")
+    exempted = [f"a reviewer called it no copy of {m.record.uri}: that counts for nothing" for m in case.exempted]
+    _step(7, "exemptions", *exempted or ["none"])
+    _step(8, "own input", _own(told))
+    _step(9, "findings", *[] if reasoning.findings else ["none"])
+    for finding in reasoning.findings:
+        said = Text(f"   {finding.collection}, ").append(finding.decision.value, STYLES[finding.decision])
+        out.print(said.append(f": {'; '.join(finding.reasons)}"), soft_wrap=True)
+    excuse = reasoning.excuse
+    _step(10, "allowed", excuse.reason if excuse else "no allowed reference is the closer one, or none is needed")
+    verdict = told.verdict
+    assert verdict.decision is not None
+    said = Text("11 decision: ", "bold").append(verdict.decision.value, STYLES[verdict.decision])
+    by = f" ({verdict.collection})" if verdict.collection else ""
+    out.print(said.append(f"{by}; in mode {told.mode.value} the pixels are {verdict.action.value}"))
+    known = {reason for finding in reasoning.findings for reason in finding.reasons}
+    for reason in verdict.reasons:
+        if reason not in known and (excuse is None or reason != excuse.reason):
+            _line(reason)
+
+
+def _step(number: int, title: str, *lines: str) -> None:
+    out.print(Text(f"{number:>2} {title}", "bold"))
+    for line in lines:
+        _line(line)
+
+
+def _line(text: str) -> None:
+    out.print(f"   {text}", soft_wrap=True)
+
+
+def _embedder_lines(embedder: dict[str, Any]) -> list[str]:
+    weights = f", weights {embedder['weights_sha256'][:12]}" if embedder["weights_sha256"] else ""
+    lines = [f"{embedder['name']}: {embedder['dim']} values{weights}; looked up as: {embedder['query_views']}"]
+    if embedder["usable"] is False:
+        lines.append("too little detail for it: nothing that it finds counts by similarity")
+    return lines
+
+
+def _index_lines(index: dict[str, Any], calibration: dict[str, Any] | None) -> list[str]:
+    hashes = "PDQ hashes" if index["hashes"] else "no hashes"
+    regions = f", {index['regions']} vectors each" if index["regions"] > 1 else ""
+    lines = [f"{index['name']}, version {index['version']}: {index['count']} references{regions}, {hashes}"]
+    if index["transform"]:
+        kinds = [kind for kind in ("whitening", "normalisation") if kind in index["transform"]]
+        lines.append(f"transform: {', '.join(kinds)}; similarities are those after it")
+    overlay = {name.replace("_", " "): n for name, n in (index["overlay"] or {}).items() if n}
+    lines.append(f"overlay: {', '.join(f'{n} {name}' for name, n in overlay.items()) or 'empty'}")
+    if calibration is None:
+        lines.append("no calibration: what share of clean images reaches a threshold is not known")
+    else:
+        stale = f"; stale: {'; '.join(calibration['stale'])}" if calibration["stale"] else ""
+        lines.append(f"calibrated {calibration['created_at'][:10]} on {calibration['pictures']} pictures{stale}")
+    return lines
+
+
+def _rules(rules: list[dict[str, Any]]) -> Table:
+    table = Table("", "collection", "flag", "block", "at most", "identical", "from", box=None, pad_edge=False)
+    table.columns[6].overflow = "fold"
+    for rule in rules:
+        sources = dict.fromkeys((rule["flag_from"], rule["block_from"]))
+        allows = rule["at_most"] == "allow"
+        flag = _threshold(rule["flag"], rule["flag_rate"])
+        block = "" if allows else _threshold(rule["block"], rule["block_rate"])
+        at_most, identical = ("excuses", "") if allows else (rule["at_most"], rule["identical"])
+        table.add_row("  ", rule["collection"], flag, block, at_most, identical, "; ".join(sources))
+    return table
+
+
+def _threshold(similarity: float, rate: dict[str, float] | None) -> str:
+    if rate is None:
+        return f"{similarity:.4f}"
+    return f"{similarity:.4f} (false {rate['value']:.2g} [{rate['low']:.2g}, {rate['high']:.2g}])"
+
+
+def _candidates(told: Explanation) -> Table:
+    table = Table("", "similarity", "PDQ", "pixels", "collections", "stands", "reference", box=None, pad_edge=False)
+    table.columns[6].overflow = "fold"
+    for match in told.reasoning.case.candidates if told.reasoning else ():
+        record, evidence = match.record, match.evidence
+        table.add_row(
+            "  ",
+            f"{match.similarity:.4f}",
+            "" if match.bits is None else f"{match.bits} bits",
+            evidence.kind.value.replace("_", " ") if evidence else "",
+            ", ".join(record.collections),
+            f"{record.cluster_size} times" if record.cluster_size > 1 else "once",
+            Text(record.uri),
+        )
+    return table
+
+
+def _own(told: Explanation) -> str:
+    own = told.reasoning.case.own if told.reasoning else None
+    if own is None or own.similarity is None:
+        return "none was given"
+    bits = "" if own.bits is None else f", PDQ {own.bits} bits"
+    return f"similarity {own.similarity:.4f}{bits}; an echo of it counts as: {own.then}"
