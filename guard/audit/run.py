@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from guard.indexes.store import OpenIndex
     from guard.verification.verifier import Verifier
 
-__all__ = ["GENERATIONS", "Plan", "Progress", "audit"]
+__all__ = ["GENERATIONS", "Plan", "Progress", "Told", "audit"]
 
 GENERATIONS = 500  # of one prompt; Carlini et al. 2023, section 4.2
 EXAMPLES = 10  # prompts left out that the report names
@@ -48,8 +48,21 @@ _CHUNK = 64  # generations that are confirmed before the next are read
 _RESERVE = 0.03  # of a budget, for confirming; and more for the references, which are read once
 _RESERVE_A_REFERENCE = 0.002  # seconds
 
-Progress = Callable[[int, int | None, int], None]
-"""Called with (generations that are there, all that are wanted or None under a budget, likely prompts so far)."""
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How far an audit is."""
+
+    stage: Literal["generating", "confirming"]
+    done: int
+    """Generations that are there, or likely prompts whose training picture was looked up."""
+    total: int | None
+    """None under a budget."""
+    likely: int
+    """Prompts so far."""
+
+
+Progress = Callable[[Told], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +120,7 @@ def audit(
     run = _Run(plan, state, index, embedder, verifier, on_progress)
     with generating(state, samplers, batch=plan.batch, seed=plan.seed) as made:
         looks = run.looks(prompts, made)
-    rows = [run.row(look) for look in looks]
+    rows = run.rows(looks)
     told = {row.key: row for row in rows}
     run.clock("all", time.monotonic() - run.started)
     return AuditReport(
@@ -189,8 +202,7 @@ class _Run:
 
         def progress(more: int) -> None:
             self._there += more
-            if self._on_progress is not None:
-                self._on_progress(self._there, wanted, len(self._likely))
+            self._tell("generating", self._there, wanted)
 
         def look(some: Sequence[Prompt], generations: int, until: float) -> Iterator[Look]:
             for prompt in made.fill(some, generations, until=until, on_progress=progress):
@@ -230,8 +242,21 @@ class _Run:
     def _numbers(self, prompt: Prompt) -> list[int]:
         return [number for number in self.state.numbers(prompt) if number < self.plan.generations]
 
-    def row(self, seen: Look) -> PromptRow:
-        """The prompt's line of the report; the training set is asked if it is likely memorised."""
+    def rows(self, looks: Sequence[Look]) -> list[PromptRow]:
+        """A line of the report each; the training set is asked about those that are likely memorised."""
+        rows, confirmed = [], 0
+        for seen in looks:
+            rows.append(self._row(seen))
+            if seen.decided:
+                confirmed += 1
+                self._tell("confirming", confirmed, len(self._likely))
+        return rows
+
+    def _tell(self, stage: Literal["generating", "confirming"], done: int, total: int | None) -> None:
+        if self._on_progress is not None:
+            self._on_progress(Told(stage, done, total, len(self._likely)))
+
+    def _row(self, seen: Look) -> PromptRow:
         prompt, found = seen.prompt, seen.density
         started = time.monotonic()
         finding = self._finding(prompt) if found.likely else None

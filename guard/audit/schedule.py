@@ -68,21 +68,43 @@ def budgeted(
     Returns the last look at each prompt that was looked at, by its key.
     """
     looks: dict[str, Look] = {}
-    rounds = targets(generations, first)
     while clock() < deadline:
-        contenders = _undecided(prompts, looks, generations)
-        before = sum(seen.density.generations for seen in looks.values())
-        for number, target in enumerate(rounds):
-            until = clock() + (deadline - clock()) / (len(rounds) - number)
-            seen = {found.prompt.key: found for found in look(contenders, target, until)}
-            looks |= seen
-            left = sorted((found for found in seen.values() if not found.decided), key=lambda found: found.order)
-            contenders = [found.prompt for found in left[: math.ceil(len(left) / 2)]]
-            if not contenders or clock() >= deadline:
-                break
-        if sum(seen.density.generations for seen in looks.values()) == before:
-            break  # nothing left to generate
+        made = _made(looks)
+        _bracket(prompts, generations, looks, look, deadline, clock, first)
+        if _made(looks) == made:
+            # A part of the time was too short for a single call, or nothing is left to do.
+            for prompt in _undecided(prompts, looks, generations):
+                before = looks.get(prompt.key)
+                target = first if before is None else 2 * before.density.generations
+                looks |= {s.prompt.key: s for s in look([prompt], min(target, generations), deadline)}
+        if _made(looks) == made:
+            break
     return looks
+
+
+def _bracket(
+    prompts: Sequence[Prompt],
+    generations: int,
+    looks: dict[str, Look],
+    look: Looking,
+    deadline: float,
+    clock: Callable[[], float],
+    first: int,
+) -> None:
+    """From a first look at all that are undecided to all generations of the last few; adds to looks."""
+    contenders, rounds = _undecided(prompts, looks, generations), targets(generations, first)
+    for number, target in enumerate(rounds):
+        until = clock() + (deadline - clock()) / (len(rounds) - number)
+        seen = {found.prompt.key: found for found in look(contenders, target, until)}
+        looks |= seen
+        left = sorted((found for found in seen.values() if not found.decided), key=lambda found: found.order)
+        contenders = [found.prompt for found in left[: math.ceil(len(left) / 2)]]
+        if not contenders or clock() >= deadline:
+            return
+
+
+def _made(looks: dict[str, Look]) -> int:
+    return sum(seen.density.generations for seen in looks.values())
 
 
 def _undecided(prompts: Sequence[Prompt], looks: dict[str, Look], generations: int) -> list[Prompt]:

@@ -32,8 +32,9 @@ class Slow(CopyingModel):
         time.sleep(0.02)
         return super().__call__(prompt, seeds)
 
-def told(done, total, likely):
-    print(done, flush=True)
+def told(now):
+    if now.stage == "generating":
+        print(now.done, flush=True)
 
 model = Slow(training_pictures(20), {{"caption 0": 1.0, "caption 1": 0.5}})
 with open_index(sys.argv[1]) as index, opened(Path(sys.argv[2]), {{"model": "toy"}}) as state:

@@ -12,7 +12,7 @@ from typing import Any
 from guard.audit.page import pairs_of, write_page, write_sheet
 from guard.audit.prompts import Prompt, Repeats, from_classes, from_file, from_repeats
 from guard.audit.report import AuditReport
-from guard.audit.run import Plan, Progress, audit
+from guard.audit.run import Plan, Progress, Told, audit
 from guard.audit.state import State, opened
 from guard.cli.console import Exit, err, out
 from guard.embedders.base import Embedder
@@ -170,12 +170,16 @@ def _progress(budget_s: float | None) -> Iterator[Progress]:
         task = bars.add_task("auditing", total=budget_s, made="", left="")
         started = time.monotonic()
 
-        def on_progress(done: int, total: int | None, likely: int) -> None:
-            made = f"{done}{'' if total is None else f' of {total}'} generations, {likely} likely memorised"
+        def on_progress(now: Told) -> None:
+            if now.stage == "confirming":
+                bars.update(task, description="confirming", total=now.total, completed=now.done, made="", left="")
+                return
+            made = f"{now.done}{'' if now.total is None else f' of {now.total}'} generations, {now.likely} likely memorised"
             if budget_s is None:
-                bars.update(task, total=total, completed=done, made=made)
+                bars.update(task, description="generating", total=now.total, completed=now.done, made=made)
                 return
             spent = time.monotonic() - started
-            bars.update(task, completed=spent, made=made, left=f"{max(0.0, budget_s - spent):.0f} s of the budget")
+            left = f"{max(0.0, budget_s - spent):.0f} s of the budget"
+            bars.update(task, description="generating", total=budget_s, completed=spent, made=made, left=left)
 
         yield on_progress

@@ -10,7 +10,7 @@ import pytest
 from guard.audit.compare import compare
 from guard.audit.prompts import Prompt, Repeats, from_repeats
 from guard.audit.report import AuditReport, read_report
-from guard.audit.run import Plan, audit
+from guard.audit.run import Plan, Told, audit
 from guard.audit.state import opened
 from guard.errors import CheckError, ConfigError
 from guard.indexes.store import OpenIndex, open_index
@@ -44,8 +44,8 @@ def run(
 
 
 def test_the_memorised_are_found_and_no_others(index: OpenIndex, tmp_path: Path) -> None:
-    told: list[tuple[int, int | None, int]] = []
-    report = run(index, tmp_path / "state", on_progress=lambda *now: told.append(now))
+    told: list[Told] = []
+    report = run(index, tmp_path / "state", on_progress=told.append)
     by_text = {row.text: row for row in report.prompts}
     assert [row.text for row in report.prompts[:3]] == ["caption 0", "caption 1", "caption 2"]
     assert {text for text, row in by_text.items() if row.memorised} == {"caption 0", "caption 1"}
@@ -65,8 +65,9 @@ def test_the_memorised_are_found_and_no_others(index: OpenIndex, tmp_path: Path)
         (1, 1, 0, 3), (5, 5, 0, 1), (12, 12, 1, 1), (40, 40, 1, 1),
     ]  # fmt: skip
     assert s.left_out.never_looked_at == s.left_out.fewer_generations == 0
-    assert told[0] == (0, 144, 0)
-    assert told[-1][:2] == (144, 144)
+    assert told[0] == Told("generating", 0, 144, 0)
+    assert Told("generating", 144, 144, 2) in told
+    assert told[-1] == Told("confirming", 2, 2, 2)
     assert report.peak_memory_mib > 10
 
 

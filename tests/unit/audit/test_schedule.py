@@ -75,6 +75,14 @@ def test_the_first_are_looked_at_first() -> None:
     assert seen == {f"prompt {i}" for i in range(len(seen))}
 
 
+def test_a_slow_model_still_uses_its_time() -> None:
+    """A first look takes longer than a round's part of the budget."""
+    world = Simulated({"none": 0.0, "all": 1.0})
+    looks = spend(world, budget=30)
+    assert world.made == {"none": 8, "all": 16}
+    assert looks[Prompt("all").key].decided
+
+
 def test_no_time_at_all() -> None:
     world = Simulated({"a": 1.0})
     assert spend(world, budget=0) == {}
