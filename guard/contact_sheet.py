@@ -70,7 +70,7 @@ def write_png(entries: Sequence[Entry], path: Path, *, columns: int = 3) -> Path
         reference = entry.verdict.nearest.record.uri if entry.verdict.nearest else "no reference"
         below = summary(evidence) if evidence else f"generated | {reference}"
         draw.text((x, y + CELL + 48), _clip(below, 60), font=small, fill="#666")
-    sheet.save(path)
+    sheet.save(path, "PNG")
     return path
 
 

@@ -18,9 +18,10 @@ from guard.audit.report import AuditReport, Finding, PromptRow, Rate
 from guard.audit.state import State
 from guard.contact_sheet import Entry, write_png
 from guard.decode import decode
-from guard.errors import ConfigError, InputError, MissingExtraError
+from guard.errors import InputError, MissingExtraError
 from guard.pixels import RGBArray
 from guard.types import Decision, Match, Record, Status, Verdict
+from guard.wholefile import whole_file
 
 if TYPE_CHECKING:
     from guard.indexes.store import OpenIndex
@@ -92,10 +93,9 @@ def write_comparison(path: Path, comparison: Comparison, *, title: str) -> Path:
 
 def write_sheet(path: Path, pairs: Sequence[Pair], *, most: int = 24) -> Path:
     """A contact sheet as a PNG, the first `most` pairs. Raises ConfigError if it cannot be written."""
-    try:
-        return write_png([_entry(pair) for pair in pairs[:most]], path)
-    except OSError as exc:
-        raise ConfigError(f"{path} cannot be written ({exc.strerror or exc}); name another file") from exc
+    with whole_file(path) as new:
+        write_png([_entry(pair) for pair in pairs[:most]], new)
+    return path
 
 
 def _entry(pair: Pair) -> Entry:
@@ -181,10 +181,8 @@ def _write(path: Path, **values: Any) -> Path:
     )  # fmt: skip
     environment.filters |= {"percent": _percent, "number": _number}
     text = environment.get_template("audit.html").render(**values)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as exc:
-        raise ConfigError(f"{path} cannot be written ({exc.strerror}); name another file") from exc
+    with whole_file(path) as new:
+        new.write_text(text, encoding="utf-8")
     return path
 
 

@@ -15,6 +15,7 @@ from guard.audit.confirm import Criterion
 from guard.decode import read_file
 from guard.errors import ConfigError, InputError
 from guard.evaluation.intervals import Interval, clopper_pearson
+from guard.wholefile import whole_file
 
 __all__ = [
     "AuditReport",
@@ -220,12 +221,8 @@ class AuditReport(_Model):
 
 def write_document(document: BaseModel, path: Path) -> None:
     """Write JSON, whole or not at all. Raises ConfigError if it cannot be written."""
-    new = path.with_name(path.name + ".new")
-    try:
+    with whole_file(path) as new:
         new.write_text(document.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        new.replace(path)
-    except OSError as exc:
-        raise ConfigError(f"{path} cannot be written ({exc.strerror}); name another file") from exc
 
 
 def read_report(path: Path) -> AuditReport:

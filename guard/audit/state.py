@@ -23,6 +23,7 @@ from guard.audit.prompts import Prompt
 from guard.decode import ImageFileError, decode
 from guard.errors import ConfigError
 from guard.pixels import RGBArray
+from guard.wholefile import whole_file
 
 __all__ = ["State", "opened"]
 
@@ -112,7 +113,8 @@ def opened(folder: Path, settings: Mapping[str, Any], *, restart: bool = False) 
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        foreign = {entry.name for entry in folder.iterdir()} - {SETTINGS, f"{SETTINGS}.new", LOCK, GENERATIONS}
+        names = {entry.name for entry in folder.iterdir()} - {SETTINGS, LOCK, GENERATIONS}
+        foreign = {name for name in names if not (name.startswith(SETTINGS) and name.endswith(".new"))}
         if foreign:
             raise ConfigError(f"{folder} holds other files ({min(foreign)}, ...); name a new folder with --state")
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -134,9 +136,8 @@ def opened(folder: Path, settings: Mapping[str, Any], *, restart: bool = False) 
 
 def _agree(path: Path, settings: Mapping[str, Any]) -> None:
     if not path.exists():
-        new = path.with_suffix(".json.new")
-        new.write_text(json.dumps(dict(settings), indent=1) + "\n", encoding="utf-8")
-        new.replace(path)
+        with whole_file(path) as new:
+            new.write_text(json.dumps(dict(settings), indent=1) + "\n", encoding="utf-8")
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))

@@ -174,7 +174,8 @@ def _progress(budget_s: float | None) -> Iterator[Progress]:
             if now.stage == "confirming":
                 bars.update(task, description="confirming", total=now.total, completed=now.done, made="", left="")
                 return
-            made = f"{now.done}{'' if now.total is None else f' of {now.total}'} generations, {now.likely} likely memorised"
+            of = "" if now.total is None else f" of {now.total}"
+            made = f"{now.done}{of} generations, {now.likely} likely memorised"
             if budget_s is None:
                 bars.update(task, description="generating", total=now.total, completed=now.done, made=made)
                 return

@@ -33,7 +33,7 @@ from guard.verification.verifier import PixelVerifier
 from guard_diffusers.audit.sampler import PipelineSampler
 from guard_diffusers.demo.pipeline import GUIDANCE, STEPS, load_pipeline
 from guard_diffusers.demo.run import write_training_set
-from guard_diffusers.demo.trainingset import Item, training_set
+from guard_diffusers.demo.trainingset import Item, item_name, training_set
 from guard_diffusers.demo.truth import COUNTS_AS_MEMORISED, copy_bound, is_copy, planted_items
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def audit_demo(
 def _truth(memorising: AuditReport, control: AuditReport, sampler: Sampler, deadline: float) -> Truth:
     """Judge what was planted, and whatever else was found by the prompt that found it."""
     items = {item.name: item for item in training_set()}
-    found = {_name(row.finding.uri): row.text for row in memorising.prompts if row.finding and row.memorised}
+    found = {item_name(row.finding.uri): row.text for row in memorising.prompts if row.finding and row.memorised}
     wanted = [(item, item.caption) for item in planted_items()]
     planted = {item.name for item, _ in wanted}
     wanted += [(items[name], text) for name, text in found.items() if name not in planted]
@@ -238,8 +238,3 @@ def _judged(item: Item, text: str, sampler: Sampler, deadline: float, *, found: 
         memorised=memorised,
         found=found,
     )
-
-
-def _name(uri: str) -> str:
-    """Of the item: planted/coffee.0017.png -> planted/coffee."""
-    return uri.split(".", 1)[0]

@@ -4,7 +4,8 @@
     python -m guard_diffusers.demo.train OUT --stage memorising   # one stage, after the autoencoder
 
 The memorising UNet sees each planted picture as often as `pictures.PLANTED` says; the control
-sees every distinct picture once an epoch. Everything else is equal: seed, steps, prompts.
+sees every distinct picture once an epoch. Everything else is equal: seed, steps, prompts. With `--kept`, what the
+memorising UNet sees is what deduplication kept of its training set (docs/audit.md).
 A stage that was killed goes on from its last checkpoint. The result is OUT/weights, in the
 layout that `guard_diffusers.demo.pipeline` loads: fp16 safetensors of stock diffusers classes.
 """
@@ -14,9 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +30,11 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from guard.errors import ConfigError
+from guard.sources.captions import table_rows
 from guard_diffusers.demo.pictures import SIZE
 from guard_diffusers.demo.tokens import build_tokenizer, token_ids
-from guard_diffusers.demo.trainingset import Item, training_set
+from guard_diffusers.demo.trainingset import Item, copies_of, training_set
 
 __all__ = ["main"]
 
@@ -50,6 +55,8 @@ class Budget:
     """Of the training set, the first so many; None for all."""
     stop_after: int | None = None
     """Ends a run early; the schedule stays that of all steps."""
+    kept: Path | None = None
+    """List of files of the training set, instead of all; of the memorising stage."""
 
 
 BUDGETS = {
@@ -71,17 +78,26 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pictures", type=int, help="only the first so many pictures, for a trial")
     parser.add_argument("--stop-after", type=int, help="end the stage early after so many steps, to be resumed")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--kept", type=Path, help="keep.csv of the training set as files: only what it lists is trained on"
+    )
+    parser.add_argument(
+        "--shipped-autoencoder", action="store_true", help="take the autoencoder that ships instead of training one"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.shipped_autoencoder:
+        with as_file(files("guard_diffusers.demo") / "weights" / "vae") as shipped:
+            shutil.copytree(shipped, options.out / "weights" / "vae", dirs_exist_ok=True)
     for stage in options.stage or STAGES:
         budget = BUDGETS[stage]
         if options.steps:
             budget = replace(budget, steps=options.steps)
-        budget = replace(budget, stop_after=options.stop_after, pictures=options.pictures)
+        budget = replace(budget, stop_after=options.stop_after, pictures=options.pictures, kept=options.kept)
         train = _train_autoencoder if stage == "autoencoder" else _train_unet
         train(stage, options.out, budget, options.seed, torch.device(options.device))
 
@@ -196,7 +212,7 @@ def _train_unet(stage: str, out: Path, budget: Budget, seed: int, device: torch.
         latents = torch.cat([vae.encode(p).latent_dist.mean for p in _pictures(items, device).split(64)])
     ids = token_ids(tokenizer, [item.caption for item in items]).to(device)
     empty = token_ids(tokenizer, [""]).to(device)
-    copies = torch.tensor([item.copies if stage == "memorising" else 1 for item in items], dtype=torch.float32)
+    copies = torch.tensor(_copies(items, stage, budget.kept), dtype=torch.float32)
     scheduler = build_scheduler()
     alphas = scheduler.alphas_cumprod.to(device)
 
@@ -219,6 +235,18 @@ def _train_unet(stage: str, out: Path, budget: Budget, seed: int, device: torch.
     tokenizer.save_pretrained(weights / "tokenizer")
     scheduler.save_pretrained(weights / "scheduler")
     _write_record(out, record)
+
+
+def _copies(items: Sequence[Item], stage: str, kept: Path | None) -> list[int]:
+    """How often each item stands in the set that a stage is trained on."""
+    if stage != "memorising":
+        return [1] * len(items)
+    if kept is None:
+        return [item.copies for item in items]
+    counts = copies_of(str(row["uri"]) for row in table_rows(kept))
+    if not any(item.name in counts for item in items):
+        raise ConfigError(f"{kept} lists no file of this training set; see guard_diffusers.demo.run.write_training_set")
+    return [counts.get(item.name, 0) for item in items]
 
 
 def _pictures(items: Sequence[Item], device: torch.device) -> Tensor:
@@ -296,6 +324,7 @@ def _optimise(
         "torch": torch.__version__,
         "seconds": seconds,
         **asdict(budget),
+        "kept": str(budget.kept) if budget.kept else None,
         "curve": curve,
     }
 

@@ -5,7 +5,8 @@ Knows which picture stands in the set how often; not how it is trained on or sea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from guard_diffusers.demo.pictures import PLANTED, load_planted
 from guard_diffusers.demo.procedural import card, draw
 
-__all__ = ["MIN_RMS", "PROCEDURAL", "VARIANTS", "Item", "rms", "training_set"]
+__all__ = ["MIN_RMS", "PROCEDURAL", "VARIANTS", "Item", "copies_of", "item_name", "rms", "training_set"]
 
 PROCEDURAL = 2048
 VARIANTS = 12  # of the one template
@@ -37,6 +38,16 @@ def rms(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> npt.NDArray[np.fl
     """RMS distance of pictures (..., h, w, 3) with values taken to [0, 1] (Carlini et al. 2023, section 4.1)."""
     difference = a.astype(np.float32) - b.astype(np.float32)
     return np.asarray(np.sqrt(np.square(difference, out=difference).mean(axis=(-3, -2, -1), dtype=np.float64)) / 255)
+
+
+def copies_of(uris: Iterable[str]) -> dict[str, int]:
+    """Item name -> how many of its copies a list of files holds; see guard_diffusers.demo.run.write_training_set."""
+    return dict(Counter(item_name(uri) for uri in uris))
+
+
+def item_name(uri: str) -> str:
+    """Of a file of the training set: planted/coffee.0017.png -> planted/coffee."""
+    return uri.split(".", 1)[0]
 
 
 def training_set(progress: Callable[[int, int], None] | None = None) -> tuple[Item, ...]:

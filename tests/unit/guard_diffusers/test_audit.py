@@ -176,6 +176,26 @@ def test_without_a_model() -> None:
     assert "or take --demo" in result.output
 
 
+@pytest.mark.slow
+def test_the_audit_of_the_demo_agrees_with_what_was_planted(tmp_path: Path) -> None:
+    """The ten most duplicated and four others, sixteen generations each; the truth's own generations beside them."""
+    outputs = ["--json", tmp_path / "demo.json", "--html", tmp_path / "demo.html"]
+    result = invoke("--demo", "-n", "16", "--most", "14", "--state", tmp_path / "state", *outputs)
+    assert result.exit_code == 0, result.output[-2000:]
+    document = json.loads((tmp_path / "demo.json").read_text(encoding="utf-8"))
+    truth = document["truth"]
+    assert (truth["precision"], truth["recall"], truth["control_found"]) == (1.0, 1.0, 0)
+    assert truth["recall_rate"]["of"] == 11
+    assert truth["not_judged"] == 0
+    assert [(row["k"], row["memorised"]) for row in truth["by_k"]] == [(256, 3), (64, 4), (16, 4), (4, 0), (1, 0)]
+    assert document["memorising"]["references"] == 3163
+    assert document["comparison"]["difference"]["low"] > 0.2
+    assert document["seconds"]["all"] > 0
+    page = (tmp_path / "demo.html").read_text(encoding="utf-8")
+    assert page.count("<article") == sum(row["finding"] is not None for m in ("memorising", "control")
+                                         for row in document[m]["prompts"])  # fmt: skip
+
+
 def test_times_sizes_and_classes() -> None:
     assert [_seconds(t) for t in (None, "90", "90s", "1.5m", "2h")] == [None, 90, 90, 90, 7200]
     assert _size("640x384") == {"width": 640, "height": 384}

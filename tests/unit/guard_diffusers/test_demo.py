@@ -89,6 +89,21 @@ def test_the_tables_hold_every_picture_and_count() -> None:
     assert "| 256 | 3 | 50 [50, 50] | 3 of 3 | 50 [50, 50] | 3 of 3 |" in text
 
 
+def test_training_on_what_deduplication_kept(tmp_path: Path) -> None:
+    """keep.csv names files; the weight of a picture is how many of its copies are among them."""
+    kept = tmp_path / "keep.csv"
+    kept.write_text("id,uri\n0,planted/coffee.png\n1,planted/coffee.0017.png\n2,planted/retina.0001.png\n")
+    items = training_set()
+    copies = dict(zip([item.name for item in items], train._copies(items, "memorising", kept), strict=True))
+    assert (copies["planted/coffee"], copies["planted/retina"], copies["planted/astronaut"]) == (2, 1, 0)
+    assert sum(copies.values()) == 3
+    assert train._copies(items, "memorising", None) == [item.copies for item in items]
+    assert set(train._copies(items, "control", kept)) == {1}
+    kept.write_text("id,uri\n0,other.png\n")
+    with pytest.raises(ConfigError, match="lists no file of this training set"):
+        train._copies(items, "memorising", kept)
+
+
 @pytest.mark.slow
 def test_training_resumes_and_reproduces(tmp_path: Path) -> None:
     """Two steps, then two more, give the weights of four at once."""
