@@ -5,33 +5,23 @@ Nothing of the training set is looked at before a prompt was called likely memor
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from guard._version import __version__
-from guard.audit.confirm import Confirmation, Confirmer, Rule, agreed_similarity
-from guard.audit.density import LEAST_CLIQUE, MOST, THRESHOLD, density
-from guard.audit.generate import BATCH, Generating, Sampler, generating
+from guard.audit.confirm import agreed_similarity
+from guard.audit.density import MOST, density
+from guard.audit.findings import Findings, rounded
+from guard.audit.generate import Generating, Sampler, generating
+from guard.audit.plan import Plan, Progress, Told
 from guard.audit.prompts import Prompt
 from guard.audit.references import thumbnails_of
-from guard.audit.report import (
-    AuditReport,
-    Extracted,
-    Finding,
-    LeftOut,
-    PromptRow,
-    Rate,
-    Settings,
-    summarise,
-)
-from guard.audit.schedule import FIRST, Look, budgeted
+from guard.audit.report import AuditReport, Finding, LeftOut, PromptRow, Rate, Settings, summarise
+from guard.audit.schedule import Look, budgeted
 from guard.audit.state import State
 from guard.errors import ConfigError
 
@@ -40,56 +30,12 @@ if TYPE_CHECKING:
     from guard.indexes.store import OpenIndex
     from guard.verification.verifier import Verifier
 
-__all__ = ["GENERATIONS", "Plan", "Progress", "Told", "audit"]
+__all__ = ["audit", "peak_mib"]
 
-GENERATIONS = 500  # of one prompt; Carlini et al. 2023, section 4.2
 EXAMPLES = 10  # prompts left out that the report names
 _CHUNK = 64  # generations that are confirmed before the next are read
 _RESERVE = 0.03  # of a budget, for confirming; and more for the references, which are read once
 _RESERVE_A_REFERENCE = 0.002  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """How far an audit is."""
-
-    stage: Literal["generating", "confirming"]
-    done: int
-    """Generations that are there, or likely prompts whose training picture was looked up."""
-    total: int | None
-    """None under a budget."""
-    likely: int
-    """Prompts so far."""
-
-
-Progress = Callable[[Told], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to do; the defaults are the paper's."""
-
-    generations: int = GENERATIONS
-    """Of one prompt at most."""
-    threshold: float = THRESHOLD
-    least_clique: int = LEAST_CLIQUE
-    rule: Rule = field(default_factory=Rule)
-    seed: int = 0
-    batch: int = BATCH
-    budget_s: float | None = None
-    """Of this run, everything included; None: all generations of all prompts."""
-    first: int = FIRST
-    """Generations of a first look under a budget."""
-    each: bool = False
-    """Confirm every generation and not only cliques: what a model without prompts needs."""
-
-    def __post_init__(self) -> None:
-        if self.generations < 1 or self.least_clique < 2 or self.batch < 1 or self.first < 1:
-            raise ConfigError("generations, batch and first look must be at least 1, and a clique at least 2")
-        if not 0 < self.threshold <= 1 or not 0 < self.rule.delta <= 1 or self.rule.alpha <= 0:
-            raise ConfigError("threshold and delta are distances in (0, 1], and alpha is positive")
-        if self.budget_s is not None and self.budget_s <= 0:
-            raise ConfigError("a budget must be longer than nothing")
 
 
 def audit(
@@ -120,7 +66,7 @@ def audit(
     run = _Run(plan, state, index, embedder, verifier, on_progress)
     with generating(state, samplers, batch=plan.batch, seed=plan.seed) as made:
         looks = run.looks(prompts, made)
-    rows = run.rows(looks)
+    rows, found = run.rows(looks), run.findings
     told = {row.key: row for row in rows}
     run.clock("all", time.monotonic() - run.started)
     return AuditReport(
@@ -142,19 +88,19 @@ def audit(
             seed=plan.seed,
             budget_s=plan.budget_s,
             each=plan.each,
-            compared_px=next((c.references.size for c in run.confirmers.values()), None),
-            exhaustive=all(c.exhaustive for c in run.confirmers.values()),
+            compared_px=found.compared_px,
+            exhaustive=found.exhaustive,
             sampling=sampling or {},
         ),
         summary=summarise(
             rows,
             left_out=_left_out(prompts, told, plan),
-            copies=Rate.exact(run.copies, run.confirmed) if plan.each else None,
-            extracted=sorted(run.extracted.values(), key=lambda e: e.ratio if e.ratio is not None else e.l2),
+            copies=Rate.exact(found.copies, found.confirmed) if plan.each else None,
+            extracted=found.extracted,
         ),
         prompts=tuple(rows),
         seconds={name: round(seconds, 2) for name, seconds in {**run.seconds, "generate": made.seconds}.items()},
-        peak_memory_mib=round(_peak_mib(), 1),
+        peak_memory_mib=round(peak_mib(), 1),
     )
 
 
@@ -181,15 +127,13 @@ class _Run:
         on_progress: Progress | None,
     ) -> None:
         self.started = time.monotonic()
-        self.plan, self.state, self.index, self.embedder, self.verifier = plan, state, index, embedder, verifier
-        self.confirmers: dict[tuple[int, int], Confirmer] = {}
+        self.plan, self.state, self.references = plan, state, len(index)
+        self.findings = Findings(index, embedder, plan.rule, verifier)
         self.seconds: dict[str, float] = {}
-        self.extracted: dict[int, Extracted] = {}
-        self.copies = self.confirmed = 0
         self._on_progress = on_progress
         self._likely: set[str] = set()
         self._seen: dict[str, _Seen] = {}
-        self._each: dict[str, set[int]] = {}
+        self._tallied: dict[str, set[int]] = {}
         self._there = 0
 
     def clock(self, what: str, seconds: float) -> None:
@@ -213,7 +157,7 @@ class _Run:
         if self.plan.budget_s is None:
             found = {seen.prompt.key: seen for seen in look(prompts, self.plan.generations, float("inf"))}
         else:
-            reserve = _RESERVE * self.plan.budget_s + _RESERVE_A_REFERENCE * len(self.index)
+            reserve = _RESERVE * self.plan.budget_s + _RESERVE_A_REFERENCE * self.references
             deadline = self.started + self.plan.budget_s - min(reserve, self.plan.budget_s / 2)
             found = budgeted(
                 prompts, self.plan.generations, look,
@@ -236,7 +180,7 @@ class _Run:
             self._likely.add(prompt.key)
         self.clock("look", time.monotonic() - started)
         if self.plan.each:
-            self._confirm_each(prompt)
+            self._tally(prompt)
         return self._seen[prompt.key].look
 
     def _numbers(self, prompt: Prompt) -> list[int]:
@@ -270,86 +214,25 @@ class _Run:
             plain=found.plain,
             clique=found.largest,
             clique_at_most=found.clique.bound,
-            closest=_rounded(found.closest),
-            spread=_rounded(found.spread),
+            closest=rounded(found.closest),
+            spread=rounded(found.spread),
             likely=found.likely,
             finding=finding,
         )
 
     def _finding(self, prompt: Prompt) -> Finding | None:
-        """Of the medoid of the clique."""
-        pictures, read = self.state.read(prompt, self._numbers(prompt)[:MOST])
-        number = self._seen[prompt.key].medoid
-        if number not in read:
-            return None
-        medoid = pictures[read.index(number)]
-        confirmer = self._confirmer(medoid.shape[:2])
-        confirmation = confirmer.confirm(medoid, likeness=True)
-        if confirmation is None or confirmation.likeness is None:
-            return None
-        copies = int(confirmer.copies(pictures, confirmation).sum())
-        record, likeness = confirmation.record, confirmation.likeness
-        similar = likeness.similar
-        return Finding(
-            id=record.id,
-            uri=record.uri,
-            sha256=record.sha256,
-            caption=record.caption,
-            cluster_size=record.cluster_size,
-            number=number,
-            l2=round(confirmation.l2, 5),
-            tiled_l2=round(confirmation.tiled_l2, 5),
-            ratio=_rounded(confirmation.ratio),
-            neighbours=confirmation.neighbours,
-            near=confirmation.near,
-            plain=confirmation.plain,
-            memorised=confirmation.memorised,
-            similarity=round(likeness.similarity, 5),
-            evidence=likeness.evidence.to_dict() if likeness.evidence else None,
-            similar_uri=similar.record.uri,
-            similar=round(similar.similarity, 5),
-            similar_evidence=similar.evidence.to_dict() if similar.evidence else None,
-            copies=Rate.exact(copies, len(pictures)),
-        )
+        medoid = self._seen[prompt.key].medoid
+        pictures, numbers = self.state.read(prompt, self._numbers(prompt)[:MOST])
+        return None if medoid is None else self.findings.finding(pictures, numbers, medoid)
 
-    def _confirm_each(self, prompt: Prompt) -> None:
+    def _tally(self, prompt: Prompt) -> None:
         started = time.monotonic()
-        done = self._each.setdefault(prompt.key, set())
-        numbers = [number for number in self._numbers(prompt) if number not in done]
-        for at in range(0, len(numbers), _CHUNK):
-            pictures, read = self.state.read(prompt, numbers[at : at + _CHUNK])
-            for picture, number in zip(pictures, read, strict=True):
-                confirmation = self._confirmer(pictures.shape[1:3]).confirm(picture)
-                self.confirmed += 1
-                if confirmation is not None and confirmation.memorised:
-                    self._extract(prompt, number, confirmation)
-        done.update(numbers)
+        done = self._tallied.setdefault(prompt.key, set())
+        new = [number for number in self._numbers(prompt) if number not in done]
+        for at in range(0, len(new), _CHUNK):
+            self.findings.tally(prompt, *self.state.read(prompt, new[at : at + _CHUNK]))
+        done.update(new)
         self.clock("confirm", time.monotonic() - started)
-
-    def _extract(self, prompt: Prompt, number: int, found: Confirmation) -> None:
-        self.copies += 1
-        before = self.extracted.get(found.record.id)
-        if before is not None and before.l2 <= found.l2:
-            self.extracted[found.record.id] = before.model_copy(update={"generations": before.generations + 1})
-            return
-        self.extracted[found.record.id] = Extracted(
-            id=found.record.id,
-            uri=found.record.uri,
-            cluster_size=found.record.cluster_size,
-            generations=1 if before is None else before.generations + 1,
-            l2=round(found.l2, 5),
-            ratio=_rounded(found.ratio),
-            key=prompt.key,
-            number=number,
-        )
-
-    def _confirmer(self, size: tuple[int, ...]) -> Confirmer:
-        height, width = size
-        if (height, width) not in self.confirmers:
-            self.confirmers[height, width] = Confirmer(
-                self.index, self.embedder, (height, width), rule=self.plan.rule, verifier=self.verifier
-            )
-        return self.confirmers[height, width]
 
 
 def _left_out(prompts: Sequence[Prompt], told: dict[str, PromptRow], plan: Plan) -> LeftOut:
@@ -363,10 +246,9 @@ def _left_out(prompts: Sequence[Prompt], told: dict[str, PromptRow], plan: Plan)
     )
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else round(value, 5)
+def peak_mib() -> float:
+    """Of this process so far."""
+    import resource
 
-
-def _peak_mib() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024

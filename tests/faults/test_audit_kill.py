@@ -21,7 +21,8 @@ CHILD = f"""
 import sys, time
 from pathlib import Path
 from guard.audit.prompts import Repeats, from_repeats
-from guard.audit.run import Plan, audit
+from guard.audit.plan import Plan
+from guard.audit.run import audit
 from guard.audit.state import opened
 from guard.indexes.store import open_index
 from tests.support.audits import CopyingModel, training_pictures

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from guard.audit.page import pairs_of, write_page, write_sheet
+from guard.audit.plan import Plan, Progress, Told
 from guard.audit.prompts import Prompt, Repeats, from_classes, from_file, from_repeats
 from guard.audit.report import AuditReport
-from guard.audit.run import Plan, Progress, Told, audit
+from guard.audit.run import audit
 from guard.audit.state import State, opened
 from guard.cli.console import Exit, err, out
 from guard.embedders.base import Embedder

@@ -7,7 +7,6 @@ generations of its own (guard_diffusers.demo.truth).
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,9 +20,10 @@ from pydantic import BaseModel, ConfigDict
 from guard._version import __version__
 from guard.audit.compare import Comparison, compare
 from guard.audit.page import Pair, pairs_of
+from guard.audit.plan import Plan, Progress
 from guard.audit.prompts import Prompt, Repeats, from_repeats
 from guard.audit.report import AuditReport, Rate, write_document
-from guard.audit.run import Plan, Progress, audit
+from guard.audit.run import audit, peak_mib
 from guard.audit.state import opened
 from guard.embedders.registry import load_embedder
 from guard.indexes.builder import build_index
@@ -177,7 +177,7 @@ def audit_demo(
         memorising=reports["memorising"],
         control=reports["control"],
         seconds={name: round(value, 1) for name, value in seconds.items()},
-        peak_memory_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        peak_memory_mib=round(peak_mib(), 1),
     )
     return document, pairs
 

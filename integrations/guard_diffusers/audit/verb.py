@@ -141,7 +141,7 @@ def run(
     memguard audit run --demo --budget 15m --json audit.json
     """
     from guard.audit.confirm import Criterion, Rule
-    from guard.audit.run import GENERATIONS, Plan
+    from guard.audit.plan import GENERATIONS, Plan
     from guard_diffusers.audit.command import Choose, Outputs, run_audit, run_demo
     from guard_diffusers.audit.demo import GENERATIONS as OF_THE_DEMO
 

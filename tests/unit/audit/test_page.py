@@ -10,9 +10,10 @@ from PIL import Image
 
 from guard.audit.compare import compare
 from guard.audit.page import Pair, pairs_of, write_comparison, write_page, write_sheet
+from guard.audit.plan import Plan
 from guard.audit.prompts import Prompt
 from guard.audit.report import AuditReport
-from guard.audit.run import Plan, audit
+from guard.audit.run import audit
 from guard.audit.state import opened
 from guard.errors import ConfigError
 from guard.indexes.store import open_index

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from guard.audit.compare import compare
+from guard.audit.plan import Plan, Told
 from guard.audit.prompts import Prompt, Repeats, from_repeats
 from guard.audit.report import AuditReport, read_report
-from guard.audit.run import Plan, Told, audit
+from guard.audit.run import audit
 from guard.audit.state import opened
 from guard.errors import CheckError, ConfigError
 from guard.indexes.store import OpenIndex, open_index
