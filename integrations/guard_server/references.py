@@ -1,4 +1,4 @@
-"""The reference that a logged match was about, in the index of now: ids shift when references are removed.
+"""A reference by its key, in the index of now: ids shift when references are removed.
 
 Knows indexes and keys; no event and no request.
 """
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from guard.errors import IndexLoadError
 from guard.indexes.base import SupportsThumbnails
-from guard.indexes.overlaid import OverlaidIndex
+from guard.indexes.overlaid import Moment, OverlaidIndex
 from guard.indexes.overlay import key_of
+from guard.optout.naming import URI
 from guard.types import Record
 
 if TYPE_CHECKING:
     from guard.guard import Guard
 
-__all__ = ["key_of_match", "reference_of", "thumbnail_of"]
+__all__ = ["key_of_match", "record_of_key", "reference_of", "thumbnail_of"]
 
 
 def key_of_match(match: Mapping[str, Any]) -> str:
@@ -28,14 +29,25 @@ def key_of_match(match: Mapping[str, Any]) -> str:
 def reference_of(guard: Guard, match: Mapping[str, Any]) -> Record | None:
     """The reference of a match as the index holds it now; None if it is gone."""
     key = key_of_match(match)
-    for i in (int(match["id"]), *_ids_of(guard, match)):
-        try:
-            record = guard.index.records([i])[0]
-        except (IndexLoadError, IndexError):
-            continue
-        if key_of(record) == key:
-            return record
-    return None
+    try:
+        record = guard.index.records([int(match["id"])])[0]
+    except (IndexLoadError, IndexError):
+        return record_of_key(guard, key)
+    return record if key_of(record) == key else record_of_key(guard, key)
+
+
+def record_of_key(guard: Guard, key: str) -> Record | None:
+    """The reference that a key names, in the version or among what was added since; None if there is none."""
+    index = guard.index
+    if not isinstance(index, OverlaidIndex):
+        return None
+    reader = index.base.reader
+    by_uri = key.startswith(URI)
+    ids = sorted(reader.ids_where(uris=[key.removeprefix(URI)]) if by_uri else reader.ids_where(sha256s=[key]))
+    now = index.now()
+    if isinstance(now, Moment):
+        ids += [record.id for record in now.state.records.values() if key_of(record) == key]
+    return next((record for record in now.records(ids) if key_of(record) == key), None)
 
 
 def thumbnail_of(guard: Guard, id: int) -> bytes | None:  # noqa: A002
@@ -45,10 +57,3 @@ def thumbnail_of(guard: Guard, id: int) -> bytes | None:  # noqa: A002
         return index.thumbnail(id) if isinstance(index, SupportsThumbnails) else None
     except IndexLoadError:
         return None
-
-
-def _ids_of(guard: Guard, match: Mapping[str, Any]) -> list[int]:
-    if not isinstance(guard.index, OverlaidIndex):
-        return []
-    named = {"sha256s": [match["sha256"]]} if match["sha256"] else {"uris": [match["uri"]]}
-    return sorted(guard.index.base.reader.ids_where(**named))

@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.support.references import jpeg, photo_folder
 from tests.support.served import form
 from tests.support.toys import ToyEmbedder
 
-__all__ = ["HOSTILE", "checked", "csrf_of", "filed", "paged_guard", "reopened"]
+__all__ = ["HOSTILE", "checked", "csrf_of", "filed", "paged_guard", "reopened", "tags"]
 
 HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script> a caption & more'
 """A caption that must stay text."""
@@ -60,6 +61,22 @@ def checked(client: TestClient, guard: Guard, *seeds: int) -> list[str]:
     assert guard.events is not None
     assert guard.events.flush()
     return [event.id for event in EventLog(guard.events.path).read(limit=len(seeds))][::-1]
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, {name: value or "" for name, value in attrs}))
+
+
+def tags(page: str) -> list[tuple[str, dict[str, str]]]:
+    """Every element of a page with its attributes, as a parser sees it."""
+    parser = _Tags()
+    parser.feed(page)
+    return parser.found
 
 
 def csrf_of(html: str) -> str:

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
     from guard_server.pages.sessions import Visit
 
-__all__ = ["NAVIGATION", "age", "compact", "render", "static_file", "when"]
+__all__ = ["NAVIGATION", "age", "compact", "picture", "render", "static_file", "when"]
 
 HERE = Path(__file__).parent
 NAVIGATION = (
     ("status", "/status", "Status", (Scope.METRICS,)),
     ("review", "/review", "Review", (Scope.REVIEW,)),
+    ("search", "/search", "Search", (Scope.SEARCH,)),
 )
 """Name, path and title of each page, and the scopes of which one opens it."""
 TYPES = MappingProxyType(
@@ -90,6 +91,14 @@ def _static() -> Mapping[str, tuple[bytes, str, str]]:
 def static_file(name: str) -> tuple[bytes, str, str]:
     """Content, media type and a digest. Raises KeyError for a name that is none of ours: no path reaches the disk."""
     return _static()[name]
+
+
+def picture(encoded: bytes | None) -> Response:
+    """An encoded thumbnail, or a drawing that says that there is none."""
+    if encoded is None:
+        content, media_type, _ = static_file("no-picture.svg")
+        return Response(content, media_type=media_type)
+    return Response(encoded, media_type="image/webp" if encoded[:4] == b"RIFF" else "image/jpeg")
 
 
 def when(at: float) -> str:

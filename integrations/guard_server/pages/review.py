@@ -18,7 +18,7 @@ from guard.types import Decision
 from guard_server.pages.access import PageRoute, redirect, visitor
 from guard_server.pages.forms import CSRF, read_fields, require_ours
 from guard_server.pages.pair import pair_of
-from guard_server.pages.rendering import render, static_file
+from guard_server.pages.rendering import picture, render
 from guard_server.pages.sessions import Visit
 from guard_server.problems import Problem
 from guard_server.references import reference_of, thumbnail_of
@@ -209,14 +209,6 @@ def reference(service: ServiceHere, _visit: Reviewer, identifier: str, position:
         raise Problem("not-found", "The image has no such reference.")
     record = reference_of(service.guard, event.matches[position])
     return picture(None if record is None else thumbnail_of(service.guard, record.id))
-
-
-def picture(encoded: bytes | None) -> Response:
-    """An encoded thumbnail, or a drawing that says that there is none."""
-    if encoded is None:
-        content, media_type, _ = static_file("no-picture.svg")
-        return Response(content, media_type=media_type)
-    return Response(encoded, media_type="image/webp" if encoded[:4] == b"RIFF" else "image/jpeg")
 
 
 def last_review(log: EventLog, identifier: str) -> tuple[Event, str] | None:

@@ -81,6 +81,13 @@ class Sessions:
         """Whether a form was made for this visit."""
         return hmac.compare_digest(visit.csrf.encode(), csrf.encode("utf-8", "replace"))
 
+    def seal(self, visit: Visit, text: str) -> str:
+        """What shows later that this visitor's page held the text, and that it is unchanged."""
+        return self._sign("seal", f"{visit.cookie} {text}")
+
+    def has_sealed(self, visit: Visit, text: str, seal: str) -> bool:
+        return hmac.compare_digest(self.seal(visit, text).encode(), seal.encode("utf-8", "replace"))
+
     def ask(self) -> tuple[str, str]:
         """For a form before there is a visit: what its cookie holds, and what it carries."""
         nonce = secrets.token_urlsafe(16)

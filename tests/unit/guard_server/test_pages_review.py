@@ -21,7 +21,7 @@ from tests.support.served import client_of
 
 
 def ids_on(page: str) -> list[str]:
-    return re.findall(r'class="row card" href="/review/([0-9a-f]{32})', page)
+    return re.findall(r'class="row card" data-row href="/review/([0-9a-f]{32})', page)
 
 
 def test_the_queue_is_what_was_flagged_and_blocked_newest_first(tmp_path: Path) -> None:

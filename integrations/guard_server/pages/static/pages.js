@@ -1,7 +1,7 @@
 // Keys, the blend of two pictures, a page that keeps itself fresh. Every page works without this file.
 "use strict";
 
-const typing = (element) => element.matches("input:not([type=checkbox]):not([type=radio]):not([type=range]), textarea, select");
+const typing = (element) => element.matches("input:not([type=checkbox]):not([type=radio]):not([type=range]):not([type=file]), textarea, select");
 
 // An element says its key: <button data-key="c">. Fields are entered, everything else is pressed.
 function press(key) {
@@ -16,10 +16,11 @@ const PLACES = { s: "/status", r: "/review", f: "/search" };
 let going = false;
 
 function move(step) {
-  const rows = [...document.querySelectorAll("[data-rows] a")];
+  const rows = [...document.querySelectorAll("[data-rows] [data-row]")];
   if (!rows.length) return false;
-  const at = rows.indexOf(document.activeElement);
-  rows[Math.min(Math.max(at + step, 0), rows.length - 1)].focus();
+  const row = rows[Math.min(Math.max(rows.indexOf(document.activeElement) + step, 0), rows.length - 1)];
+  row.focus();
+  row.closest("li").scrollIntoView({ block: "nearest" });
   return true;
 }
 
@@ -41,6 +42,9 @@ document.addEventListener("keydown", (event) => {
     done = move(event.key === "j" ? 1 : -1) || press(event.key);
   } else if ((event.key === "ArrowLeft" || event.key === "ArrowRight") && !event.target.matches("input")) {
     done = slide(event.key === "ArrowLeft" ? -10 : 10);
+  } else if (event.key === "x" && event.target.matches("[data-row][type=checkbox]")) {
+    event.target.click();
+    done = true;
   } else {
     done = press(event.key);
   }
@@ -72,6 +76,44 @@ if (blend) {
     blend.value = Number(blend.value) >= 50 ? 0 : 100;
     show();
   });
+}
+
+// How many pictures are marked, and nothing to press while it is none.
+const counted = document.querySelector("[data-counted]");
+if (counted) {
+  const boxes = [...document.querySelectorAll("[data-counts]")];
+  const count = () => {
+    const marked = boxes.filter((box) => box.checked).length;
+    counted.disabled = !marked;
+    counted.firstChild.data = `${counted.dataset.counted} ${marked || "these"} `;
+  };
+  for (const box of boxes) box.addEventListener("change", count);
+  count();
+}
+
+// A picture that is dropped on the page, pasted or chosen is looked for at once.
+const drop = document.querySelector("[data-drop]");
+if (drop) {
+  const input = drop.querySelector("input[type=file]");
+  const take = (event, files) => {
+    const pictures = [...(files || [])].filter((file) => file.type.startsWith("image/"));
+    if (!pictures.length) return;
+    event.preventDefault();
+    const one = new DataTransfer();
+    one.items.add(pictures[0]);
+    input.files = one.files;
+    drop.requestSubmit();
+  };
+  const over = (event) => {
+    if (![...event.dataTransfer.types].includes("Files")) return;
+    event.preventDefault();
+    drop.classList.add("over");
+  };
+  document.addEventListener("dragover", over);
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) drop.classList.remove("over"); });
+  document.addEventListener("drop", (event) => { drop.classList.remove("over"); take(event, event.dataTransfer.files); });
+  document.addEventListener("paste", (event) => take(event, event.clipboardData.files));
+  input.addEventListener("change", () => { if (input.files.length) drop.requestSubmit(); });
 }
 
 // <div data-live="10"> is fetched again every ten seconds, as long as somebody looks.
