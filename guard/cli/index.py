@@ -191,14 +191,17 @@ def info(
     """
     from guard.calibration.record import read_calibration
     from guard.indexes.clusters import describe_clusters
+    from guard.indexes.overlaid import state_of
     from guard.indexes.transforming import describe
 
     with errors_to_exit():
         name, manifest = _manifest(index)
         calibration = read_calibration(index / "versions" / name, manifest)
+        overlay = state_of(index, manifest).counts()
         if as_json:
             known = calibration_summary(calibration, manifest) if calibration else None
-            shown = {"path": str(index), "version": name, **manifest.model_dump(mode="json"), "calibration": known}
+            shown = {"path": str(index), "version": name, **manifest.model_dump(mode="json"), "calibration": known,
+                     "overlay": overlay}  # fmt: skip
             print_json(shown)
             return
         table = Table(box=None, show_header=False, pad_edge=False)
@@ -214,6 +217,7 @@ def info(
         table.add_row("transform", "\n".join(changed))
         table.add_row("sources", "\n".join(manifest.sources))
         table.add_row("collections", _counts(manifest.collections))
+        table.add_row("overlay", _counts({kind.replace("_", " "): n for kind, n in overlay.items() if n}))
         table.add_row("skipped", _counts(manifest.skipped))
         table.add_row("notes", _counts(manifest.notes))
         if manifest.thresholds:

@@ -17,6 +17,8 @@ from guard.indexes.faissfile import VECTORS, FlatLayout, check_file, map_rows, o
 from guard.indexes.hashes import map_hashes
 from guard.indexes.layout import KEEP, IndexFolder, hold, release
 from guard.indexes.manifest import MANIFEST, Manifest
+from guard.indexes.overlay import identity_of
+from guard.indexes.overlay_merge import merge_overlays
 from guard.indexes.records import RECORDS, THUMBNAILS, RecordReader, ThumbnailReader
 from guard.indexes.staging import Staging, complete, read_skipped, writing
 from guard.indexes.transformed_rows import read_transform
@@ -30,7 +32,7 @@ _ROWS = 1024  # copied at a time
 def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, keep: int = KEEP) -> Manifest:
     """Write an index with the references of both, those of `first` with their ids, those of `second` after them.
 
-    Nothing is deduplicated. Thumbnails and hashes are kept where there are any.
+    Nothing is deduplicated. Thumbnails and hashes are kept where there are any, and so is what the overlays say.
     Raises ConfigError if the two were built with different embedders, naming the field, have different
     transforms or numbers of regions, or out is one of them.
     """
@@ -57,6 +59,8 @@ def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, kee
                 "`memguard index transform --remove`, merge, and transform what comes out"
             )
         stack.enter_context(folder.writer())
+        # Before the version: at no moment may it be in use without what protects its references.
+        merge_overlays([Path(first), Path(second)], folder.path, identity=identity_of(one))
         with writing(folder.path):
             return _rewrite(folder, parts, frozenset(), keep)
 

@@ -67,7 +67,8 @@ class IndexFolder:
         import fcntl
 
         if self.path.is_dir() and not self.exists:
-            foreign = {p.name for p in self.path.iterdir()} - {"LOCK", "building", "versions", "CURRENT.new", "editing"}
+            ours = {"LOCK", "building", "versions", "CURRENT.new", "editing"}
+            foreign = {p.name for p in self.path.iterdir() if not p.name.startswith("overlay.sqlite")} - ours
             if foreign:
                 raise ConfigError(f"{self.path} holds other files ({sorted(foreign)[0]}, ...); name a new folder")
         elif self.path.exists() and not self.path.is_dir():

@@ -48,6 +48,15 @@ def open_overlaid(path: str | Path, **options: Any) -> OverlaidIndex:
     return OverlaidIndex(open_index(path, **options), Path(path))
 
 
+def state_of(path: str | Path, manifest: Manifest) -> OverlayState:
+    """What the overlay of the index at path says at this moment. Raises IndexLoadError as OverlaidIndex.now does."""
+    reader = OverlayReader(Path(path) / OVERLAY, identity=identity_of(manifest), dim=manifest.embedder.dim)
+    try:
+        return reader.state()
+    finally:
+        reader.close()
+
+
 class OverlaidIndex:
     """See the Index protocol. Each method answers for this moment; `now` gives one moment to ask several things of."""
 

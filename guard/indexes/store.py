@@ -137,7 +137,7 @@ class OpenIndex:
         chosen = np.asarray(ids, np.int64).reshape(-1, 1) * regions + np.arange(regions)
         rows = np.array(map_rows(self.folder / VECTORS, layout, self.manifest.count)[chosen.ravel()])
         known = unpack_bits(rows, layout.dim) if layout.kind == "bits" else rows
-        return known.reshape(len(ids), regions, -1)
+        return known.reshape(len(ids), regions, known.shape[1])
 
     def similarity(self, xq: Descriptors, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """(nq, len(ids)) similarities of any queries and references, as search gives them."""

@@ -16,9 +16,8 @@ from guard.indexes.faissfile import VECTORS, check_file, map_rows, unpack_bits
 from guard.indexes.hashes import HASHES, count_usable, load_hashes, map_hashes
 from guard.indexes.layout import IndexFolder, file_entry, hold, release
 from guard.indexes.manifest import MANIFEST, Manifest
-from guard.indexes.overlay import identity_of
+from guard.indexes.overlaid import state_of
 from guard.indexes.overlay_file import OVERLAY
-from guard.indexes.overlay_state import OverlayReader
 from guard.indexes.records import RECORDS, THUMBNAILS, ReadOnlyTable, RecordReader
 from guard.indexes.staging import read_skipped
 from guard.indexes.store import load_vectors
@@ -192,10 +191,5 @@ def _sample(count: int) -> npt.NDArray[np.int64]:
 
 
 def _overlay(at: Path, manifest: Manifest) -> Iterator[str]:
-    path = at.parent.parent / OVERLAY
-    reader = OverlayReader(path, identity=identity_of(manifest), dim=manifest.embedder.dim)
-    try:
-        reader.state()  # raises for what is damaged
-    finally:
-        reader.close()
+    state_of(at.parent.parent, manifest)  # raises for what is damaged
     yield from ()

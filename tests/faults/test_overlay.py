@@ -224,6 +224,36 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
         (Path(folder) / "x.index").chmod(0o755)
 
 
+FILLER = """
+import resource, sys
+from guard.indexes.overlay import Overlay
+from tests.faults.test_overlay import TOY, addition
+overlay, one = Overlay(sys.argv[1]), addition(300, TOY)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    overlay.add([one], ["opt-out"], who="filler")
+except Exception as exc:
+    print(type(exc).__name__, exc)
+else:
+    print("written")
+"""
+
+
+def test_a_full_disk_changes_nothing(path: Path) -> None:
+    """The kernel refuses to let any file grow beyond a size, as a full disk would."""
+    Overlay(path).add([addition(200, TOY)], ["opt-out"], who="ops")
+    before = Overlay(path).history()
+    command = [sys.executable, "-c", "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)" + FILLER, str(path)]
+    told = subprocess.run([*command, "3000"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    assert told.startswith("GuardError"), told
+    assert f"{path / OVERLAY} cannot be written" in told
+    assert Overlay(path).history() == before
+    with open_overlaid(path) as index:
+        assert len(index) == 5
+    told = subprocess.run([*command, str(10**9)], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    assert told == "written\n"
+
+
 def test_many_writers(tmp_path: Path) -> None:
     rows = unit_rows(12, 16)
     path = index_of_rows(tmp_path, rows)

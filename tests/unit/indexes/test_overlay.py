@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from guard.embedders.views import embed_views
 from guard.errors import ConfigError, IndexLoadError
 from guard.indexes.builder import add_to_index, build_index
 from guard.indexes.edit import remove_from_index
 from guard.indexes.overlaid import OverlaidIndex, open_overlaid
-from guard.indexes.overlay import Overlay, key_of
+from guard.indexes.overlay import Addition, Overlay, key_of
 from guard.indexes.overlay_file import FIRST_ID
 from guard.indexes.store import open_index
 from guard.pixels import to_batch
@@ -302,3 +303,19 @@ def test_signs_of_an_index_of_hashes(tmp_path: Path) -> None:
     Overlay(path).add([addition_of(row, f"{i}") for i, row in enumerate(rows[10:])], ["opt-out"], who="ops")
     with open_overlaid(path) as index:
         np.testing.assert_allclose(index.search(rows, 1).similarity[:, 0], 1, atol=1e-5)
+
+
+def test_regions_of_what_is_added_are_searched(tmp_path: Path) -> None:
+    folder = photo_folder(tmp_path / "photos", 3)
+    build_index(folder, tmp_path / "x.index", TOY, regions=True)
+    one = picture(40, 128, 128)
+    rows = np.asarray(embed_views(TOY, to_batch(one), "crops", own=False).vectors)[0]
+    overlay = Overlay(tmp_path / "x.index")
+    overlay.add([Addition("whole.jpg", "", rows[:1])], ["opt-out"], who="ops")
+    corner = np.asarray(TOY.embed(to_batch(one.crop((0, 0, 83, 83)))))
+    with open_overlaid(tmp_path / "x.index") as index:
+        assert index.search(corner, 1).similarity[0, 0] < 0.9
+        overlay.add([Addition("regions.jpg", "", rows)], ["opt-out"], who="ops")
+        found = index.search(corner, 1)
+        assert index.records(found.ids[0].tolist())[0].uri == "regions.jpg"
+        assert found.similarity[0, 0] > 0.99
