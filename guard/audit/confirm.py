@@ -113,7 +113,7 @@ class Confirmation:
     near: bool
     """By the rule's distances."""
     plain: bool
-    """Even a picture of one colour would be near to this one, so that nothing can be confirmed."""
+    """Near, but a picture of one colour would be near to this one too, so that nothing can be confirmed."""
     memorised: bool
     """By the rule, and not plain."""
     likeness: Likeness | None = None
@@ -189,8 +189,8 @@ class Confirmer:
         ratio = l2 / scale if scale > 0 else None
         one_colour = np.broadcast_to(nearest.mean(axis=(1, 2), keepdims=True).round().astype(np.uint8), nearest.shape)
         flat = float(rms_between(one_colour, nearest)[0, 0])
-        plain = self.rule.near(flat, flat / scale if scale > 0 else None)
         near = self.rule.near(l2, ratio)
+        plain = near and self.rule.near(flat, flat / scale if scale > 0 else None)
         record = self._index.records([int(known[best])])[0]
         seconded = near and not plain and self.rule.criterion is Criterion.AGREED
         like = self._likeness(picture, scaled, record, nearest[0]) if likeness or seconded else None

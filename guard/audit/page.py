@@ -105,7 +105,7 @@ def _entry(pair: Pair) -> Entry:
     decision = Decision.BLOCK if found.memorised else Decision.ALLOW
     record = Record(found.id, found.uri, found.sha256, found.caption, cluster_size=found.cluster_size)
     verdict = Verdict(Status.SUCCESS, decision, (Match(record, found.similarity),))
-    word = "memorised" if found.memorised else "not confirmed"
+    word = "memorised" if found.memorised else "too plain to say" if found.plain else "not confirmed"
     return Entry(
         row.text or f"class {row.label}",
         Image.fromarray(pair.generation),

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from guard.audit.confirm import Criterion
 from guard.decode import read_file
 from guard.errors import ConfigError, InputError
-from guard.evaluation.intervals import Interval, clopper_pearson
+from guard.evaluation.intervals import clopper_pearson
 from guard.wholefile import whole_file
 
 __all__ = [
@@ -53,10 +53,7 @@ class Rate(_Model):
     @classmethod
     def exact(cls, hits: int, of: int) -> Rate:
         """Clopper and Pearson 1934."""
-        return cls.around(clopper_pearson(hits, of), hits, of)
-
-    @classmethod
-    def around(cls, interval: Interval, hits: int, of: int) -> Rate:
+        interval = clopper_pearson(hits, of)
         return cls(hits=hits, of=of, value=interval.value if of else None, low=interval.low, high=interval.high)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from guard.audit.confirm import Criterion
 from guard.cli.console import errors_to_exit, out, print_json
 from guard.errors import ConfigError
 
@@ -25,13 +25,6 @@ class _Default(TyperGroup):
         if args and args[0] not in self.commands and args[0] != "--help":
             args = ["run", *args]
         return super().parse_args(ctx, args)
-
-
-class Choice(StrEnum):
-    AGREED = "agreed"
-    BOTH = "both"
-    L2 = "l2"
-    ADAPTIVE = "adaptive"
 
 
 audit_app = typer.Typer(
@@ -91,9 +84,9 @@ def run(
     ] = 0.15,
     clique: Annotated[int, typer.Option(min=2, help="Members from which a prompt is likely memorised.")] = 10,
     criterion: Annotated[
-        Choice,
+        Criterion,
         typer.Option(help="What confirms a copy: distances and descriptors or pixels, both distances, or one of them."),
-    ] = Choice.AGREED,
+    ] = Criterion.AGREED,
     delta: Annotated[float, typer.Option(help="L2 distance up to which a generation is memorised, inclusive.")] = 0.15,
     alpha: Annotated[float, typer.Option(help="Of the adaptive ratio.")] = 0.5,
     neighbours: Annotated[int, typer.Option(min=2, help="Of the adaptive ratio.")] = 50,
@@ -140,7 +133,7 @@ def run(
 
     memguard audit run --demo --budget 15m --json audit.json
     """
-    from guard.audit.confirm import Criterion, Rule
+    from guard.audit.confirm import Rule
     from guard.audit.plan import GENERATIONS, Plan
     from guard_diffusers.audit.command import Choose, Outputs, run_audit, run_demo
     from guard_diffusers.audit.demo import GENERATIONS as OF_THE_DEMO
@@ -151,7 +144,7 @@ def run(
             generations=generations or (OF_THE_DEMO if demo else GENERATIONS),
             threshold=threshold,
             least_clique=clique,
-            rule=Rule(Criterion(criterion.value), delta=delta, alpha=alpha, neighbours=neighbours),
+            rule=Rule(criterion, delta=delta, alpha=alpha, neighbours=neighbours),
             seed=seed,
             batch=batch,
             budget_s=_seconds(budget),

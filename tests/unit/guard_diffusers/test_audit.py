@@ -140,6 +140,17 @@ def test_the_verb_audits_and_compares(arguments: list[str], tmp_path: Path) -> N
     assert "of 2 shared prompts" in invoke("compare", tmp_path / "a.json", tmp_path / "b.json").stdout
 
 
+def test_a_model_without_prompts(arguments: list[str], tmp_path: Path) -> None:
+    result = invoke("tests.unit.guard_diffusers.test_audit:unconditional", *arguments[1:5], "--device", "cpu",
+                    "-n", "5", "--steps", "2", "--criterion", "adaptive", "--json", tmp_path / "a.json")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    report = read_report(tmp_path / "a.json")
+    assert report.settings.each
+    assert report.summary.copies is not None
+    assert (report.summary.copies.hits, report.summary.copies.of) == (0, 5)
+    assert [(row.text, row.label, row.generations) for row in report.prompts] == [("", None, 5)]
+
+
 def test_prompts_of_a_file_and_a_model_that_memorised_none_of_them(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("caption 3\ncaption 1\nsomething else\n", encoding="utf-8")
     result = invoke(*arguments, "--prompts", tmp_path / "prompts.txt", "--budget", "5s", "--json", tmp_path / "a.json")
