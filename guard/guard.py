@@ -104,7 +104,7 @@ class Guard(Hosted):
         if calibration is not None:
             stale = calibration.stale(self.config.calibration_max_age_days)
             self.metrics.set_calibration(name, stale=bool(stale), expected=calibration.expected(self.rules.others.flag))
-            if stale:
+            if stale and self.metrics.shown:
                 _log.warning("the calibration of %s is stale: %s", name, "; ".join(stale))
         self.examiner = Examiner(index, verifier)
         if self.config.verify:
@@ -133,10 +133,8 @@ class Guard(Hosted):
         events: the file of a decision log, its settings, or another guard's `events`.
         Raises ConfigError, IndexLoadError or MissingExtraError; the text says what to do.
         """
-        from guard.calibration.calibrated import Calibrated
-        from guard.embedders.registry import load_index_embedder
         from guard.events.recorder import EventRecorder
-        from guard.indexes.overlaid import open_overlaid
+        from guard.opening import open_parts
 
         if policy is not None:
             settings["policy"] = policy
@@ -150,21 +148,18 @@ class Guard(Hosted):
         elif events is not None:
             settings["events"] = events
         checked = load_config(config, environ=os.environ, **settings)
-        index = open_overlaid(
-            Path(path), backend=checked.index_backend, device=checked.index_device, memory=checked.index_memory
-        )
-        if embedder is None:
-            options = {"device": checked.device} if checked.device else {}
-            embedder = load_index_embedder(index.manifest.embedder.name, checked.embedder, **options)
-        index.manifest.require(embedder.spec, index=str(path))
-        name = Path(path).resolve().name
-        calibration = Calibrated.of(index.base, name)
+        parts = open_parts(Path(path), checked, embedder)
         if metrics is None:
-            metrics = GuardMetrics(
-                registry, thresholds=rules_of(checked, index, embedder, calibration, name).of_the_policy
-            )
+            rules = rules_of(checked, parts.index, parts.embedder, parts.calibration, parts.name)
+            metrics = GuardMetrics(registry, thresholds=rules.of_the_policy)
         return cls(
-            index, embedder, config=checked, metrics=metrics, name=name, events=recorder, calibration=calibration
+            parts.index,
+            parts.embedder,
+            config=checked,
+            metrics=metrics,
+            name=parts.name,
+            events=recorder,
+            calibration=parts.calibration,
         )
 
     def check(

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from guard.rules import Rule
 
 __all__ = [
+    "CANARY_RESULTS",
     "DROP_REASONS",
     "FAILURE_REASONS",
+    "RELOAD_RESULTS",
     "REVIEW_OUTCOMES",
     "SKIP_REASONS",
     "STAGES",
@@ -39,6 +41,8 @@ STAGES = ("pixels", "embed", "search", "verify", "decide", "host")
 FAILURE_REASONS = ("deadline", "input", "index", "memory", "runtime")
 SKIP_REASONS = ("disabled", "latent", "step_callback", "form")
 DROP_REASONS = ("queue_full", "locked", "disk", "unwritable", "damaged", "closed", "error")
+CANARY_RESULTS = ("pass", "miss", "error")
+RELOAD_RESULTS = ("loaded", "refused")
 REVIEW_OUTCOMES = ("confirm", "not_a_copy", "unsure", "undo")
 
 _SIMILARITY_GRID = tuple(round(0.05 * i, 2) for i in range(21))
@@ -69,6 +73,9 @@ class GuardMetrics:
     thresholds: similarities at which the histogram of the nearest match gets a bucket of its own.
     Raises ConfigError if the registry already holds these metrics: share one GuardMetrics instead.
     """
+
+    shown = True
+    """False of metrics that nobody will see."""
 
     def __init__(self, registry: CollectorRegistry | None = None, *, thresholds: tuple[float, ...] = ()) -> None:
         self.registry = registry if registry is not None else CollectorRegistry()
@@ -114,6 +121,10 @@ class GuardMetrics:
         self._expected = gauge("expected_flag_ratio", "Share of clean images that are flagged.", ("index",))
         self._dropped = counter("events_dropped_total", "Events that the decision log could not keep.", ("reason",))
         self._reviews = counter("reviews_total", "Reviews of logged decisions.", ("outcome",))
+        self._canaries = counter("canary_checks_total", "Checks of pictures whose verdict is known.", ("result",))
+        self._reloads = counter("index_reloads_total", "New versions of an index that were met.", ("index", "result"))
+        for result in CANARY_RESULTS:
+            self._canaries.labels(result)
         for reason in DROP_REASONS:
             self._dropped.labels(reason)
         for outcome in REVIEW_OUTCOMES:
@@ -142,6 +153,8 @@ class GuardMetrics:
         self._vectors.labels(name).set(index.manifest.count)
         self._built.labels(name).set(index.manifest.built_timestamp)
         self._loaded.labels(name).set(loaded_at)
+        for result in RELOAD_RESULTS:
+            self._reloads.labels(name, result)
 
     def set_calibration(self, name: str, *, stale: bool, expected: float) -> None:
         """Describe the calibration of the index in use. expected: share of clean images that are flagged, or nan."""
@@ -200,6 +213,18 @@ class GuardMetrics:
     def count_review(self, outcome: str) -> None:
         """Count a review; outcome is one of REVIEW_OUTCOMES."""
         self._reviews.labels(outcome).inc()
+
+    def count_canary(self, result: str) -> None:
+        """Count a check of a canary; result is one of CANARY_RESULTS."""
+        self._canaries.labels(result).inc()
+
+    def count_reload(self, index: str, result: str) -> None:
+        """Count a new version of an index; result is one of RELOAD_RESULTS."""
+        self._reloads.labels(index, result).inc()
+
+    def forget_embedder(self, spec: EmbedderSpec, provider: str) -> None:
+        """Another embedder is in use instead."""
+        self._embedder_info.labels(spec.name, provider, spec.weights_sha256).set(0)
 
     def text(self) -> str:
         """All metrics in Prometheus' text format; of all workers in multiprocess mode."""

@@ -100,6 +100,10 @@ class Rules:
         """False if no collection's rule does anything with identical PDQ hashes."""
         return any(rule.identical != "ignore" for rule in (self.others, *self))
 
+    def can_flag(self, collections: Iterable[str]) -> bool:
+        """True if a match with any of them may be flagged or blocked, and none of them allows it."""
+        return all(self.of(name).at_most is not Decision.ALLOW for name in collections)
+
     def are_stricter(self, collections: Iterable[str]) -> bool:
         """True if a further match, with one of them, may weigh more than a nearer one with another."""
         others = self.of(Collection.TRAINING)

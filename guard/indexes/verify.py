@@ -23,7 +23,7 @@ from guard.indexes.staging import read_skipped
 from guard.indexes.store import load_vectors
 from guard.indexes.transformed_rows import original_rows, read_transform
 
-__all__ = ["Finding", "verify_index"]
+__all__ = ["Finding", "changed_files", "verify_index"]
 
 SAMPLE = 64  # rows that must find themselves
 _ROWS = 4096
@@ -53,7 +53,7 @@ def verify_index(path: str | Path) -> list[Finding]:
     try:
         manifest = Manifest.read(at / MANIFEST)
         checks: list[tuple[str, Callable[[Path, Manifest], Iterator[str]]]] = [
-            ("files", _files),
+            ("files", changed_files),
             ("vectors", _vectors),
             ("records", _records),
             ("skipped", _skipped),
@@ -79,7 +79,8 @@ def verify_index(path: str | Path) -> list[Finding]:
         release(held)
 
 
-def _files(at: Path, manifest: Manifest) -> Iterator[str]:
+def changed_files(at: Path, manifest: Manifest) -> Iterator[str]:
+    """What differs from a version's manifest in size or checksum, a sentence a file. Reads every byte once."""
     for name, entry in manifest.files.items():
         if not (at / name).is_file():
             yield f"{at / name} is missing"

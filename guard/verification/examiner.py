@@ -56,6 +56,11 @@ class Examiner:
         self._most = kept
         self._lock = threading.Lock()
 
+    @property
+    def verifier(self) -> Verifier | None:
+        """None until the first comparison, if none was given."""
+        return self._verifier
+
     def ready(self) -> Verifier:
         """Raises MissingExtraError if the verifier lacks a package."""
         with self._lock:

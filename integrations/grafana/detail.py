@@ -189,5 +189,20 @@ def _sidecar() -> Section:
                 [Query("job:memguard_http_errors:ratio_rate5m{" + JOB + "}", "{{job}}")],
                 unit="percentunit",
             ),
+            lines(
+                "Canaries",
+                "Checks of pictures whose verdict is known, in ten minutes, by result.",
+                [Query(f"sum by (result) (increase(memguard_canary_checks_total{{{JOB}}}[10m]))", "{{result}}")],
+            ),
+            lines(
+                "New versions of the index",
+                "In an hour, by result.",
+                [
+                    Query(
+                        f"sum by (index, result) (increase(memguard_index_reloads_total{{{JOB}}}[1h]))",
+                        "{{index}} {{result}}",
+                    )
+                ],
+            ),
         ],
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -12,24 +15,28 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from guard._version import __version__
+from guard.indexes.overlaid import OverlaidIndex
 from guard_server import problems
 from guard_server.book import token_book
 from guard_server.config import ServerConfig
+from guard_server.current import Current
 from guard_server.engine import Engine
 from guard_server.metrics import GONE, ServerMetrics
 from guard_server.pages import install as pages
 from guard_server.problems import ProblemDetails
-from guard_server.routes import check, health
+from guard_server.routes import admin, check, health
 from guard_server.service import Service
 from guard_server.shield import Shield, loopback_names
+from guard_server.swap import Swap, Swapper
 from guard_server.uploads import UploadBudget
+from guard_server.watch import Watch
 
 if TYPE_CHECKING:
     from guard.guard import Guard
 
 __all__ = ["create_app"]
 
-ROUTERS = (health.router, check.router)
+ROUTERS = (health.router, check.router, admin.router)
 
 
 def create_app(guard: Guard, config: ServerConfig | None = None) -> FastAPI:
@@ -51,10 +58,13 @@ def create_app(guard: Guard, config: ServerConfig | None = None) -> FastAPI:
     pages.install(app, config, tokens)
     problems.install(app)
     metrics = ServerMetrics(guard.metrics.registry, _answers())
+    current = Current(guard, _retire)
     app.state.service = Service(
         config=config,
         tokens=tokens,
-        engine=Engine(guard, config, metrics),
+        current=current,
+        watch=Watch(current, _swapper(current, config), config),
+        engine=Engine(current, config, metrics),
         metrics=metrics,
         uploads=UploadBudget(int(config.max_upload_mb * 1_000_000)),
     )
@@ -94,13 +104,50 @@ def _answers() -> dict[str, set[int]]:
     return answers | {path: set(pages.CODES) for path in pages_at}
 
 
+def _swapper(current: Current, config: ServerConfig) -> Swapper | None:
+    index = current.guard.index
+    if not isinstance(index, OverlaidIndex):
+        return None
+    most = config.canaries if config.canary_s else 0
+    path = index.overlay.path.parent
+    return Swapper(current, path, canaries=most, folder=config.canary_pictures, checksums=config.checksums)
+
+
+def _retire(guard: Guard) -> None:
+    close = getattr(guard.index, "close", None)
+    if close is not None:
+        close()
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
+    await service.watch.start()
+    with _on_hangup(service):
+        yield
+    await service.watch.stop()
+    await service.engine.close()
+    guard = service.guard
+    if guard.events is not None:
+        guard.events.close()
+
+
+@contextmanager
+def _on_hangup(service: Service) -> Iterator[None]:
+    """SIGHUP loads a new version of the index; one that was refused before is tried again."""
+    if threading.current_thread() is not threading.main_thread():  # only there are signals handled
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    running: set[asyncio.Task[Swap | None]] = set()
+
+    def swap() -> None:
+        task = loop.create_task(service.watch.swap())
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, swap)
     try:
         yield
     finally:
-        await service.engine.close()
-        guard = service.guard
-        if guard.events is not None:
-            guard.events.close()
+        loop.remove_signal_handler(signal.SIGHUP)

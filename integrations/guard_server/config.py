@@ -92,6 +92,24 @@ class ServerConfig(BaseModel):
     send_s: float = Field(30.0, gt=0, description="Seconds that a client may take to read an answer.")
     decode_s: float = Field(10.0, gt=0, description="Seconds that decoding may take for one image.")
     decode_threads: int = Field(0, ge=0, le=256, description="Threads that decode; 0: one a core.")
+    watch_s: float = Field(
+        2.0, ge=0, le=3600, description="Seconds between two looks for a new version of the index; 0: none."
+    )
+    checksums: bool = Field(
+        True,
+        description="Compare every file of a version with the checksums in its manifest before it is used, which reads "
+        "all of it once.",
+    )
+    canary_s: float = Field(
+        60.0, ge=0, le=86_400, description="Seconds between two checks of the canaries; 0: none are kept."
+    )
+    canaries: int = Field(
+        3, ge=1, le=24, description="References that are canaries, encoded anew from their thumbnails."
+    )
+    canary_pictures: Path | None = Field(
+        None,
+        description="Folder of pictures that must be found, in place of references; their originals are in the index.",
+    )
     shutdown_s: int = Field(30, ge=1, description="Seconds that requests get to end when the server is told to stop.")
 
     @field_validator("call_options", "hosts", "pipelines", mode="before")

@@ -20,6 +20,7 @@ from guard.types import Report
 from guard_server.admission import PixelRoom, Queue
 from guard_server.batching import Batcher, Entry
 from guard_server.config import ServerConfig
+from guard_server.current import Current
 from guard_server.evidence import draw
 
 if TYPE_CHECKING:
@@ -73,10 +74,10 @@ class _Ready:
 
 
 class Engine:
-    """guard: open. config: limits. One for a process; runs on one event loop."""
+    """current: the guard. config: limits. One for a process; runs on one event loop."""
 
-    def __init__(self, guard: Guard, config: ServerConfig, metrics: ServerMetrics) -> None:
-        self.guard = guard
+    def __init__(self, current: Current, config: ServerConfig, metrics: ServerMetrics) -> None:
+        self._current = current
         self.config = config
         self._decoders = ThreadPoolExecutor(config.decode_threads or os.cpu_count() or 1, "memguard-decode")
         self._queue = Queue(config.queue_images, metrics.queue.inc)
@@ -92,7 +93,7 @@ class Engine:
         )
         self._pipelines = set(config.pipelines)
         for name in config.pipelines:
-            guard.metrics.add_pipeline(name)
+            current.guard.metrics.add_pipeline(name)
 
     async def close(self) -> None:
         """End the threads when what they were given is done."""
@@ -101,7 +102,7 @@ class Engine:
 
     async def check(self, job: Job) -> Checked:
         """Check one request. Raises ConfigError for options that do not fit, FullError where too much waits already."""
-        override(self.guard.config, job.options)
+        override(self._current.guard.config, job.options)
         try:
             with self._queue.admit(len(job.images) + len(job.inputs)):
                 pixels = await self._in_threads(_measure_all, [*job.images, *job.inputs], self._max_pixels)
@@ -141,7 +142,10 @@ class Engine:
     # -- checking, on the batcher's thread --------------------------------------------------------
 
     def _run(self, entries: Sequence[Entry[_Ready, Checked]]) -> list[Checked | BaseException]:
-        guard = self.guard  # one for the whole batch
+        with self._current.use() as guard:  # one for the whole batch
+            return self._run_with(guard, entries)
+
+    def _run_with(self, guard: Guard, entries: Sequence[Entry[_Ready, Checked]]) -> list[Checked | BaseException]:
         results: dict[int, Checked | BaseException] = {}
         groups: dict[str | None, list[int]] = {}
         for i, entry in enumerate(entries):

@@ -26,6 +26,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = MappingProxyType(
         "cross-site": (403, "A page of another site sent this request"),
         "not-found": (404, "There is nothing here"),
         "method-not-allowed": (405, "Another method is needed here"),
+        "refused": (409, "The new version of the index is refused, and the one in use goes on"),
         "too-slow": (408, "The request took too long to arrive"),
         "too-large": (413, "The request is too large"),
         "media-type": (415, "The request is of a type that is not read here"),

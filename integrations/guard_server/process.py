@@ -36,16 +36,17 @@ def serve(
     """
     assert config.index is not None
     guard = Guard.open(config.index, config=guard_config)
+    what = f"{config.index}, version {guard.index.version}, {guard.index.manifest.count} references"
+    app = create_app(guard, config)
+    del guard  # a swap must be able to let go of it
 
     def announce() -> None:
         host, port = listener.getsockname()[:2]
-        logger.info(
-            "process %d serves %s, version %s, %d references, on http://%s:%d", os.getpid(), config.index,
-            guard.index.version, guard.index.manifest.count, f"[{host}]" if ":" in host else host, port,
-        )  # fmt: skip
+        shown = f"[{host}]" if ":" in host else host
+        logger.info("process %d serves %s, on http://%s:%d", os.getpid(), what, shown, port)
         ready()
 
-    server = _Announcing(uvicorn_config(create_app(guard, config), config), announce)
+    server = _Announcing(uvicorn_config(app, config), announce)
     with _until_done():
         server.run(sockets=[listener])
     return Exit.FINE if server.started else Exit.FAILED
@@ -69,6 +70,7 @@ class _until_done:  # noqa: N801 - reads as a statement
         self._before = None
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to load anew
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: object) -> bool:
         if self._before is not None:

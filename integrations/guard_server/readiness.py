@@ -14,7 +14,9 @@ __all__ = ["readiness"]
 
 def readiness(service: Service) -> dict[str, str]:
     guard = service.guard
-    return {"index": "ok" if guard.index.manifest.count else "the index is empty", "provider": _provider(guard)}
+    checks = {"index": "ok" if guard.index.manifest.count else "the index is empty", "provider": _provider(guard)}
+    canary = service.watch.canary
+    return checks if canary is None else {**checks, "canary": canary}
 
 
 def _provider(guard: Guard) -> str:

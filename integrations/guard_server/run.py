@@ -19,7 +19,10 @@ from typing import Any
 
 from guard.cli.console import Exit
 from guard.config import GuardConfig, load_config
-from guard.errors import ConfigError, GuardError, MissingExtraError
+from guard.errors import ConfigError, GuardError, IndexLoadError, MissingExtraError
+from guard.indexes.layout import IndexFolder, hold, release
+from guard.indexes.manifest import MANIFEST, Manifest
+from guard.indexes.verify import changed_files
 from guard.logs import log_json
 from guard_server.book import token_book
 from guard_server.config import ServerConfig, load_server_config
@@ -51,6 +54,8 @@ def run(
     if as_json and "log_decisions" not in guard.model_fields_set:
         guard = guard.model_copy(update={"log_decisions": 0.01})
     token_book(server)  # before anything large is opened
+    if server.checksums:
+        _compare(server.index)
     with bind(server.host, server.port) as listener:
         configure_logging(as_json=as_json)
         if server.workers == 1:
@@ -65,6 +70,19 @@ def run(
                 on_death=forget,
             )
             return Exit.FINE if supervisor.run() == 0 else Exit.FAILED
+
+
+def _compare(path: Path) -> None:
+    """Read the version in use once. Raises IndexLoadError, naming the file, if it is not what was published."""
+    folder = IndexFolder(path)
+    at = folder.version(folder.current())
+    held = hold(at)
+    try:
+        problems = list(changed_files(at, Manifest.read(at / MANIFEST)))
+    finally:
+        release(held)
+    if problems:
+        raise IndexLoadError(f"{problems[0]}; build it again, or put back a copy of it")
 
 
 def _can_share(guard: GuardConfig) -> bool:

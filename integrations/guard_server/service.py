@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from fastapi import Request
 
 from guard_server.config import ServerConfig
+from guard_server.current import Current
 from guard_server.engine import Engine
 from guard_server.metrics import ServerMetrics
 from guard_server.tokens import TokenBook
 from guard_server.uploads import UploadBudget
+from guard_server.watch import Watch
 
 if TYPE_CHECKING:
     from guard.guard import Guard
@@ -23,6 +25,8 @@ __all__ = ["Service", "service_of"]
 class Service:
     config: ServerConfig
     tokens: TokenBook
+    current: Current
+    watch: Watch
     engine: Engine
     metrics: ServerMetrics
     uploads: UploadBudget
@@ -30,7 +34,7 @@ class Service:
     @property
     def guard(self) -> Guard:
         """The guard in use: another one after a swap, so that nobody keeps it."""
-        return self.engine.guard
+        return self.current.guard
 
 
 def service_of(request: Request) -> Service:

@@ -94,8 +94,9 @@ class Supervisor:
         self._workers[pid] = _Worker(pid, ready, time.monotonic())
 
     def _be_a_worker(self, tell: int) -> NoReturn:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to load anew
         for other in self._workers.values():
             os.close(other.ready)
         code = 3

@@ -89,6 +89,7 @@ def listening(guard: Guard | None = None, **settings: Any) -> Iterator[Listening
     """A server in this process, which real sockets reach."""
     config = ServerConfig.model_validate(settings)
     app = create_app(guard or toy_guard(), config)
+    del guard  # a swap must be able to let go of it
     server = uvicorn.Server(uvicorn_config(app, config))
     with bind("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

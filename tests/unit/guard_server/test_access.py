@@ -16,7 +16,11 @@ from tests.support.references import jpeg
 from tests.support.served import client_of, form, toy_guard
 
 OPEN = {"/healthz", "/readyz", "/openapi.json"}
-NEEDS = {("GET", "/metrics"): Scope.METRICS, ("POST", "/v1/check"): Scope.CHECK}
+NEEDS = {
+    ("GET", "/metrics"): Scope.METRICS,
+    ("POST", "/v1/check"): Scope.CHECK,
+    ("POST", "/v1/admin/reload"): Scope.ADMIN,
+}
 """Every other route, and the scope that opens it; /version takes any token."""
 
 

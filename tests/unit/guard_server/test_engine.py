@@ -14,6 +14,7 @@ from guard import ConfigError, Decision, Guard, Status
 from guard.config import load_config
 from guard_server.admission import FullError
 from guard_server.config import ServerConfig
+from guard_server.current import Current
 from guard_server.engine import Engine, Job
 from guard_server.metrics import ServerMetrics
 from tests.support.references import jpeg
@@ -34,7 +35,8 @@ def story(
     guard = Guard(MemoryIndex(ToyEmbedder(), pictures), embedder, config=load_config(None, **of_the_guard))
 
     async def run() -> None:
-        engine = Engine(guard, ServerConfig.model_validate(settings or {}), ServerMetrics(CollectorRegistry(), {}))
+        current = Current(guard, lambda _: None)
+        engine = Engine(current, ServerConfig.model_validate(settings or {}), ServerMetrics(CollectorRegistry(), {}))
         await tell(engine)
         await engine.close()
 
