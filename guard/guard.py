@@ -256,9 +256,11 @@ class Guard(Hosted):
         return explanation_of(self, config, picture, next(iter(reasoned), None), verdict, clock.by_stage())
 
     def _circumstances(self, config: GuardConfig) -> Circumstances:
-        flag, block = self._rules(config).of_the_policy
-        spec = self.embedder.spec
-        return Circumstances(flag, block, self.name, spec.name, spec.weights_sha256, spec.preprocessing)
+        rules, spec = self._rules(config), self.embedder.spec
+        of_collections = {rule.collection: (rule.flag, rule.block) for rule in rules}
+        return Circumstances(
+            *rules.of_the_policy, self.name, spec.name, spec.weights_sha256, spec.preprocessing, of_collections
+        )
 
     def _open_events(self) -> EventRecorder | None:
         if self.config.events.path is None:

@@ -6,16 +6,25 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from guard.cli.check_options import (
+    BlockOption,
+    ConfigOption,
+    EmbedderOption,
+    FlagOption,
+    IndexOption,
+    VerifyOption,
+    settings_of,
+)
 from guard.cli.console import STYLES, Exit, err, errors_to_exit, out, print_json
 from guard.cli.explain import Strips
 from guard.errors import InputError
-from guard.types import Decision, Status, Verdict
+from guard.types import Collection, Decision, Status, Verdict
 
 if TYPE_CHECKING:
     from guard.pixels import RGBArray
@@ -32,20 +41,13 @@ class FailOn(StrEnum):
 
 def check(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Picture files, or folders of them.")],
-    index: Annotated[Path, typer.Option(help="Index directory made by `memguard index build`.")],
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
-    embedder: Annotated[
-        str | None, typer.Option(help="Embedder of the index, where it was a file: onnx:FILE or torchscript:FILE.")
-    ] = None,
-    flag: Annotated[
-        str | None, typer.Option(help="Similarity from which to flag, inclusive, or a rate: fpr:1e-3.")
-    ] = None,
-    block: Annotated[str | None, typer.Option(help="Similarity from which to block, inclusive, or a rate.")] = None,
+    index: IndexOption,
+    config: ConfigOption = None,
+    embedder: EmbedderOption = None,
+    flag: FlagOption = None,
+    block: BlockOption = None,
     fail_on: Annotated[FailOn | None, typer.Option(help="Exit with 1 if a picture is flagged (or blocked).")] = None,
-    verify: Annotated[
-        bool | None,
-        typer.Option("--verify/--no-verify", help="Compare pixels with stored thumbnails before deciding."),
-    ] = None,
+    verify: VerifyOption = None,
     explain: Annotated[
         Path | None,
         typer.Option(help="Draw each picture beside its nearest reference, aligned, with the copied area, as a PNG."),
@@ -80,12 +82,7 @@ def _check(
 ) -> Exit:
     from guard.guard import Guard
 
-    thresholds = {k: v for k, v in (("flag", flag), ("block", block)) if v is not None}
-    settings: dict[str, Any] = {"policy": thresholds} if thresholds else {}
-    if embedder is not None:
-        settings["embedder"] = embedder
-    if verify is not None:
-        settings["verify"] = verify
+    settings = settings_of(embedder=embedder, flag=flag, block=block, verify=verify)
     strips = Strips(explain) if explain else None
     guard = Guard.open(index, config=config, mode="flag", on_error="open", deadline_s=None, **settings)
     code = Exit.FINE
@@ -157,4 +154,6 @@ def _row(path: Path, verdict: Verdict) -> tuple[Text, Text, Text, Text]:
     if nearest and nearest.bits is not None:
         similarity += f", PDQ {nearest.bits} bits"
     uri = nearest.record.uri if nearest else "(empty index)"
-    return Text(str(path)), Text(verdict.decision.value, STYLES[verdict.decision]), Text(similarity), Text(uri)
+    by = f" ({verdict.collection})" if verdict.collection not in ("", Collection.TRAINING) else ""
+    decision = Text(f"{verdict.decision.value}{by}", STYLES[verdict.decision])
+    return Text(str(path)), decision, Text(similarity), Text(uri)

@@ -10,6 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from guard.cli.check import code_of, decoded
+from guard.cli.check_options import (
+    BlockOption,
+    ConfigOption,
+    EmbedderOption,
+    FlagOption,
+    IndexOption,
+    VerifyOption,
+    settings_of,
+)
 from guard.cli.console import STYLES, err, errors_to_exit, out, print_json
 from guard.errors import InputError
 from guard.types import Status
@@ -30,23 +39,16 @@ def _policy() -> None:
 @policy_app.command()
 def explain(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Picture file.")],
-    index: Annotated[Path, typer.Option(help="Index directory made by `memguard index build`.")],
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
-    embedder: Annotated[
-        str | None, typer.Option(help="Embedder of the index, where it was a file: onnx:FILE or torchscript:FILE.")
-    ] = None,
+    index: IndexOption,
+    config: ConfigOption = None,
+    embedder: EmbedderOption = None,
     own_input: Annotated[
         list[Path] | None,
         typer.Option("--input", help="The caller's own input picture, which an output may echo; may be repeated."),
     ] = None,
-    flag: Annotated[
-        str | None, typer.Option(help="Similarity from which to flag, inclusive, or a rate: fpr:1e-3.")
-    ] = None,
-    block: Annotated[str | None, typer.Option(help="Similarity from which to block, inclusive, or a rate.")] = None,
-    verify: Annotated[
-        bool | None,
-        typer.Option("--verify/--no-verify", help="Compare pixels with stored thumbnails before deciding."),
-    ] = None,
+    flag: FlagOption = None,
+    block: BlockOption = None,
+    verify: VerifyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Check one picture and print the whole reasoning, in order, with numbers, thresholds and intervals.
@@ -62,12 +64,7 @@ def explain(
     with errors_to_exit():
         from guard.guard import Guard
 
-        thresholds = {k: v for k, v in (("flag", flag), ("block", block)) if v is not None}
-        settings: dict[str, Any] = {"policy": thresholds} if thresholds else {}
-        if embedder is not None:
-            settings["embedder"] = embedder
-        if verify is not None:
-            settings["verify"] = verify
+        settings = settings_of(embedder=embedder, flag=flag, block=block, verify=verify)
         pictures = [decoded(path) for path in (image, *(own_input or ()))]
         for picture in pictures:
             if isinstance(picture, InputError):

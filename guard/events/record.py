@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -38,6 +38,13 @@ class Circumstances:
     embedder: str
     weights_sha256: str
     preprocessing: str
+    of_collections: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """(flag, block) of collections that have their own."""
+
+    def thresholds(self, verdict: Verdict) -> dict[str, float]:
+        """Those of the collection that brought the decision about."""
+        flag, block = self.of_collections.get(verdict.collection, (self.flag, self.block))
+        return {"flag": flag, "block": block}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class Pending:
         detail = {
             "position": self.position,
             "images": len(self.report),
-            "thresholds": {"flag": self.circumstances.flag, "block": self.circumstances.block},
+            "thresholds": self.circumstances.thresholds(self.verdict),
             "index": self.circumstances.index,
             "index_version": self.report.index_version,
             "embedder": {

@@ -148,6 +148,9 @@ class Moment:
     ) -> None:
         """known: ids in the version by key, shared by the moments of one version."""
         self.base, self.overlay, self.state = base, overlay, state
+        given = {name for members in state.members.values() for name, member in members.items() if member}
+        self.collections = frozenset(given.union(base.manifest.collections))
+        """Those that a reference may be in."""
         held = {key: known.get(key) for key in (*state.buried, *map(key_of, state.records.values()))}
         known |= {key: _ids_of(base, key) for key, ids in held.items() if ids is None}
         self._buried = np.array(sorted(i for key in state.buried for i in known[key]), np.int64)
@@ -192,12 +195,6 @@ class Moment:
     @property
     def hashes(self) -> HashIndex | _Hashes | None:
         return self._hashes
-
-    @property
-    def collections(self) -> set[str]:
-        """Those that a reference may be in at this moment."""
-        given = {name for members in self.state.members.values() for name, member in members.items() if member}
-        return given.union(self.manifest.collections)
 
     def __len__(self) -> int:
         return len(self.base) - len(self._buried) + len(self._ids)
@@ -268,7 +265,7 @@ class Moment:
         unless it lies nearer to the reference than that one by more than PAIR_SLACK.
         """
         found: set[int] = set()
-        for match in matches:
+        for match in matches if self.state.pairs else ():
             reviewed = self.state.pairs.get(key_of(match.record))
             if reviewed is None:
                 continue

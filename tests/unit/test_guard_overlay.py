@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from guard import Decision, Guard
+from guard.events import EventLog
 from guard.indexes.builder import build_index
 from guard.indexes.overlay import Overlay, key_of
 from guard.pixels import to_batch
@@ -46,6 +47,18 @@ def test_an_opt_out_blocks_what_training_only_flags(path: Path) -> None:
     after = guard.check(image)[0]
     assert (after.decision, after.collection) == (Decision.BLOCK, "opt-out")
     assert after.matches[0].record.collections == ("training", "opt-out")
+
+
+def test_the_log_names_the_thresholds_of_the_collection_that_decided(path: Path, tmp_path: Path) -> None:
+    guard = opened(path, policy={"identical": "ignore"}, events=tmp_path / "events.sqlite")
+    Overlay(path).give([key_of(guard.check(picture(3))[0].matches[0].record)], "opt-out", who="ops")
+    guard.check([blended(3, 50, 0.65), picture(4)])
+    assert guard.events is not None
+    guard.events.close()
+    training, opt_out, block = reversed(EventLog(tmp_path / "events.sqlite").read())
+    assert opt_out.detail["verdict"]["collection"] == "opt-out"
+    assert opt_out.detail["thresholds"] == {"flag": 0.8, "block": 0.8}
+    assert training.detail["thresholds"] == block.detail["thresholds"] == {"flag": 0.8, "block": 0.95}
 
 
 def test_a_canary_and_the_metric_of_thresholds(path: Path) -> None:

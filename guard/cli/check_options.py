@@ -1,0 +1,29 @@
+"""The options of every verb that checks pictures, and the settings that they come to. Knows no picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["BlockOption", "ConfigOption", "EmbedderOption", "FlagOption", "IndexOption", "VerifyOption", "settings_of"]
+
+IndexOption = Annotated[Path, typer.Option(help="Index directory made by `memguard index build`.")]
+ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with settings.")]
+EmbedderOption = Annotated[
+    str | None, typer.Option(help="Embedder of the index, where it was a file: onnx:FILE or torchscript:FILE.")
+]
+FlagOption = Annotated[str | None, typer.Option(help="Similarity from which to flag, inclusive, or a rate: fpr:1e-3.")]
+BlockOption = Annotated[str | None, typer.Option(help="Similarity from which to block, inclusive, or a rate.")]
+VerifyOption = Annotated[
+    bool | None,
+    typer.Option("--verify/--no-verify", help="Compare pixels with stored thumbnails before deciding."),
+]
+
+
+def settings_of(*, embedder: str | None, flag: str | None, block: str | None, verify: bool | None) -> dict[str, Any]:
+    """Keywords of Guard.open; what was not given stays with file and environment."""
+    thresholds = {name: value for name, value in (("flag", flag), ("block", block)) if value is not None}
+    given = {"policy": thresholds or None, "embedder": embedder, "verify": verify}
+    return {name: value for name, value in given.items() if value is not None}
