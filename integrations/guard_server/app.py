@@ -24,7 +24,7 @@ from guard_server.engine import Engine
 from guard_server.metrics import GONE, ServerMetrics
 from guard_server.pages import install as pages
 from guard_server.problems import ProblemDetails
-from guard_server.routes import admin, check, health
+from guard_server.routes import admin, check, events, health, search
 from guard_server.service import Service
 from guard_server.shield import Shield, loopback_names
 from guard_server.swap import Swap, Swapper
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
-ROUTERS = (health.router, check.router, admin.router)
+ROUTERS = (health.router, check.router, search.router, events.router, admin.router)
 
 
 def create_app(guard: Guard, config: ServerConfig | None = None) -> FastAPI:

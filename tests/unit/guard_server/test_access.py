@@ -17,11 +17,16 @@ from tests.support.served import client_of, form, toy_guard
 
 OPEN = {"/healthz", "/readyz", "/openapi.json"}
 NEEDS = {
-    ("GET", "/metrics"): Scope.METRICS,
-    ("POST", "/v1/check"): Scope.CHECK,
-    ("POST", "/v1/admin/reload"): Scope.ADMIN,
+    ("GET", "/metrics"): {Scope.METRICS},
+    ("POST", "/v1/check"): {Scope.CHECK},
+    ("POST", "/v1/admin/reload"): {Scope.ADMIN},
+    ("POST", "/v1/search"): {Scope.SEARCH},
+    ("GET", "/v1/references/{identifier}/thumbnail"): {Scope.SEARCH, Scope.REVIEW},
+    ("GET", "/v1/events"): {Scope.REVIEW},
+    ("GET", "/v1/events/{identifier}"): {Scope.REVIEW},
+    ("POST", "/v1/events/{identifier}/review"): {Scope.REVIEW},
 }
-"""Every other route, and the scope that opens it; /version takes any token."""
+"""Every other route, and the scopes of which one opens it; /version takes any token."""
 
 
 def routes() -> list[tuple[str, str]]:
@@ -49,7 +54,7 @@ def test_every_route_needs_its_scope_and_no_other(method: str, path: str) -> Non
         assert bare == wrong == 200
         return
     assert bare == wrong == 401
-    assert opened == (set(Scope) if path == "/version" else {NEEDS[method, path]})
+    assert opened == (set(Scope) if path == "/version" else NEEDS[method, path])
 
 
 def test_without_tokens_only_loopback_and_only_by_its_name() -> None:
