@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from guard.decision import Reasoning
 from guard.flat import FLAT_DETAIL, detail_of
-from guard.lookup import collections_of
+from guard.lookup import at_this_moment, collections_of
 from guard.pixels import RGBArray
 from guard.rules import Rule
 from guard.types import Mode, Verdict
@@ -90,7 +90,8 @@ def explanation_of(
     spec = guard.embedder.spec
     case = reasoning.case if reasoning else None
     names = [rule.collection for rule in guard.rules]
-    present = collections_of(guard.index).union(*(m.record.collections for m in case.candidates) if case else ())
+    present = collections_of(at_this_moment(guard.index))
+    present |= {name for match in (case.candidates if case else ()) for name in match.record.collections}
     rules = reasoning.rules if reasoning else guard.rules
     ordered = [n for n in names if n in present] + sorted(present.difference(names))
     return Explanation(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.findings import OwnInput
-from guard.identical import Candidate, join
+from guard.identical import join
 from guard.indexes.best import best_of_each
 from guard.types import Match
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from guard.indexes.base import Index
     from guard.rules import Rules
 
-__all__ = ["MOST", "Found", "at_this_moment", "look_up", "nearest_input", "own_inputs"]
+__all__ = ["MOST", "Found", "at_this_moment", "collections_of", "look_up", "nearest_input", "own_inputs"]
 
-MOST = 1000  # candidates of one view that are looked through for stricter collections
+MOST = 1000  # candidates of one view that are looked through for what weighs more
 
 
 def at_this_moment(index: Index) -> Index:
@@ -47,8 +47,8 @@ class Found:
 def look_up(index: Index, query: QueryDescriptors, hashed: Hashed | None, k: int, rules: Rules) -> list[Found]:
     """Candidates of each image: at most k by descriptor, and those that are identical by hash.
 
-    query: vectors (n, views, dim). hashed: None where hashes are not asked. rules: where the index has collections that
-    are stricter than others, an image with k candidates that count is looked up again for more of those collections.
+    query: vectors (n, views, dim). hashed: None where hashes are not asked. rules: an image whose k candidates all
+    count is looked up again where some could hide what weighs more, see `_widened`.
     """
     n, views, dim = query.vectors.shape
     rows: Any = query.vectors.reshape(n * views, dim)
@@ -57,28 +57,37 @@ def look_up(index: Index, query: QueryDescriptors, hashed: Hashed | None, k: int
     if views > 1:
         ids, similarity = best_of_each(ids.reshape(n, -1), similarity.reshape(n, -1), k)
     candidates = join(hashed, query.vectors, ids, similarity, k)
-    stricter = [name for name in collections_of(index) if rules.are_stricter([name])]
-    if stricter:
-        reach = rules.lowest_flag(stricter)
-        for row in np.flatnonzero(similarity[:, -1] >= reach):
-            known = {candidate.id for candidate in candidates[row]}
-            candidates[row] += [c for c in _further(index, query.vectors[row], reach, rules) if c.id not in known]
     wanted = sorted({candidate.id for of_image in candidates for candidate in of_image})
     records = dict(zip(wanted, index.records(wanted), strict=True))
     matches = [[Match(records[c.id], c.similarity, c.bits) for c in of_image] for of_image in candidates]
-    return [_without_exempted(index, query.vectors[row, 0], of_image) for row, of_image in enumerate(matches)]
+    first = [_without_exempted(index, query.vectors[row, 0], of_image) for row, of_image in enumerate(matches)]
+    reach = rules.lowest_flag(collections_of(index))
+    for row in np.flatnonzero(similarity[:, -1] >= reach):
+        first[row] = _widened(index, query.vectors[row], first[row], k, reach, rules)
+    return first
 
 
-def _further(index: Index, views: Any, reach: float, rules: Rules) -> list[Candidate]:
-    """All candidates of one image in collections that are stricter than others, from a similarity on, nearest first.
+def _widened(index: Index, views: Any, first: Found, k: int, reach: float, rules: Rules) -> Found:
+    """With all candidates in collections that are stricter than `training`, and k that can block if there are so many.
 
-    views: (views, dim). A cluster of duplicates in `training` must not hide an opt-out that comes next.
+    A cluster of duplicates in `training` must not hide an opt-out that comes next; nor canaries, allowed references or
+    those that a reviewer exempted anything at all. views: (views, dim). reach: below it nothing counts.
     """
+    weighing = sum(rules.can_block(match.record.collections) for match in first.candidates)
+    if weighing >= k and not any(rules.are_stricter([name]) for name in collections_of(index)):
+        return first
     found = index.search(views, MOST)
     ids, similarity = best_of_each(found.ids.reshape(1, -1), found.similarity.reshape(1, -1), MOST)
-    near = {int(i): float(s) for i, s in zip(ids[0], similarity[0], strict=True) if s >= reach}
-    strict = [r.id for r in index.records(list(near)) if rules.are_stricter(r.collections)]
-    return [Candidate(i, near[i], None) for i in strict]
+    known = {match.record.id for match in (*first.candidates, *first.exempted)}
+    near = {int(i): float(s) for i, s in zip(ids[0], similarity[0], strict=True) if s >= reach and i not in known}
+    matches = [Match(record, near[record.id]) for record in index.records(list(near))]
+    further, kept = _without_exempted(index, views[0], matches), list(first.candidates)
+    for match in further.candidates:
+        weighs = rules.can_block(match.record.collections)
+        if rules.are_stricter(match.record.collections) or (weighs and weighing < k):
+            kept.append(match)
+            weighing += weighs
+    return Found(tuple(sorted(kept, key=lambda m: -m.similarity)), (*first.exempted, *further.exempted))
 
 
 def collections_of(index: Index) -> set[str]:

@@ -177,6 +177,27 @@ def test_duplicates_in_training_do_not_hide_an_opt_out(tmp_path: Path) -> None:
     assert (verdict.decision, verdict.collection) == (Decision.BLOCK, "protected")
 
 
+@pytest.mark.parametrize("collection", ["allow", "canary", "exempted"])
+def test_what_weighs_nothing_hides_nothing(tmp_path: Path, collection: str) -> None:
+    first, noise = unit_rows(2, 32)
+
+    def near(similarity: float) -> np.ndarray:
+        aside = noise - (noise @ first) * first
+        return (similarity * first + np.sqrt(1 - similarity**2) * aside / np.linalg.norm(aside)).astype(np.float32)
+
+    path = index_of_rows(tmp_path, np.stack([near(0.95)]))
+    overlay = Overlay(path)
+    more = [addition_of(near(0.96 + i / 1000), f"{i}") for i in range(20)]
+    overlay.add(more, ["training" if collection == "exempted" else collection], who="ops")
+    if collection == "exempted":
+        for one in more:
+            overlay.exempt(one.key, first, who="ops")
+    guard = Guard.open(path, embedder=Given(first), policy={"flag": 0.6, "block": 0.9})
+    verdict = guard.check(picture(1))[0]
+    assert (verdict.decision, verdict.collection) == (Decision.BLOCK, "training")
+    assert "similarity 0.950 to rows.npy#0 (training) reaches block 0.900" in verdict.reasons
+
+
 def test_one_file_of_many_names_is_one_reference(tmp_path: Path) -> None:
     folder = photo_folder(tmp_path / "photos", 3)
     (folder / "again.jpg").write_bytes(jpeg(1))
