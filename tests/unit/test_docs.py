@@ -151,6 +151,18 @@ def test_extras() -> None:
     assert sorted(name for row in rows for name in re.findall(r"`([a-z]+)`", row)) == sorted(extras)
 
 
+def test_faults_name_tests_that_exist() -> None:
+    """Each row of the page has a test; the name is that of a function or class in the file."""
+    rows = [line for line in page("faults.md").splitlines() if line.startswith("| ") and not line.startswith("| fault")]
+    assert len(rows) >= 30
+    for row in rows:
+        named = re.findall(r"`(tests/[^:`]+)::(\w+)`", row)
+        assert named, row
+        for file, name in named:
+            text = (ROOT / file).read_text(encoding="utf-8")
+            assert re.search(rf"^(?:    )?(?:def|class) {name}\b", text, flags=re.MULTILINE), f"{file}::{name}"
+
+
 def test_readme_has_its_two_commands_in_one_line_each() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for heading in ("## Run it", "## Test it"):
