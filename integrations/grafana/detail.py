@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from grafana.panels import JOB, PIPELINE, Query, Section, heat, lines, page, states
+from grafana.panels import JOB, PIPELINE, Query, Section, heat, lines, page, quantile, states
 
 __all__ = ["TITLE", "UID", "detail"]
 
@@ -31,7 +31,7 @@ def _runs() -> Section:
             states(
                 "Embedder",
                 "And where it runs. A bar that ends while another of the same instance begins is a change of provider.",
-                [Query(f"memguard_embedder_info{{{JOB}}}", "{{instance}} {{name}} {{provider}}")],
+                [Query(f"memguard_embedder_info{{{JOB}}} == 1", "{{instance}} {{name}} {{provider}}")],
             ),
             lines(
                 "Thresholds",
@@ -64,7 +64,7 @@ def _time() -> Section:
             lines(
                 "Time of a stage, 99 of 100",
                 "Each stage by itself.",
-                [Query(f"histogram_quantile(0.99, {by_stage})", "{{stage}}")],
+                [Query(quantile(0.99, by_stage), "{{stage}}")],
                 unit="s",
             ),
             lines(
@@ -127,7 +127,7 @@ def _similarity() -> Section:
             lines(
                 "Similarity of the nearest reference",
                 "Half of the images are less similar than the first line, nine of ten than the second.",
-                [Query(f"histogram_quantile({q}, {nearest})", f"{q}") for q in (0.5, 0.9, 0.99)],
+                [Query(quantile(q, nearest), f"{q}") for q in (0.5, 0.9, 0.99)],
                 least=None,
             ),
             lines(
@@ -180,7 +180,7 @@ def _sidecar() -> Section:
             lines(
                 "Time of a request, 99 of 100",
                 "From its arrival to the end of its answer.",
-                [Query(f"histogram_quantile(0.99, {by_route}) >= 0", "{{route}}")],
+                [Query(quantile(0.99, by_route), "{{route}}")],
                 unit="s",
             ),
             lines(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from grafana.panels import JOB, PIPELINE, Query, Section, heat, lines, number, page, states
+from grafana.panels import JOB, PIPELINE, Query, Section, heat, lines, number, page, quantile, states
 
 __all__ = ["TITLE", "UID", "overview"]
 
@@ -142,7 +142,7 @@ def _flags() -> Section:
 
 
 def _load() -> Section:
-    in_quantile = f"sum by (le) (rate(memguard_check_duration_seconds_bucket{{{PIPELINE}}}{RATE}))"
+    by_time = f"sum by (le) (rate(memguard_check_duration_seconds_bucket{{{PIPELINE}}}{RATE}))"
     return Section(
         "Speed and load",
         [
@@ -151,8 +151,8 @@ def _load() -> Section:
                 "Half of the checks are quicker than the first line, 99 of 100 than the second. The deadline is 5 s by "
                 "default.",
                 [
-                    Query(f"histogram_quantile(0.5, {in_quantile})", "half"),
-                    Query(f"histogram_quantile(0.99, {in_quantile})", "99 of 100"),
+                    Query(quantile(0.5, by_time), "half"),
+                    Query(quantile(0.99, by_time), "99 of 100"),
                     Query(
                         f"job_pipeline:memguard_check_duration_seconds:p99_rate10m{{{PIPELINE}}}",
                         "{{pipeline}}, 10 min",
@@ -193,6 +193,22 @@ def _index() -> Section:
                 "Since it was built, of each instance's index. Instances of one job should agree.",
                 [Query(f"time() - memguard_index_built_timestamp_seconds{{{JOB}}}", "{{index}} {{instance}}")],
                 unit="s",
+            ),
+            lines(
+                "Canaries",
+                "Pictures whose verdict is known, checked in an hour. A miss means that copies may pass, or clean images be "
+                "blocked.",
+                [Query(f"sum by (result) (increase(memguard_canary_checks_total{{{JOB}}}[1h]))", "{{result}}")],
+            ),
+            lines(
+                "New versions",
+                "Of the index, met in an hour: taken, or refused because something was wrong with them.",
+                [
+                    Query(
+                        f"sum by (index, result) (increase(memguard_index_reloads_total{{{JOB}}}[1h]))",
+                        "{{index}} {{result}}",
+                    )
+                ],
             ),
             lines(
                 "Calibration is stale",

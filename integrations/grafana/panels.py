@@ -23,7 +23,7 @@ from grafana_foundation_sdk.models import dashboard as dashboards
 from grafana_foundation_sdk.models import heatmap as heatmaps
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-__all__ = ["JOB", "PIPELINE", "Panel", "Query", "Section", "heat", "lines", "number", "page", "states"]
+__all__ = ["JOB", "PIPELINE", "Panel", "Query", "Section", "heat", "lines", "number", "page", "quantile", "states"]
 
 JOB = 'job=~"$job"'
 PIPELINE = f'{JOB}, pipeline=~"$pipeline"'
@@ -179,6 +179,11 @@ def page(uid: str, title: str, text: str, sections: Sequence[Section], *, other:
         for panel in section.panels:
             built = built.with_panel(panel)
     return built
+
+
+def quantile(share: float, buckets: str) -> str:
+    """The value that so many stay below. Absent, and not NaN, where nothing was counted."""
+    return f"histogram_quantile({share}, {buckets}) >= 0"
 
 
 def _targets(queries: Sequence[Query]) -> list[prometheus.Dataquery]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def read() -> list[Rule]:
     return found
 
 
+@cache
 def known_labels() -> dict[str, Labels]:
     """Every name that an expression may use -> its labels: what the code exposes, what rules record, and `up`."""
     known = exposed(registry()) | {"up": TARGET}

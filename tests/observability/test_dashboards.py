@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.support.promql import Labels, closed_values, exposed, labels_of, metr
 PANELS = panels.read()
 
 
+@cache
 def known() -> dict[str, Labels]:
     names = rules.known_labels()
     alerts = [labels_of(rule.expr, names) | set(rule.labels) for rule in rules.read() if rule.alert]
