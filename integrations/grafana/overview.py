@@ -196,8 +196,8 @@ def _index() -> Section:
             ),
             lines(
                 "Canaries",
-                "Pictures whose verdict is known, checked in an hour. A miss means that copies may pass, or clean images be "
-                "blocked.",
+                "Pictures whose verdict is known, checked in an hour. A miss means that copies may pass, or clean "
+                "images be blocked.",
                 [Query(f"sum by (result) (increase(memguard_canary_checks_total{{{JOB}}}[1h]))", "{{result}}")],
             ),
             lines(
