@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from guard_server.app import create_app
-    from guard_server.client import AsyncClient, Client
+    from guard_server.async_client import AsyncClient
+    from guard_server.client import Client
     from guard_server.config import ServerConfig, load_server_config
 
 __all__ = ["AsyncClient", "Client", "ServerConfig", "create_app", "load_server_config"]
 
 _PLACES = {
-    "AsyncClient": "client",
+    "AsyncClient": "async_client",
     "Client": "client",
     "ServerConfig": "config",
     "create_app": "app",

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from guard.errors import RemoteError
 from guard.pixels import RGBArray
 
-__all__ = ["Encoding", "Outgoing", "ServerInfo", "check_form", "encode", "read_answer"]
+__all__ = ["Encoding", "Outgoing", "ServerInfo", "check_form", "encode", "form", "read_answer"]
 
 Encoding = Literal["ppm", "png"]
 """How pictures travel, both without loss. ppm: as they are, at no cost for either side. png: half the bytes, for slow
@@ -64,20 +64,25 @@ def encode(picture: RGBArray, encoding: Encoding) -> bytes:
 
 def check_form(images: Sequence[bytes], *, inputs: Sequence[bytes] = (), **fields: Any) -> Outgoing:
     """POST /v1/check. fields: those of guard_server.uploads.CheckFields; None is left out."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    texts = {name: value if name == "pipeline" else json.dumps(value) for name, value in given.items()}
+    return form("/v1/check", {"images": images, "inputs": inputs}, texts)
+
+
+def form(path: str, files: Mapping[str, Sequence[bytes]], texts: Mapping[str, str]) -> Outgoing:
+    """POST of a multipart form."""
     boundary = secrets.token_hex(16)
     parts: list[bytes] = []
-    for name, files in (("images", images), ("inputs", inputs)):
+    for name, several in files.items():
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="x"\r\n\r\n'.encode()
-        for file in files:
+        for file in several:
             parts += [head, file, b"\r\n"]
-    for name, value in fields.items():
-        if value is not None:
-            text = value if name == "pipeline" else json.dumps(value)
-            head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode()
-            parts += [head, text.encode("utf-8", "replace"), b"\r\n"]
+    for name, text in texts.items():
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode()
+        parts += [head, text.encode("utf-8", "replace"), b"\r\n"]
     parts.append(f"--{boundary}--\r\n".encode())
     kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-    return Outgoing("POST", "/v1/check", b"".join(parts), kind)
+    return Outgoing("POST", path, b"".join(parts), kind)
 
 
 def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Any:

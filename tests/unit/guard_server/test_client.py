@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from guard import Action, ConfigError, Decision, RemoteError, Status
+from guard import Action, ConfigError, Decision, Guard, RemoteError, Status
+from guard.indexes.builder import build_index
+from guard.sources import open_source
 from guard_server import AsyncClient, Client
 from guard_server.tokens import Scope, new_token
+from tests.support.references import photo_folder
 from tests.support.served import HeldEmbedder, listening, toy_guard, until
-from tests.support.toys import picture
+from tests.support.toys import ToyEmbedder, picture
 
 
 @contextmanager
@@ -201,3 +204,40 @@ def test_prompts_and_names_reach_the_servers_log(tmp_path: Any) -> None:
     events = list(reversed(list(EventLog(tmp_path / "events.sqlite").all())))
     assert [e.prompt for e in events] == [*(f"prompt {i}" for i in range(40)), "one", "two", "for all of them"]
     assert {e.pipeline for e in events} == {"web", "video", "default"}
+
+
+def test_it_searches_reads_the_log_reviews_and_reloads(tmp_path: Any) -> None:
+    photos = photo_folder(tmp_path / "photos", 6)
+    build_index(open_source(photos), tmp_path / "an.index", ToyEmbedder())
+    guard = Guard.open(tmp_path / "an.index", embedder=ToyEmbedder(), events=tmp_path / "events.sqlite")
+    events = guard.events
+    assert events is not None
+
+    async def ask(url: str) -> Any:
+        async with AsyncClient(url) as client:
+            (event,) = await client.events(decision=["block"])
+            return (
+                await client.search(picture(3)),
+                event,
+                await client.review(event["id"], "undo"),
+                await client.reload(),
+            )
+
+    with listening(guard, canary_s=0) as server, Client(server.url) as client:
+        page = client.search(picture(3), limit=2)
+        assert page.hits[0].record.uri == "0003.jpg"
+        assert (page.more, page.index_version) == (True, "0001")
+        assert client.check([picture(3)])[0].decision is Decision.BLOCK
+        events.flush()
+        (event,) = client.events(decision=["block"], limit=5)
+        assert client.review(event["id"], "not_a_copy", note="ours") == "not_a_copy"
+        assert client.check([picture(3)])[0].decision is Decision.ALLOW
+        found, same, outcome, version = asyncio.run(ask(server.url))
+        assert found.hits[0] == client.search(picture(3)).hits[0]
+        assert (same["id"], outcome, version) == (event["id"], None, "0001")
+        assert client.check([picture(3)])[0].decision is Decision.BLOCK
+        with pytest.raises(RemoteError) as refused:
+            client.search()
+        assert refused.value.code == "invalid"
+        with pytest.raises(ValueError, match="identifies no event"):
+            client.review("../admin", "confirm")
