@@ -53,6 +53,8 @@ def test_wheel_holds_what_it_should_and_no_more(wheel: Path) -> None:
         weights = sum(i.file_size for i in archive.infolist() if "demo/weights/" in i.filename)
     assert not [n for n in names if n.startswith(("tests/", "integrations/", "examples/"))]
     assert {"guard/py.typed", "guard_diffusers/py.typed"} <= set(names)
+    pages = "guard_server/pages"
+    assert {f"{pages}/templates/base.html", f"{pages}/static/pages.css", f"{pages}/static/pages.js"} <= set(names)
     assert any(n.endswith("licenses/LICENSE") for n in names)
     assert any(n.endswith("licenses/NOTICE") for n in names)
     assert 0 < weights <= 24 * 2**20

@@ -1,0 +1,117 @@
+"""A headless Chromium that notices what a page does besides being shown: console messages, requests to other hosts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.support.ui import WebDriverWait
+
+__all__ = ["Browser", "chromium"]
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --hide-scrollbars --disable-dev-shm-usage"
+)
+WAIT_S = 20
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+
+
+class Browser:
+    """One window. base: address of the only host that its pages may ask."""
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+        self.base = ""
+
+    def open(self, path: str) -> None:
+        self.driver.get(self.base + path)
+
+    def all(self, selector: str) -> list[Any]:
+        """Elements that a CSS selector finds."""
+        return list(self.driver.find_elements("css selector", selector))
+
+    def one(self, selector: str) -> Any:
+        (found,) = self.all(selector)
+        return found
+
+    def text(self, selector: str = "main") -> str:
+        return str(self.one(selector).text)
+
+    @property
+    def path(self) -> str:
+        """Of the page that is shown, with its query."""
+        return str(self.driver.current_url).removeprefix(self.base)
+
+    def keys(self, *pressed: str) -> None:
+        """Press keys one after the other, as somebody without a mouse does; a text is typed."""
+        for key in pressed:
+            ActionChains(self.driver).send_keys(key).perform()
+
+    def focused(self) -> Any:
+        return self.driver.switch_to.active_element
+
+    def until(self, condition: Any) -> Any:
+        """Wait until it is truthy; an element that goes with its page meanwhile is asked for again."""
+        ignored = (NoSuchElementException, StaleElementReferenceException, ValueError)
+        return WebDriverWait(self.driver, WAIT_S, 0.05, ignored).until(lambda _: condition())
+
+    def leads_to(self, path: str) -> None:
+        """Wait until a page is shown whose path begins so, and it is all there."""
+        self.until(lambda: self.path.startswith(path) and self.run("return document.readyState") == "complete")
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def look(self, *, width: int = 1280, height: int = 900, scheme: str = "light", scripts: bool = True) -> None:
+        """What kind of screen and browser the next page finds."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        # Without motion, so that nothing is measured on its way.
+        features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+        media = {"features": [{"name": name, "value": value} for name, value in features.items()]}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
+
+    def faint(self) -> list[str]:
+        """Texts of the page whose contrast is below WCAG's AA."""
+        return list(self.run(CONTRAST))
+
+    def noticed(self) -> list[str]:
+        """Console messages, and requests to other hosts, since it was asked last."""
+        messages = [f"{entry['level']}: {entry['message']}" for entry in self.driver.get_log("browser")]
+        for entry in self.driver.get_log("performance"):
+            event = json.loads(entry["message"])["message"]
+            if event["method"] == "Network.requestWillBeSent":
+                url = event["params"]["request"]["url"]
+                if not url.startswith((f"{self.base}/", "data:", "blob:")):
+                    messages.append(f"request: {url}")
+        return messages
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser with a profile of its own. Skips where there is none."""
+    binary, service = shutil.which("chromium"), shutil.which("chromedriver")
+    if binary is None or service is None:
+        pytest.skip("chromium and chromedriver are not installed")
+    with tempfile.TemporaryDirectory(prefix="memguard-chromium-", ignore_cleanup_errors=True) as profile:
+        options = ChromeOptions()
+        options.binary_location = binary
+        for flag in (*FLAGS.split(), f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        driver = Chrome(options=options, service=ChromeService(service))
+        try:
+            yield Browser(driver)
+        finally:
+            driver.quit()
