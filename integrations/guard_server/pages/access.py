@@ -96,7 +96,8 @@ class PageRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             try:
-                return await handle(request)
+                with request.app.state.service.current.use():  # so that a swap does not close it meanwhile
+                    return await handle(request)
             except SignInNeeded:
                 asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                 after = f"?next={quote(asked, safe='')}" if request.method == "GET" else ""

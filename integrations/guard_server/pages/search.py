@@ -22,13 +22,14 @@ from guard.errors import InputError
 from guard.indexes.overlaid import OverlaidIndex
 from guard.indexes.overlay import key_of
 from guard.search import RecordFilter, Searcher, SearchPage, SearchQuery
+from guard.types import Evidence
 from guard_server.config import ServerConfig
 from guard_server.multipart import read_form
 from guard_server.pages.access import PageRoute, redirect, visitor
 from guard_server.pages.forms import CSRF, require_ours
 from guard_server.pages.held import hold, unsealed
 from guard_server.pages.rendering import picture, render
-from guard_server.pages.searching import answer_of, level, searched
+from guard_server.pages.searching import answer_of, compared, level, searched
 from guard_server.pages.sessions import Visit
 from guard_server.problems import Problem
 from guard_server.references import thumbnail_of
@@ -128,8 +129,9 @@ def looked_up(request: Request, service: Service, visit: Visit, asked: Asked) ->
     )
     page = Searcher(guard.index, guard.embedder).search(query)  # type: ignore[arg-type]
     alone = page.hits and not (page.offset or asked.words or asked.source)
-    answer = answer_of(guard, page) if alone else None
-    return shown(request, service, visit, asked, page, held=hold(request, visit, image), answer=answer)
+    copies = compared(guard, image, page.hits) if alone else {}
+    answer = answer_of(guard, page, copies) if alone else None
+    return shown(request, service, visit, asked, page, held=hold(request, visit, image), answer=answer, copies=copies)
 
 
 def shown(
@@ -142,8 +144,12 @@ def shown(
     *,
     held: Mapping[str, str] | None = None,
     answer: Mapping[str, Any] | None = None,
+    copies: Mapping[int, Evidence] | None = None,
 ) -> Response:
-    """The form, with what was asked and found. held: the picture that it is about, for the next page."""
+    """The form, with what was asked and found. held: the picture that it is about, for the next page.
+
+    copies: hits whose pixels show it, by id.
+    """
     flag, block = service.guard.rules.of_the_policy
     return render(
         request,
@@ -157,6 +163,7 @@ def shown(
         wrong=wrong,
         held=held,
         answer=answer,
+        copies=copies or {},
         flag=flag,
         block=block,
         may_protect=visit.may(Scope.PROTECT) and isinstance(service.guard.index, OverlaidIndex),

@@ -90,6 +90,7 @@ async def status(
         pipelines=by_pipeline(families),
         thresholds=thresholds(families),
         canaries=by_label(families, "memguard_canary_checks_total", "result"),
+        reloads=by_label(families, "memguard_index_reloads_total", "result"),
         stale=any(value for _, value in samples(families, "memguard_calibration_stale")),
         dropped=sum(by_label(families, "memguard_events_dropped_total", "reason").values()),
         rejected=by_label(families, "memguard_rejected_total", "reason"),

@@ -47,7 +47,7 @@ def test_a_picture_finds_itself_first_and_the_answer_says_so(tmp_path: Path) -> 
     assert uris(page)[0] == "0005.jpg"
     assert "It is in there" in page
     assert "PDQ hash counts as identical" in page
-    assert "Nothing is near to it" in stranger
+    assert "Nothing is near enough to be flagged" in stranger
     assert "name</b>" not in page, "the name of a file is not read"
 
 
