@@ -59,6 +59,7 @@ def cases_of(
                 gate=lambda match: rules.lowest_flag(match.record.collections) - config.verify_margin,
                 conclusive=lambda match: rules.can_block(match.record.collections),
                 until=until,
+                most=config.verify_candidates,
             )
             case = Case(seen.candidates, True, None, own[row], seen.verified, seen.reason, exempted)
         cases.append(case)

@@ -28,6 +28,7 @@ from guard.errors import ConfigError
 from guard.events.config import EventsConfig
 from guard.policy import IDENTICAL, CollectionPolicy, Identical, Policy
 from guard.types import Collection, Decision, Mode
+from guard.verification.examiner import CANDIDATES
 
 __all__ = [
     "ENV_PREFIX",
@@ -152,6 +153,9 @@ class GuardConfig(BaseModel):
     verify: bool = Field(
         False,
         description="Compare pixels with the stored thumbnails of the candidates before deciding; needs OpenCV.",
+    )
+    verify_candidates: int = Field(
+        CANDIDATES, ge=1, le=100, description="How many of an image's nearest references are compared with it."
     )
     verify_margin: float = Field(
         0.15, ge=0, le=2, description="How far below policy.flag a candidate's similarity may lie to be compared."

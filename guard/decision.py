@@ -95,12 +95,12 @@ def _matches(candidates: Sequence[Match], rules: Rules, *, usable: bool) -> tupl
     """Those that count in any collection: identical by hash first, then nearest first."""
     same = [m for m in candidates if m.bits is not None and any(r.identical != "ignore" for r in _rules(m, rules))]
     same.sort(key=lambda m: (m.bits or 0, -m.similarity))
-    rest = [m for m in candidates if m not in same and usable and (rules.counts(m) or _is_copy(m))]
+    rest = [
+        m
+        for m in candidates
+        if m not in same and usable and (rules.counts(m) or any(r.copied(m) for r in _rules(m, rules)))
+    ]
     return (*same, *rest)
-
-
-def _is_copy(match: Match) -> bool:
-    return match.evidence is not None and match.evidence.is_copy
 
 
 def _rules(match: Match, rules: Rules) -> list[Rule]:

@@ -12,6 +12,7 @@ from typing import Literal
 from guard.embedders.pdq import BITS
 from guard.embedders.pdq import BLOCK_BITS as IDENTICAL_BITS
 from guard.flat import difference
+from guard.policy import SEVERITY
 from guard.rules import Rule, Rules
 from guard.types import Collection, Decision, Match
 from guard.verification.weigh import by_pixels, refuted, unconfirmed
@@ -109,8 +110,11 @@ def _by_pixels(matches: Sequence[Match], rule: Rule, own: OwnInput) -> Iterator[
     copies = [m for m in matches if m.evidence is not None and m.evidence.is_copy]
     if not copies:
         return
-    best = max(copies, key=lambda m: m.similarity)
-    decision, said = by_pixels(best, rule.block, _named(best, rule))
+    judged = [
+        (match, *by_pixels(match, rule.block, rule.flag_strength, rule.block_strength, _named(match, rule)))
+        for match in copies
+    ]
+    best, decision, said = max(judged, key=lambda one: (SEVERITY.index(one[1]), one[0].similarity))
     yield _finding(best, rule, decision, (said,), own, _echo(best, rule.flag, own))
 
 

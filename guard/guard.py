@@ -33,7 +33,7 @@ from guard.pixels import ImageBatch, settle
 from guard.policy import Policy
 from guard.rules import Rules
 from guard.stages import Clock, Lap, failed, translated
-from guard.thresholds import rules_of
+from guard.thresholds import compared_pixels, rules_of
 from guard.tracing import caller, trace
 from guard.types import Report, Verdict
 from guard.verification.examiner import Examiner
@@ -96,17 +96,20 @@ class Guard(Hosted):
         self.config = config or GuardConfig()
         self.calibration = calibration
         self.name = name
-        self.rules = rules_of(self.config, index, embedder, calibration, name)
+        self.examiner = Examiner(index, verifier)
+        self._verifier = verifier
+        self.rules = self._resolved(self.config)
         self.metrics = metrics or GuardMetrics(thresholds=self.rules.of_the_policy)
         self.metrics.set_index(name, index, loaded_at=time.time())
         self.metrics.set_embedder(embedder.spec, getattr(embedder, "provider", "cpu"))
         self.metrics.set_thresholds(self.rules)
         if calibration is not None:
             stale = calibration.stale(self.config.calibration_max_age_days)
-            self.metrics.set_calibration(name, stale=bool(stale), expected=calibration.expected(self.rules.others.flag))
+            rule, pixels = self.rules.others, compared_pixels(self.config, verifier)
+            expected = calibration.expected(rule.flag, strength=rule.flag_strength, pixels=pixels)
+            self.metrics.set_calibration(name, stale=bool(stale), expected=expected)
             if stale and self.metrics.shown:
                 _log.warning("the calibration of %s is stale: %s", name, "; ".join(stale))
-        self.examiner = Examiner(index, verifier)
         if self.config.verify:
             self.examiner.ready()
         self.events = events if events is not None else self._open_events()
@@ -150,7 +153,9 @@ class Guard(Hosted):
         checked = load_config(config, environ=os.environ, **settings)
         parts = open_parts(Path(path), checked, embedder)
         if metrics is None:
-            rules = rules_of(checked, parts.index, parts.embedder, parts.calibration, parts.name)
+            rules = rules_of(
+                checked, parts.index, parts.embedder, parts.calibration, parts.name, compared_pixels(checked)
+            )
             metrics = GuardMetrics(registry, thresholds=rules.of_the_policy)
         return cls(
             parts.index,
@@ -272,7 +277,11 @@ class Guard(Hosted):
     def _rules(self, config: GuardConfig) -> Rules:
         if config is self.config:
             return self.rules
-        return rules_of(config, self.index, self.embedder, self.calibration, self.name)
+        return self._resolved(config)
+
+    def _resolved(self, config: GuardConfig) -> Rules:
+        pixels = compared_pixels(config, self._verifier)
+        return rules_of(config, self.index, self.embedder, self.calibration, self.name, pixels)
 
     def _within_deadline(
         self, config: GuardConfig, count: int, images: Any, inputs: Any, traced: list[Reasoning] | None = None
@@ -319,7 +328,8 @@ class Guard(Hosted):
             echoed = nearest_input(index, query, self.embedder.embed(own)) if own is not None and len(own) else None
             hashed = hash_batch(index, batch, own) if rules.asks_hashes else None
         with clock("search"):
-            found = look_up(index, query, hashed, config.top_k, rules)
+            wanted = max(config.top_k, config.verify_candidates) if config.verify else config.top_k
+            found = look_up(index, query, hashed, wanted, rules)
             inputs = own_inputs(echoed, hashed, config.own_input, n)
         with clock("verify" if config.verify else "decide"):
             left_s = None if config.deadline_s is None else config.deadline_s - sum(clock.seconds.values())

@@ -35,9 +35,18 @@ class Rule:
     its default."""
     identical: Identical = IDENTICAL
     at_most: Decision = Decision.BLOCK
+    flag_strength: float = 0.0
+    """Strength of evidence from which pixels flag by themselves; inf: they only confirm."""
+    block_strength: float = 0.0
+    """The same to block; at least flag_strength."""
     flag_from: str = ""
     """Where the threshold comes from, in words."""
     block_from: str = ""
+
+    def copied(self, match: Match) -> bool:
+        """Whether its pixels say enough to count by themselves."""
+        evidence = match.evidence
+        return evidence is not None and evidence.is_copy and max(evidence.strength, 0.0) >= self.flag_strength
 
     def capped(self, decision: Decision) -> Decision:
         return min(decision, self.at_most, key=SEVERITY.index)
@@ -58,15 +67,22 @@ class Rules:
         *,
         without: str = "and the index's embedder comes with no thresholds of its own",
         threshold_of: Callable[[FalsePositiveRate], float] | None = None,
+        strength_of: Callable[[FalsePositiveRate], float] | None = None,
     ) -> Rules:
-        """See Policy.resolve. Raises ConfigError also for a collection's threshold that cannot be had."""
+        """See Policy.resolve. strength_of: of evidence, that keeps a rate; None: all evidence counts.
+
+        Raises ConfigError also for a collection's threshold that cannot be had.
+        """
         flag, block = policy.resolve(advice, without=without, threshold_of=threshold_of)
+        strength = _strength(policy.flag, strength_of, 0.0)
         others = Rule(
             "", flag, block, block, policy.identical or IDENTICAL,
+            flag_strength=strength, block_strength=max(strength, _strength(policy.block, strength_of, 0.0)),
             flag_from=_source("policy.flag", policy.flag), block_from=_source("policy.block", policy.block),
         )  # fmt: skip
         names = [*(c.value for c in Collection), *(n for n in policy.collections if n not in set(Collection))]
-        return cls(others, {n: _rule(n, policy.collections.get(n), others, threshold_of) for n in names})
+        rules = {n: _rule(n, policy.collections.get(n), others, threshold_of, strength_of) for n in names}
+        return cls(others, rules)
 
     def __iter__(self) -> Iterator[Rule]:
         """Of the collections with a meaning or settings of their own."""
@@ -116,6 +132,7 @@ def _rule(
     given: CollectionPolicy | None,
     others: Rule,
     threshold_of: Callable[[FalsePositiveRate], float] | None,
+    strength_of: Callable[[FalsePositiveRate], float] | None,
 ) -> Rule:
     given = given or CollectionPolicy()
     field = f"policy.collections.{name}"
@@ -136,8 +153,25 @@ def _rule(
         if not (isinstance(given.flag, FalsePositiveRate) and isinstance(given.block, FalsePositiveRate)):
             raise ConfigError(f"{field}.flag ({flag:.4f}) lies above {field}.block ({block:.4f})")
         block = sure = flag  # of two rates, the rarer one's bound may come out lower: it rests on a tail
+    flag_strength = _strength(given.flag, strength_of, others.flag_strength)
+    every = given.block is None and name in BLOCKS_EVERY_MATCH
+    block_strength = flag_strength if every else _strength(given.block, strength_of, others.block_strength)
     at_most = Decision(given.at_most or AT_MOST.get(name, Decision.BLOCK))
-    return Rule(name, flag, block, sure, given.identical or others.identical, at_most, flag_from, block_from)
+    return Rule(
+        name, flag, block, sure, given.identical or others.identical, at_most,
+        flag_strength, max(flag_strength, block_strength), flag_from, block_from,
+    )  # fmt: skip
+
+
+def _strength(
+    value: float | FalsePositiveRate | None,
+    strength_of: Callable[[FalsePositiveRate], float] | None,
+    unset: float,
+) -> float:
+    """A rate asks for a strength of its own; a similarity says nothing of pixels, and all evidence counts."""
+    if isinstance(value, FalsePositiveRate):
+        return strength_of(value) if strength_of is not None else 0.0
+    return unset if value is None else 0.0
 
 
 def _source(field: str, value: float | FalsePositiveRate | None) -> str:

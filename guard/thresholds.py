@@ -9,22 +9,41 @@ from guard.rules import Rules
 
 if TYPE_CHECKING:
     from guard.calibration.calibrated import Calibrated
+    from guard.calibration.record import ComparedPixels
     from guard.config import GuardConfig
     from guard.embedders.base import Embedder
     from guard.indexes.base import Index
+    from guard.verification.verifier import Verifier
 
-__all__ = ["rules_of"]
+__all__ = ["compared_pixels", "rules_of"]
 
 
-def rules_of(config: GuardConfig, index: Index, embedder: Embedder, calibration: Calibrated | None, name: str) -> Rules:
+def compared_pixels(config: GuardConfig, verifier: Verifier | None = None) -> ComparedPixels | None:
+    """How checks compare pixels; None if they do not. verifier: None for the guard's own."""
+    if not config.verify:
+        return None
+    from guard.calibration.record import ComparedPixels
+    from guard.verification.verifier import identity_of
+
+    return ComparedPixels(identity_of(verifier), config.verify_candidates)
+
+
+def rules_of(
+    config: GuardConfig,
+    index: Index,
+    embedder: Embedder,
+    calibration: Calibrated | None,
+    name: str,
+    pixels: ComparedPixels | None = None,
+) -> Rules:
     """The rule of every collection.
 
     The embedder's advice is about its own cosines, not about what a transform makes of them.
-    name: of the index, for errors. Raises ConfigError for a threshold that is neither set nor advised, or a rate that
-    the calibration cannot keep.
+    name: of the index, for errors. pixels: how checks compare them, None if they do not.
+    Raises ConfigError for a threshold that is neither set nor advised, or a rate that the calibration cannot keep.
     """
     policy = config.policy.build()
-    asked = None
+    asked, strength_of = None, None
     own = [policy.flag, policy.block]
     for one in policy.collections.values():
         own += [one.flag, one.block]
@@ -32,13 +51,16 @@ def rules_of(config: GuardConfig, index: Index, embedder: Embedder, calibration:
         from guard.calibration.calibrated import threshold_of
 
         hashes = policy.identical != "ignore"
-        asked = threshold_of(calibration, index=name, query_views=config.query_views, hashes=hashes)
+        asked = threshold_of(calibration, index=name, query_views=config.query_views, hashes=hashes, pixels=pixels)
+        if pixels is not None and calibration is not None:
+            strength_of = lambda target: calibration.strength(target.rate)  # noqa: E731
     if getattr(index.manifest, "transform", None) is None:
-        return Rules.resolve(policy, embedder.spec.thresholds, threshold_of=asked)
+        return Rules.resolve(policy, embedder.spec.thresholds, threshold_of=asked, strength_of=strength_of)
     return Rules.resolve(
         policy,
         None,
         threshold_of=asked,
+        strength_of=strength_of,
         without="and the embedder's own thresholds do not hold for an index with a transform: set policy.flag and "
         "policy.block, measured with `memguard eval descriptors` and the same transform, or take it off with "
         "`memguard index transform --remove`",

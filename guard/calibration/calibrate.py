@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,26 +14,41 @@ from guard._version import __version__
 from guard.calibration.clean import score_clean
 from guard.calibration.growth import dispersion
 from guard.calibration.rates import Rates
-from guard.calibration.record import FORMAT_VERSION, Calibration, TailEntry, ThresholdEntry
+from guard.calibration.record import (
+    FORMAT_VERSION,
+    Calibration,
+    PixelsEntry,
+    SampleEntry,
+    ThresholdEntry,
+    WholeEntry,
+)
 from guard.calibration.references import MOST_QUERIES, leave_one_out
 from guard.calibration.scored import Scored
-from guard.calibration.tail import TailRefused, fit_tail
+from guard.calibration.strength import PIXELS_SHARE, left_to_similarity, strength_keeping
 from guard.embedders.base import Embedder
 from guard.embedders.views import VIEW_KINDS, ViewKind
-from guard.errors import ConfigError
+from guard.errors import ConfigError, MissingExtraError
 from guard.indexes.attach import attach
 from guard.indexes.layout import KEEP, IndexFolder
 from guard.indexes.manifest import CALIBRATION
+from guard.indexes.records import THUMBNAILS
 from guard.indexes.staging import writing
 from guard.indexes.store import OpenIndex, open_index
 from guard.indexes.transformed_rows import DUPLICATE
 from guard.sources.base import Skip, Source
+from guard.verification.examiner import CANDIDATES, Examiner
+from guard.verification.verifier import identity_of
 
 __all__ = ["TARGETS", "CalibrationReport", "calibrate_index"]
 
 TARGETS = (1e-3, 1e-5)
 LEAST_PICTURES = 100  # fewer do not support a rate of 4 %
 GROWTH_SHARE = 0.02  # of the pictures match at the threshold where clustering is measured
+
+
+_SAMPLE = {"levels", "counts", "grid"}
+_SHORT: Any = {**dict.fromkeys(_SAMPLE, True), "pixels": {"strengths": _SAMPLE, "unrefuted": _SAMPLE}}
+"""What a report leaves out: the samples themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +58,18 @@ class CalibrationReport:
     calibration: Calibration
     identical: tuple[str, ...] = ()
     """Clean pictures that PDQ calls identical to a reference: copies among them should be taken out."""
+    copies: tuple[tuple[str, str, float], ...] = ()
+    """(picture, reference, strength) of those that compared pixels call copies; the same holds of them."""
     skips: tuple[Skip, ...] = ()
     """Clean pictures that cannot be had, with the reason."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without the sample."""
-        fields = self.calibration.model_dump(mode="json", exclude={"levels", "counts", "grid"})
+        fields = self.calibration.model_dump(mode="json", exclude=_SHORT)
         skipped = [{"image": skip.uri, "reason": skip.reason, "detail": skip.detail} for skip in self.skips]
         shown = {"path": str(self.path), "version": self.version, **fields}
-        return {**shown, "identical_pictures": list(self.identical), "skipped": skipped}
+        copies = [{"image": image, "reference": uri, "strength": strength} for image, uri, strength in self.copies]
+        return {**shown, "identical_pictures": list(self.identical), "copies_by_pixels": copies, "skipped": skipped}
 
 
 def calibrate_index(
@@ -61,6 +80,8 @@ def calibrate_index(
     targets: Sequence[float] = TARGETS,
     query_views: ViewKind = "one",
     hashes: bool = True,
+    verify: bool | None = None,
+    candidates: int = CANDIDATES,
     duplicate: float = DUPLICATE,
     limit: int = MOST_QUERIES,
     seed: int = 0,
@@ -74,7 +95,9 @@ def calibrate_index(
     they are looked up as a check does it, and need the index's `embedder`. None: the references themselves, each among
     the others (guard.calibration.references, with duplicate, limit and seed).
     targets: rates whose thresholds are written down; others can be asked for later. query_views, hashes: as in the
-    checks that the calibration is for; hashes: whether PDQ's verdict counts (policy.identical is not ignore).
+    checks that the calibration is for; hashes: whether PDQ's verdict counts (policy.identical is not ignore). verify:
+    whether pixels are compared as well, with so many candidates; None: where the index holds thumbnails and OpenCV is
+    installed.
     Raises ConfigError for values out of range, sources that do not fit or fewer than 100 clean pictures; IndexLoadError
     for a damaged index or another embedder.
     """
@@ -91,6 +114,9 @@ def calibrate_index(
     folder.current()
     with folder.writer():
         with open_index(folder.path) as index:
+            examiner = _examiner(index, verify)
+            verifier = identity_of(examiner.ready()) if examiner else ""
+            compares: dict[str, Any] = {"examiner": examiner, "candidates": candidates}
             if clean is not None and embedder is not None:
                 described = clean if isinstance(clean, str | Path) else clean.survey().description
                 scored = score_clean(
@@ -101,6 +127,7 @@ def calibrate_index(
                     hashes=hashes,
                     workers=workers,
                     on_progress=on_progress,
+                    **compares,
                 )
                 named = Path(described).name if isinstance(clean, str | Path) else str(described)
             else:
@@ -110,7 +137,9 @@ def calibrate_index(
                     duplicate=duplicate,
                     limit=limit,
                     seed=seed,
+                    workers=workers or os.cpu_count() or 1,
                     on_progress=on_progress,
+                    **compares,
                 )
                 named = f"{len(scored.identical)} of {len(index)} references, each among the others"
             calibration = _calibrated(
@@ -122,26 +151,53 @@ def calibrate_index(
                 query_views=query_views,
                 hashes=hashes and index.hashes is not None,
                 duplicate=duplicate if clean is None else None,
+                verifier=verifier,
+                candidates=candidates,
             )
             with writing(folder.path):
                 data = calibration.to_json().encode()
                 version = attach(folder, index.folder, index.manifest, CALIBRATION, data)
         folder.prune(keep)  # now that this process has let go of the version before
     identical = tuple(uri for uri, same in zip(scored.uris, scored.identical, strict=False) if same)
-    return CalibrationReport(folder.path, version, calibration, identical, scored.skips)
+    return CalibrationReport(folder.path, version, calibration, identical, scored.pairs, scored.skips)
 
 
-def _calibrated(index: OpenIndex, scored: Scored, named: str, targets: Sequence[float], **how: Any) -> Calibration:
+def _examiner(index: OpenIndex, verify: bool | None) -> Examiner | None:
+    """Raises ConfigError or MissingExtraError if pixels shall be compared and cannot be."""
+    if verify is False:
+        return None
+    if not index.manifest.files.keys() & {THUMBNAILS}:
+        if verify:
+            raise ConfigError("the index holds no thumbnails to compare pixels with: build it with them, or calibrate "
+                              "without (--no-verify)")  # fmt: skip
+        return None
+    examiner = Examiner(index)
+    try:
+        examiner.ready()
+    except MissingExtraError:
+        if verify:
+            raise
+        return None
+    return examiner
+
+
+def _calibrated(
+    index: OpenIndex,
+    scored: Scored,
+    named: str,
+    targets: Sequence[float],
+    *,
+    verifier: str,
+    candidates: int,
+    **how: Any,
+) -> Calibration:
     sample, manifest = scored.sample(), index.manifest
     if sample.n < LEAST_PICTURES:
         skipped = f", {len(scored.skips)} could not be read" if scored.skips else ""
         raise ConfigError(f"{sample.n} clean pictures are too few: at least {LEAST_PICTURES} are needed, and some "
                           f"thousands for small rates{skipped}")  # fmt: skip
-    try:
-        tail, refused = fit_tail(sample), ""
-    except TailRefused as exc:
-        tail, refused = None, str(exc)
-    rates = Rates(sample, tail, refused)
+    entry = SampleEntry(**SampleEntry.fields_of(sample))
+    rates = entry.rates()
     thresholds, unsupported = [], {}
     for target in sorted(set(targets), reverse=True):
         try:
@@ -160,24 +216,34 @@ def _calibrated(index: OpenIndex, scored: Scored, named: str, targets: Sequence[
         transform_sha256=manifest.transform.sha256 if manifest.transform else None,
         regions=manifest.regions,
         left_out=scored.left_out,
-        pictures=sample.n,
-        identical=sample.identical,
-        design_effect=sample.design_effect,
-        levels=tuple(sample.levels.tolist()),
-        counts=tuple(sample.counts.tolist()),
-        tail=None
-        if tail is None
-        else TailEntry(
-            start=tail.start,
-            exceeding=len(tail.excesses),
-            shape=tail.gpd.shape,
-            scale=tail.gpd.scale,
-            anderson_darling=tail.statistic,
-            p=tail.p,
-        ),
-        tail_refused=refused,
+        **{name: getattr(entry, name) for name in SampleEntry.model_fields},
+        pixels=_pixels(scored, verifier, candidates, rates, targets),
         dispersion=None if math.isinf(spread) else spread,
         thresholds=tuple(thresholds),
         unsupported=unsupported,
         **how,
     )
+
+
+def _pixels(
+    scored: Scored, verifier: str, candidates: int, similarities: Rates, targets: Sequence[float]
+) -> PixelsEntry | None:
+    compared = scored.compared
+    if compared is None or len(compared.strength) == 0:
+        return None
+    # Of references some are compared; none of them is identical to another by its hash.
+    identical = scored.identical[: len(compared.strength)]
+    strengths, unrefuted = (SampleEntry(**SampleEntry.fields_of(one)) for one in compared.samples(identical))
+    rates, entries = strengths.rates(), []
+    for target in sorted(set(targets), reverse=True):
+        strength = strength_keeping(rates, target * PIXELS_SHARE)
+        try:
+            similarity = similarities.threshold(left_to_similarity(target, strength)).similarity
+        except ConfigError:
+            similarity = None
+        entries.append(
+            WholeEntry(rate=target, similarity=similarity, strength=None if math.isinf(strength) else strength)
+        )
+    return PixelsEntry(
+        verifier=verifier, candidates=candidates, strengths=strengths, unrefuted=unrefuted, thresholds=tuple(entries)
+    )  # fmt: skip

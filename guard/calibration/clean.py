@@ -7,12 +7,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from guard.calibration.pixels import compare_clean, copies_of
 from guard.calibration.scored import NEIGHBOURS, Scored, joined
 from guard.decode import ImageFileError, decode, read_file
 from guard.embedders.base import Embedder
@@ -25,6 +27,7 @@ from guard.indexes.store import OpenIndex
 from guard.pixels import ImageBatch, RGBArray
 from guard.sources.base import Item, Skip, Source
 from guard.sources.opening import open_source
+from guard.verification.examiner import Examiner
 
 __all__ = ["score_clean"]
 
@@ -36,13 +39,16 @@ def score_clean(
     *,
     query_views: ViewKind = "one",
     hashes: bool = True,
+    examiner: Examiner | None = None,
+    candidates: int = 0,
     workers: int | None = None,
     on_progress: Callable[[int, int | None], None] = lambda _done, _total: None,
 ) -> Scored:
     """Look up pictures that are known to be no copies: generations that somebody looked at, or pictures made elsewhere.
 
     source: a Source, or what guard.sources.opening.open_source understands; a host that generates pictures gives a
-    Source of its own. hashes: whether PDQ's verdict counts, where the index holds hashes.
+    Source of its own. hashes: whether PDQ's verdict counts, where the index holds hashes. examiner: compares the
+    pixels of so many nearest candidates; None compares none.
     A picture whose bytes are those of a reference is left out and counted; one that cannot be read is listed.
     Raises ConfigError for a source without pixels, IndexLoadError if the embedder is not the index's.
     """
@@ -52,10 +58,11 @@ def score_clean(
     if not survey.pixels:
         raise ConfigError(f"{survey.description} holds finished descriptors; clean pictures are needed as pictures")
     parts: list[Scored] = []
-    done = 0
+    done, threads = 0, workers or os.cpu_count() or 1
+    looking = _Looking(index, embedder, query_views, hashes, examiner, candidates, threads)
     on_progress(0, survey.total)
-    for group in _read(reader, workers or os.cpu_count() or 1):
-        parts.append(_score(index, embedder, group, query_views, hashes))
+    for group in _read(reader, threads):
+        parts.append(_score(looking, group))
         done += len(group)
         on_progress(done, survey.total)
     return joined(parts)
@@ -67,37 +74,57 @@ class _Picture(NamedTuple):
     rgb: RGBArray
 
 
-def _score(
-    index: OpenIndex, embedder: Embedder, group: Sequence[_Picture | Skip], views: ViewKind, hashes: bool
-) -> Scored:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Looking:
+    """How pictures are looked up."""
+
+    index: OpenIndex
+    embedder: Embedder
+    views: ViewKind
+    hashes: bool
+    examiner: Examiner | None
+    candidates: int
+    threads: int
+
+
+def _score(looking: _Looking, group: Sequence[_Picture | Skip]) -> Scored:
     skips = tuple(one for one in group if isinstance(one, Skip))
     pictures = [one for one in group if not isinstance(one, Skip)]
-    clean = [one for one in pictures if not index.reader.ids_where(sha256s=[one.sha256])]
+    clean = [one for one in pictures if not looking.index.reader.ids_where(sha256s=[one.sha256])]
     left_out = {"reference": len(pictures) - len(clean)} if len(clean) < len(pictures) else {}
     none = Scored(np.empty((0, NEIGHBOURS), np.float32), np.empty(0, np.bool_), (), left_out, skips)
     try:
-        return joined([none, _look_up(index, embedder, clean, views, hashes)]) if clean else none
+        return joined([none, _look_up(looking, clean)]) if clean else none
     except CheckError as exc:
         if len(clean) > 1:  # one picture that the embedder cannot take costs no other
-            return joined([none, *(_score(index, embedder, [one], views, hashes) for one in clean)])
+            return joined([none, *(_score(looking, [one]) for one in clean)])
         return joined([none, _skipped(clean[0].uri, "embed_failed", str(exc))])
 
 
-def _look_up(
-    index: OpenIndex, embedder: Embedder, pictures: Sequence[_Picture], kind: ViewKind, hashes: bool
-) -> Scored:
+def _look_up(looking: _Looking, pictures: Sequence[_Picture]) -> Scored:
+    index = looking.index
     batch = ImageBatch(arrays=tuple(picture.rgb for picture in pictures))
-    query = embed_views(embedder, batch, kind)
+    query = embed_views(looking.embedder, batch, looking.views)
     n, views = query.vectors.shape[:2]
-    found = index.search(query.vectors.reshape(n * views, -1), NEIGHBOURS)
+    k = max(NEIGHBOURS, looking.candidates)
+    found = index.search(query.vectors.reshape(n * views, -1), k)
     ids, similarity = found.ids, found.similarity
     if views > 1:
-        ids, similarity = best_of_each(ids.reshape(n, -1), similarity.reshape(n, -1), NEIGHBOURS)
-    hashed = hash_batch(index, batch, None) if hashes else None
+        ids, similarity = best_of_each(ids.reshape(n, -1), similarity.reshape(n, -1), k)
+    hashed = hash_batch(index, batch, None) if looking.hashes else None
     candidates = join(hashed, query.vectors, ids[:, :1], similarity[:, :1], 1)
     identical = [any(candidate.bits is not None for candidate in of_picture) for of_picture in candidates]
     usable = np.where(query.usable[:, None], similarity, np.float32(-np.inf)).astype(np.float32)
-    return Scored(usable, np.array(identical, np.bool_), tuple(picture.uri for picture in pictures))
+    uris = tuple(picture.uri for picture in pictures)
+    scored = Scored(usable[:, :NEIGHBOURS], np.array(identical, np.bool_), uris)
+    if looking.examiner is None:
+        return scored
+    held = np.where(query.usable[:, None], ids, -1)[:, : looking.candidates]  # nothing of an unusable one can count
+    pixels = [picture.rgb for picture in pictures]
+    compared = compare_clean(
+        looking.examiner, pixels, held, usable[:, : looking.candidates], workers=looking.threads
+    )  # fmt: skip
+    return replace(scored, compared=compared, pairs=copies_of(index, uris, compared))
 
 
 def _skipped(uri: str, reason: str, detail: str) -> Scored:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,18 +13,36 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from guard.calibration.gpd import Gpd
 from guard.calibration.rates import Rates, Threshold
 from guard.calibration.sample import GRID, Sample
-from guard.calibration.tail import Tail
+from guard.calibration.tail import Tail, TailRefused, fit_tail
 from guard.embedders.views import ViewKind
 from guard.errors import IndexLoadError
 from guard.indexes.manifest import CALIBRATION, EmbedderEntry, Manifest
 
-__all__ = ["FORMAT_VERSION", "MAX_AGE_DAYS", "Calibration", "TailEntry", "ThresholdEntry", "read_calibration"]
+__all__ = [
+    "FORMAT_VERSION",
+    "MAX_AGE_DAYS",
+    "Calibration",
+    "ComparedPixels",
+    "PixelsEntry",
+    "SampleEntry",
+    "TailEntry",
+    "ThresholdEntry",
+    "WholeEntry",
+    "read_calibration",
+]
 
 FORMAT_VERSION = 1
 MAX_AGE_DAYS = 180
 GROWN = 2.0  # times as many references, or as few: stale
 
 Count = Annotated[int, Field(ge=0)]
+
+
+class ComparedPixels(NamedTuple):
+    """How checks compare pixels."""
+
+    verifier: str
+    candidates: int
 
 
 class _Model(BaseModel):
@@ -42,6 +60,17 @@ class TailEntry(_Model):
     anderson_darling: float
     p: float = Field(ge=0, le=1)
     """Of the goodness of fit, by parametric bootstrap."""
+
+    @classmethod
+    def of(cls, tail: Tail) -> TailEntry:
+        return cls(
+            start=tail.start,
+            exceeding=len(tail.excesses),
+            shape=tail.gpd.shape,
+            scale=tail.gpd.scale,
+            anderson_darling=tail.statistic,
+            p=tail.p,
+        )
 
 
 class ThresholdEntry(_Model):
@@ -64,47 +93,39 @@ class ThresholdEntry(_Model):
         )
 
 
-class Calibration(_Model):
-    """Nearest similarities of clean pictures, the tail above them, and for what index and settings they hold."""
+class SampleEntry(_Model):
+    """A sample on its grid, and the tail above it."""
 
-    format_version: int
-    created_at: AwareDatetime
-    """UTC."""
-    tool_version: str
-    source: Literal["clean", "references"]
-    described: str
-    """Where the clean pictures came from, in words."""
-    index_version: str
-    count: int = Field(ge=1)
-    """References in the index."""
-    embedder: EmbedderEntry
-    transform_sha256: str | None
-    regions: int = Field(ge=1)
-    query_views: ViewKind
-    hashes: bool
-    """Whether PDQ's verdict counted as a match."""
-    duplicate: float | None = None
-    """Of references: the cosine above which two of them were taken for one picture."""
-    left_out: dict[str, int] = Field(default_factory=dict)
     pictures: int = Field(ge=1)
     identical: Count = 0
     """Of them, PDQ-identical to a reference."""
     design_effect: float = Field(1.0, ge=1)
     grid: float = GRID
     levels: tuple[int, ...]
-    """Similarities in units of grid, rounded up, ascending."""
+    """In units of grid, rounded up, ascending."""
     counts: tuple[Annotated[int, Field(ge=1)], ...]
     tail: TailEntry | None
     tail_refused: str = ""
-    dispersion: float | None = Field(None, gt=0)
-    """How far matches cluster, see guard.calibration.growth; None: not noticeably."""
-    thresholds: tuple[ThresholdEntry, ...] = ()
-    """For the targets that were asked for."""
-    unsupported: dict[str, str] = Field(default_factory=dict)
-    """Targets that data and tail do not support, with the reason."""
+
+    @classmethod
+    def fields_of(cls, sample: Sample) -> dict[str, Any]:
+        """The fields that say it, with its tail if there is one."""
+        try:
+            tail, refused = fit_tail(sample), ""
+        except TailRefused as exc:
+            tail, refused = None, str(exc)
+        return {
+            "pictures": sample.n,
+            "identical": sample.identical,
+            "design_effect": sample.design_effect,
+            "levels": tuple(sample.levels.tolist()),
+            "counts": tuple(sample.counts.tolist()),
+            "tail": None if tail is None else TailEntry.of(tail),
+            "tail_refused": refused,
+        }
 
     @model_validator(mode="after")
-    def _sample_fits(self) -> Calibration:
+    def _sample_fits(self) -> Self:
         if self.grid != GRID or len(self.levels) != len(self.counts):
             raise ValueError("levels and counts are no sample on a grid of 1e-5")
         if (np.diff(self.levels) <= 0).any() or sum(self.counts) + self.identical > self.pictures:
@@ -127,11 +148,76 @@ class Calibration(_Model):
         tail = Tail(entry.start, excesses, gpd, entry.anderson_darling, entry.p, sample.n, sample.design_effect)
         return Rates(sample, tail)
 
-    def misfits(self, manifest: Manifest, *, query_views: ViewKind | None = None, hashes: bool = False) -> list[str]:
+
+class WholeEntry(_Model):
+    """What keeps a rate of the whole decision, where pixels are compared too."""
+
+    rate: float = Field(gt=0, lt=1)
+    similarity: float | None
+    """None: no similarity is known to."""
+    strength: float | None
+    """From which evidence counts by itself; None: no strength is known to keep its part of the rate."""
+
+
+class PixelsEntry(_Model):
+    """What compared pixels say of the clean pictures, or of some of them."""
+
+    verifier: str
+    """See guard.verification.verifier.identity_of."""
+    candidates: int = Field(ge=1)
+    """References that were compared with each picture."""
+    strengths: SampleEntry
+    """Of the strongest evidence of each picture; from 0 on it is a copy."""
+    unrefuted: SampleEntry
+    """Similarities of the nearest candidate that the pixels do not refute."""
+    thresholds: tuple[WholeEntry, ...] = ()
+    """For the targets that were asked for."""
+
+
+class Calibration(SampleEntry):
+    """Nearest similarities of clean pictures, the tail above them, and for what index and settings they hold."""
+
+    format_version: int
+    created_at: AwareDatetime
+    """UTC."""
+    tool_version: str
+    source: Literal["clean", "references"]
+    described: str
+    """Where the clean pictures came from, in words."""
+    index_version: str
+    count: int = Field(ge=1)
+    """References in the index."""
+    embedder: EmbedderEntry
+    transform_sha256: str | None
+    regions: int = Field(ge=1)
+    query_views: ViewKind
+    hashes: bool
+    """Whether PDQ's verdict counted as a match."""
+    duplicate: float | None = None
+    """Of references: the cosine above which two of them were taken for one picture."""
+    left_out: dict[str, int] = Field(default_factory=dict)
+    pixels: PixelsEntry | None = None
+    """None: none were compared."""
+    dispersion: float | None = Field(None, gt=0)
+    """How far matches cluster, see guard.calibration.growth; None: not noticeably."""
+    thresholds: tuple[ThresholdEntry, ...] = ()
+    """For the targets that were asked for, of similarity alone."""
+    unsupported: dict[str, str] = Field(default_factory=dict)
+    """Targets that data and tail do not support, with the reason."""
+
+    def misfits(
+        self,
+        manifest: Manifest,
+        *,
+        query_views: ViewKind | None = None,
+        hashes: bool = False,
+        pixels: ComparedPixels | None = None,
+    ) -> list[str]:
         """What makes it useless for this index, in words; [] if it fits.
 
         query_views: of the checks, None for whatever was calibrated. hashes: whether PDQ's verdict counts in them; a
-        calibration without hashes misses the matches that PDQ adds.
+        calibration without hashes misses the matches that PDQ adds. pixels: how they compare pixels, None if they do
+        not, or for whatever was calibrated.
         """
         found = []
         for field, value in self.embedder.model_dump().items():
@@ -146,6 +232,18 @@ class Calibration(_Model):
             found.append(f"query_views is {query_views!r}, and was {self.query_views!r}")
         if hashes and manifest.hashes is not None and not self.hashes:
             found.append("PDQ's verdict counts now, and did not")
+        if pixels is not None:
+            found += self._pixels_misfit(pixels)
+        return found
+
+    def _pixels_misfit(self, now: ComparedPixels) -> list[str]:
+        if self.pixels is None:
+            return ["pixels are compared now, and were not"]
+        found = []
+        if now.verifier != self.pixels.verifier:
+            found.append("the verifier is another one")
+        if now.candidates > self.pixels.candidates:
+            found.append(f"{now.candidates} candidates are compared, and {self.pixels.candidates} were")
         return found
 
     def stale(self, manifest: Manifest, now: datetime, *, max_age_days: int = MAX_AGE_DAYS) -> list[str]:

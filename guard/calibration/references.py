@@ -8,21 +8,29 @@ seen, so that false matches of stranger pairs which lie there are missed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from guard.calibration.pixels import compare_clean, copies_of, joined
 from guard.calibration.scored import NEIGHBOURS, Scored, design_effect
+from guard.decode import decode
 from guard.embedders.views import ViewKind
-from guard.errors import ConfigError
+from guard.errors import ConfigError, InputError
 from guard.indexes.best import best_of_each
 from guard.indexes.hashes import IDENTICAL_BITS, map_hashes
 from guard.indexes.store import OpenIndex
 from guard.indexes.transformed_rows import DUPLICATE, original_rows
+from guard.pixels import RGBArray
+from guard.verification.examiner import Examiner
 
-__all__ = ["MOST_QUERIES", "leave_one_out"]
+__all__ = ["MOST_COMPARED", "MOST_QUERIES", "leave_one_out"]
 
 MOST_QUERIES = 100_000
+MOST_COMPARED = 10_000
+_COMPARED_AT_ONCE = 64
 _BLOCK = 256
 _SPARE = 16  # candidates asked for beyond NEIGHBOURS, for the query itself and its duplicates
 
@@ -34,12 +42,17 @@ def leave_one_out(
     duplicate: float = DUPLICATE,
     limit: int = MOST_QUERIES,
     seed: int = 0,
+    examiner: Examiner | None = None,
+    candidates: int = 0,
+    compared: int = MOST_COMPARED,
+    workers: int = 1,
     on_progress: Callable[[int, int | None], None] = lambda _done, _total: None,
 ) -> Scored:
     """Look up each reference, or a seeded choice of `limit`, among all others, by the descriptors that are stored.
 
     duplicate: cosine of descriptors, as the embedder made them, above which two references are one picture. Of each
-    group of duplicates only the first asks; the others are counted in left_out.
+    group of duplicates only the first asks; the others are counted in left_out. examiner: compares the thumbnails of a
+    seeded choice of `compared` of them with those of so many nearest candidates; None compares none.
     Raises ConfigError for views that the index does not hold of its references (turns; crops without regions), an index
     of packed bits (its queries are looked up in views of their own), or fewer than two references.
     """
@@ -58,25 +71,62 @@ def leave_one_out(
         wanted = np.sort(np.random.default_rng(seed).choice(wanted, limit, replace=False))
     hashes = map_hashes(index.folder, manifest) if manifest.hashes else None
     others = _Others(index, rows, hashes, duplicate)
-    found, nearest, ids = [], [], []
+    found, others_of, ids = [], [], []
     on_progress(0, len(wanted))
     for start in range(0, len(wanted), _BLOCK):
         block = wanted[start : start + _BLOCK]
         views = np.ascontiguousarray(rows[block] if query_views == "crops" else rows[block, :1])
-        asking, reference, similarity = others.of(block, views)
+        asking, nearest, similarity = others.of(block, views)
         ids.append(block[asking])
-        nearest.append(reference[asking])
+        others_of.append(nearest[asking])
         found.append(similarity[asking])
         on_progress(min(start + _BLOCK, len(wanted)), len(wanted))
-    similarities = np.concatenate(found)
-    together = design_effect(np.concatenate(ids), np.concatenate(nearest), similarities[:, 0])
+    similarities, asked, nearest = np.concatenate(found), np.concatenate(ids), np.concatenate(others_of)
+    together = design_effect(asked, nearest[:, 0], similarities[:, 0])
     left_out = len(wanted) - len(similarities)
-    return Scored(
+    scored = Scored(
         similarities,
         np.zeros(len(similarities), np.bool_),
         left_out={"duplicate": left_out} if left_out else {},
         design_effect=together,
     )
+    if examiner is None:
+        return scored
+    chosen = np.arange(len(asked))
+    if compared < len(chosen):
+        chosen = np.sort(np.random.default_rng([seed, 1]).choice(chosen, compared, replace=False))
+    parts, who = [], []
+    for start in range(0, len(chosen), _COMPARED_AT_ONCE):
+        some = chosen[start : start + _COMPARED_AT_ONCE]
+        pictures, there = _thumbnails(index, asked[some])
+        rows = some[there]
+        who.append(asked[rows])
+        parts.append(
+            compare_clean(
+                examiner, pictures, nearest[rows, :candidates], similarities[rows, :candidates], workers=workers
+            )
+        )
+        on_progress(len(wanted) + start + len(some), len(wanted) + len(chosen))
+    pixels, queries = joined(parts), np.concatenate([np.empty(0, np.int64), *who])
+    effect = design_effect(queries, pixels.reference, pixels.strength)
+    names = [record.uri for record in index.records(queries.tolist())]
+    return replace(
+        scored, compared=replace(pixels, design_effect=effect), pairs=copies_of(index, names, pixels)
+    )  # fmt: skip
+
+
+def _thumbnails(index: OpenIndex, ids: npt.NDArray[np.int64]) -> tuple[list[RGBArray], npt.NDArray[np.bool_]]:
+    """The pictures that the index keeps of some references, and which of them have one that can be read."""
+    pictures: list[RGBArray] = []
+    there = np.zeros(len(ids), np.bool_)
+    for i, reference in enumerate(ids.tolist()):
+        encoded = index.thumbnail(reference)
+        if encoded is None:
+            continue
+        with suppress(InputError):
+            pictures.append(decode(encoded, where=f"thumbnail {reference}").rgb)
+            there[i] = True
+    return pictures, there
 
 
 class _Others:
@@ -94,14 +144,14 @@ class _Others:
     def of(
         self, ids: npt.NDArray[np.int64], views: npt.NDArray[np.float32]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """(asking, nearest, similarity): (n,) whether a query is the first of its duplicates, (n,) the id of its
-        nearest other picture, -1 for none, and (n, NEIGHBOURS) similarities.
+        """(asking, nearest, similarity): (n,) whether a query is the first of its duplicates, (n, NEIGHBOURS) ids of
+        its nearest other pictures, -1 for none, and their similarities.
 
         views: (n, v, d) descriptors.
         """
         n, count = len(ids), len(self.index)
         asking = np.ones(n, np.bool_)
-        nearest = np.full(n, -1, np.int64)
+        nearest = np.full((n, NEIGHBOURS), -1, np.int64)
         similarity = np.full((n, NEIGHBOURS), -np.inf, np.float32)
         left, k = np.arange(n), min(NEIGHBOURS + _SPARE, count)
         while len(left):
@@ -114,7 +164,7 @@ class _Others:
             kept = min(NEIGHBOURS, k)
             similarity[left, :kept] = values[:, :kept]
             has = other.any(axis=1)
-            nearest[left[has]] = found[has, 0]
+            nearest[left, :kept] = np.where(np.isfinite(values), found, -1)[:, :kept]
             if k == count:
                 break
             left, k = left[~has], min(4 * k, count)  # all that was found are duplicates: look further

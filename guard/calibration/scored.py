@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from guard.calibration.pixels import Compared
+from guard.calibration.pixels import joined as joined_pixels
 from guard.calibration.sample import Sample
 from guard.sources.base import Skip
 
@@ -31,6 +33,10 @@ class Scored:
     skips: tuple[Skip, ...] = ()
     """Pictures that cannot be had, with the reason."""
     design_effect: float = 1.0
+    compared: Compared | None = None
+    """What pixels say of the first so many of them; None if none were compared."""
+    pairs: tuple[tuple[str, str, float], ...] = ()
+    """(picture, reference, strength) of those that pixels call copies."""
 
     def sample(self) -> Sample:
         """The nearest similarities; pictures that PDQ called identical count without theirs."""
@@ -54,7 +60,13 @@ def joined(parts: Sequence[Scored]) -> Scored:
         left_out,
         tuple(skip for part in parts for skip in part.skips),
         parts[0].design_effect if parts else 1.0,
+        joined_pixels([part.compared for part in parts if part.compared is not None]) if _any_compared(parts) else None,
+        tuple(pair for part in parts for pair in part.pairs),
     )
+
+
+def _any_compared(parts: Sequence[Scored]) -> bool:
+    return any(part.compared is not None for part in parts)
 
 
 def design_effect(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -53,6 +54,16 @@ def calibrate(
     hashes: Annotated[
         bool, typer.Option("--hashes/--no-hashes", help="Whether PDQ counts as in the setting `policy.identical`.")
     ] = True,
+    verify: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Whether pixels are compared as well, as with the setting `verify` (default: if that can be done).",
+        ),
+    ] = None,
+    candidates: Annotated[
+        int, typer.Option(min=1, max=100, help="References compared with each picture: the setting verify_candidates.")
+    ] = 10,
     duplicate: Annotated[
         float, typer.Option(help="Of references: cosine above which two of them are one picture.")
     ] = 0.95,
@@ -90,6 +101,8 @@ def calibrate(
                 targets=tuple(target) if target else TARGETS,
                 query_views=query_views.value,
                 hashes=hashes,
+                verify=verify,
+                candidates=candidates,
                 duplicate=duplicate,
                 limit=limit,
                 seed=seed,
@@ -131,6 +144,14 @@ def calibration_lines(calibration: Calibration) -> list[str]:
             f"tail: the {one.tail.exceeding} similarities above {one.tail.start:.4f}, generalised Pareto with shape "
             f"{one.tail.shape:.3f} and scale {one.tail.scale:.4f}; fit p = {one.tail.p:.2g}"
         )
+    if one.pixels is not None:
+        strengths, least = one.pixels.strengths, one.pixels.strengths.sample
+        found = clopper_pearson(least.reaching(0.0) / least.design_effect, least.effective)
+        lines.append(
+            f"pixels compared with the {one.pixels.candidates} nearest of {strengths.pictures}: {least.reaching(0.0)} "
+            f"called a copy, at most {found.high:.2g}; "
+            + (f"beyond: no tail ({strengths.tail_refused})" if strengths.tail is None else "beyond: a tail")
+        )
     if one.dispersion is not None:
         lines.append(f"matches cluster (dispersion {one.dispersion:.2g}): they grow slower than the references")
     return lines
@@ -145,11 +166,14 @@ def calibration_summary(calibration: Calibration, manifest: Manifest) -> dict[st
         "count": calibration.count,
         "query_views": calibration.query_views,
         "thresholds": [entry.model_dump() for entry in calibration.thresholds],
+        "with_pixels": [entry.model_dump() for entry in calibration.pixels.thresholds] if calibration.pixels else None,
         "stale": calibration.stale(manifest, datetime.now(UTC)),
     }
 
 
 def _show(report: CalibrationReport) -> None:
+    from guard.calibration.strength import in_words
+
     one = report.calibration
     out.print(f"{report.path}, version {report.version}: {one.count} references", soft_wrap=True)
     for line in calibration_lines(one):
@@ -166,8 +190,21 @@ def _show(report: CalibrationReport) -> None:
     for rate in one.unsupported:
         table.add_row(rate, "not supported", "", "", "")
     out.print(table)
+    if one.pixels is not None:
+        whole = Table("with verify", "threshold", "pixels count by themselves from", box=None, pad_edge=False)
+        for both in one.pixels.thresholds:
+            similarity = "not supported" if both.similarity is None else f"{both.similarity:.4f}"
+            strength = math.inf if both.strength is None else both.strength
+            from_ = "" if both.strength is None else f"strength {strength:.2f}: "
+            whole.add_row(f"{both.rate:g}", similarity, from_ + in_words(strength))
+        out.print(whole)
     for rate, why in one.unsupported.items():
         err.print(f"{rate}: {why}", style="yellow", markup=False, soft_wrap=True)
+    if report.copies:
+        err.print(f"called copies by their pixels, {len(report.copies)} in all: "
+                  + ", ".join(f"{image} ({uri})" for image, uri, _ in report.copies[:NAMED])
+                  + "; look at them, take copies out, and calibrate again", style="yellow", markup=False,
+                  soft_wrap=True)  # fmt: skip
     if report.identical:
         more = f" and {len(report.identical) - NAMED} others" if len(report.identical) > NAMED else ""
         err.print(f"identical to a reference by PDQ: {', '.join(report.identical[:NAMED])}{more}; take copies out of "

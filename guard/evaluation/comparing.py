@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -20,7 +19,6 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-import guard.verification
 from guard.decode import decode
 from guard.evaluation.edits import Edit
 from guard.evaluation.pictures import PictureFile, load
@@ -29,7 +27,7 @@ from guard.indexes.builder import THUMBNAIL_PX
 from guard.indexes.preparation import thumbnail_of
 from guard.pixels import RGBArray
 from guard.types import Evidence, EvidenceKind
-from guard.verification.verifier import Verifier
+from guard.verification.verifier import Verifier, identity_of
 from guard.verification.weigh import refutes, settles
 
 __all__ = ["KINDS", "NOT_COMPARED", "Asked", "Compared", "References", "compare_all"]
@@ -42,7 +40,6 @@ Asked = Callable[[int], npt.NDArray[np.intp]]
 """Picture i -> (rows, variants, k) positions of its candidates, nearest first; -1 for none. Rows stand alone."""
 Columns = npt.NDArray[Any]
 
-_NOT_COMPARING = ("examiner.py", "picture.py", "weigh.py")
 _COLUMNS = np.dtype(
     [
         ("variant", np.int16),
@@ -133,7 +130,7 @@ def compare_all(
 ) -> list[Compared]:
     """Edit every picture again and compare it with what is asked for. cache: as in embed_all."""
     references = References(verifier, [_loader(p, side) for p in pictures])
-    context = f"{_code()}\n{verifier!r}\n{context_of(carriers, edits, seed, side)}"
+    context = f"{identity_of(verifier)}\n{context_of(carriers, edits, seed, side)}"
     names = [p.sha256 for p in pictures]
 
     def one(i: int) -> Compared:
@@ -191,16 +188,6 @@ def _row(variant: int, reference: str, evidence: Evidence) -> Columns:
 
 def _loader(picture: PictureFile, side: int) -> Callable[[], RGBArray]:
     return lambda: load(picture.path, side)
-
-
-@cache
-def _code() -> str:
-    """Whatever compares two pictures: a change of that code makes comparisons that were kept useless."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(guard.verification.__path__[0]).glob("*.py")):
-        if path.name not in _NOT_COMPARING:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _cached(cache: Path | None, context: str, picture: PictureFile) -> Path | None:

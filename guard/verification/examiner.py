@@ -23,10 +23,10 @@ from guard.verification.weigh import settles
 if TYPE_CHECKING:
     from guard.verification.verifier import Verifier
 
-__all__ = ["KEPT", "Examined", "Examiner"]
+__all__ = ["CANDIDATES", "KEPT", "Examined", "Examiner"]
 
 KEPT = 256  # prepared references; some 0.3 MB each with their keypoints
-MOST = 5  # candidates compared for one image
+CANDIDATES = 10  # compared for one image, unless something else is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,9 @@ class Examiner:
         gate: Callable[[Match], float],
         conclusive: Callable[[Match], bool] = lambda _: True,
         until: float,
+        most: int = CANDIDATES,
     ) -> Examined:
-        """Compare the candidates whose similarity is at least their gate, at most MOST of them, nearest first.
+        """Compare the candidates whose similarity is at least their gate, at most so many of them, nearest first.
 
         picture: a batch of one; taken off its device only if there is something to compare.
         conclusive: whether a strong copy of this one makes the others not matter.
@@ -91,10 +92,10 @@ class Examiner:
             return Examined(tuple(candidates), None)
         verifier = self.ready()
         found: dict[int, Match] = {}
-        reasons = ["more candidates than are compared"] if len(worth) > MOST else []
+        reasons = ["more candidates than are compared"] if len(worth) > most else []
         query: Any = None
         copied = False
-        for match in worth[:MOST]:
+        for match in worth[:most]:
             if time.perf_counter() >= until:
                 reasons.append("out of time")
                 break

@@ -6,7 +6,10 @@ gives the same evidence.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,10 +24,11 @@ from guard.verification.features import Prepared
 from guard.verification.geometry import align
 from guard.verification.opencv import opencv
 
-__all__ = ["PixelVerifier", "Verifier"]
+__all__ = ["PixelVerifier", "Verifier", "identity_of"]
 
 WHOLE_CORRELATION = 0.25  # of the whole frames: below, laying them on one another finds nothing
 PART_CORRELATION = 0.5
+_DECIDING = ("examiner.py", "picture.py", "weigh.py")  # what makes use of evidence, and does not change it
 FEW_KEYPOINTS = 60  # on either side: a copy could have gone unseen, and a part is looked for without them
 
 
@@ -98,6 +102,29 @@ class PixelVerifier:
             agreement=comparison.agreement,
             strength=strength,
         )
+
+
+def identity_of(verifier: Verifier | None = None) -> str:
+    """Changes whenever evidence may: with the limits and the code of a `PixelVerifier` (None: with its own limits).
+
+    Of another class its name and repr are all that is known.
+    """
+    if verifier is None:
+        said = f"PixelVerifier({Limits()!r})"
+    else:
+        said = (
+            f"{type(verifier).__module__}.{verifier!r}" if not isinstance(verifier, PixelVerifier) else repr(verifier)
+        )
+    return hashlib.sha256(f"{_code()}\n{said}".encode()).hexdigest()[:16]
+
+
+@cache
+def _code() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if path.name not in _DECIDING:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

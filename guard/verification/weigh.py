@@ -6,6 +6,7 @@ a verifier that found nothing may have had nothing to find.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from guard.embedders.pdq import BITS
@@ -45,16 +46,25 @@ def standing(match: Match, *, block: float) -> float:
     return match.similarity
 
 
-def by_pixels(match: Match, block: float, name: str) -> tuple[Decision, str]:
+def by_pixels(
+    match: Match, block: float, flag_strength: float, block_strength: float, name: str
+) -> tuple[Decision, str]:
     """The decision about a candidate whose evidence says copy, and why. name: of the candidate.
 
     Block: the whole picture is there and the evidence strong, or the similarity reaches block as well. Else flag.
+    Evidence that is weaker than what a decision takes by itself (guard.calibration) brings it about only with the
+    similarity: allow, for this reason alone.
     """
     evidence = match.evidence
     assert evidence is not None
-    blocked = settles(evidence) or match.similarity >= block
     words = f"pixels of {name}: {summary(evidence)} (similarity {match.similarity:.3f})"
-    return (Decision.BLOCK if blocked else Decision.FLAG), words
+    strength = max(evidence.strength, 0.0)
+    if match.similarity >= block or (settles(evidence) and strength >= block_strength):
+        return Decision.BLOCK, words
+    if strength >= flag_strength:
+        return Decision.FLAG, words
+    needed = "no strength of it" if math.isinf(flag_strength) else f"only a strength of {flag_strength:.2f}"
+    return Decision.ALLOW, f"{words}: strength {strength:.2f}, and {needed} counts by itself at this rate"
 
 
 def refuted(matches: Sequence[Match]) -> str:

@@ -45,7 +45,7 @@ def index(tmp_path: Path) -> Path:
 
 
 def opened(path: Path, **settings: object) -> Guard:
-    return Guard.open(path, embedder=TOY, **settings)  # type: ignore[arg-type]
+    return Guard.open(path, embedder=TOY, **{"deadline_s": None, **settings})  # type: ignore[arg-type]
 
 
 def gauge(guard: Guard, name: str, **labels: str) -> float | None:

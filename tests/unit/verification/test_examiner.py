@@ -12,7 +12,7 @@ from PIL import Image
 
 from guard.pixels import ImageBatch, to_batch
 from guard.types import Evidence, EvidenceKind, Match, Record
-from guard.verification.examiner import MOST, Examiner
+from guard.verification.examiner import CANDIDATES, Examiner
 from guard.verification.verifier import PixelVerifier, Verifier
 from tests.support.photographs import photograph
 
@@ -105,9 +105,11 @@ def test_only_what_reaches_the_gate_is_compared_nearest_first() -> None:
 
 def test_no_more_than_most_are_compared() -> None:
     verifier = Counting()
-    thumbnails = Thumbnails(("chelsea",) * (MOST + 3))
-    found = Examiner(thumbnails, verifier).examine(query(), candidates(*[0.5] * (MOST + 3)), gate=at(0), until=FOREVER)
-    assert verifier.verified == MOST
+    thumbnails = Thumbnails(("chelsea",) * (CANDIDATES + 3))
+    found = Examiner(thumbnails, verifier).examine(
+        query(), candidates(*[0.5] * (CANDIDATES + 3)), gate=at(0), until=FOREVER
+    )
+    assert verifier.verified == CANDIDATES
     assert found.verified is False
     assert "more candidates" in found.reason
 
