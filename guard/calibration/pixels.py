@@ -72,7 +72,7 @@ def compare_clean(
         ]
         batch = ImageBatch(arrays=(pictures[i],))
         seen = examiner.examine(
-            batch, matches, gate=_no_gate, settles=lambda _: False, until=math.inf, most=len(matches)
+            batch, matches, gate=_no_gate, conclusive=lambda _: False, until=math.inf, most=len(matches)
         )  # fmt: skip
         strongest, reference, nearest = NOTHING, -1, -math.inf
         for match in seen.candidates:
