@@ -97,8 +97,8 @@ def _no_gate(_match: Match) -> float:
 
 def copies_of(index: Index, names: Sequence[str], compared: Compared) -> tuple[tuple[str, str, float], ...]:
     """(name, uri of the reference, strength) of what pixels call copies. names: (n,) of the pictures."""
-    found = np.flatnonzero(compared.strength >= 0)
-    records = index.records([int(i) for i in compared.reference[found]])
+    found = np.flatnonzero(compared.strength >= 0).tolist()
+    records = index.records(compared.reference[found].tolist())
     return tuple(
         (names[i], record.uri, float(compared.strength[i])) for i, record in zip(found, records, strict=True)
     )  # fmt: skip

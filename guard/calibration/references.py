@@ -32,7 +32,7 @@ MOST_QUERIES = 100_000
 MOST_COMPARED = 10_000
 _COMPARED_AT_ONCE = 64
 _BLOCK = 256
-_SPARE = 16  # candidates asked for beyond NEIGHBOURS, for the query itself and its duplicates
+_SPARE = 16  # candidates asked for beyond those that are kept, for the query itself and its duplicates
 
 
 def leave_one_out(
@@ -70,7 +70,7 @@ def leave_one_out(
     if limit < len(wanted):
         wanted = np.sort(np.random.default_rng(seed).choice(wanted, limit, replace=False))
     hashes = map_hashes(index.folder, manifest) if manifest.hashes else None
-    others = _Others(index, rows, hashes, duplicate)
+    others = _Others(index, rows, hashes, duplicate, max(NEIGHBOURS, candidates))
     found, others_of, ids = [], [], []
     on_progress(0, len(wanted))
     for start in range(0, len(wanted), _BLOCK):
@@ -85,7 +85,7 @@ def leave_one_out(
     together = design_effect(asked, nearest[:, 0], similarities[:, 0])
     left_out = len(wanted) - len(similarities)
     scored = Scored(
-        similarities,
+        similarities[:, :NEIGHBOURS],
         np.zeros(len(similarities), np.bool_),
         left_out={"duplicate": left_out} if left_out else {},
         design_effect=together,
@@ -99,20 +99,15 @@ def leave_one_out(
     for start in range(0, len(chosen), _COMPARED_AT_ONCE):
         some = chosen[start : start + _COMPARED_AT_ONCE]
         pictures, there = _thumbnails(index, asked[some])
-        rows = some[there]
-        who.append(asked[rows])
-        parts.append(
-            compare_clean(
-                examiner, pictures, nearest[rows, :candidates], similarities[rows, :candidates], workers=workers
-            )
-        )
+        seen = some[there]
+        who.append(asked[seen])
+        looked_up = nearest[seen, :candidates], similarities[seen, :candidates]
+        parts.append(compare_clean(examiner, pictures, *looked_up, workers=workers))
         on_progress(len(wanted) + start + len(some), len(wanted) + len(chosen))
     pixels, queries = joined(parts), np.concatenate([np.empty(0, np.int64), *who])
-    effect = design_effect(queries, pixels.reference, pixels.strength)
+    pixels = replace(pixels, design_effect=design_effect(queries, pixels.reference, pixels.strength))
     names = [record.uri for record in index.records(queries.tolist())]
-    return replace(
-        scored, compared=replace(pixels, design_effect=effect), pairs=copies_of(index, names, pixels)
-    )  # fmt: skip
+    return replace(scored, compared=pixels, pairs=copies_of(index, names, pixels))
 
 
 def _thumbnails(index: OpenIndex, ids: npt.NDArray[np.int64]) -> tuple[list[RGBArray], npt.NDArray[np.bool_]]:
@@ -138,22 +133,24 @@ class _Others:
         rows: npt.NDArray[np.float32],
         hashes: npt.NDArray[np.uint8] | None,
         duplicate: float,
+        kept: int,
     ) -> None:
-        self.index, self.rows, self.hashes, self.duplicate = index, rows, hashes, duplicate
+        """kept: neighbours of each."""
+        self.index, self.rows, self.hashes, self.duplicate, self.kept = index, rows, hashes, duplicate, kept
 
     def of(
         self, ids: npt.NDArray[np.int64], views: npt.NDArray[np.float32]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """(asking, nearest, similarity): (n,) whether a query is the first of its duplicates, (n, NEIGHBOURS) ids of
+        """(asking, nearest, similarity): (n,) whether a query is the first of its duplicates, (n, kept) ids of
         its nearest other pictures, -1 for none, and their similarities.
 
         views: (n, v, d) descriptors.
         """
         n, count = len(ids), len(self.index)
         asking = np.ones(n, np.bool_)
-        nearest = np.full((n, NEIGHBOURS), -1, np.int64)
-        similarity = np.full((n, NEIGHBOURS), -np.inf, np.float32)
-        left, k = np.arange(n), min(NEIGHBOURS + _SPARE, count)
+        nearest = np.full((n, self.kept), -1, np.int64)
+        similarity = np.full((n, self.kept), -np.inf, np.float32)
+        left, k = np.arange(n), min(self.kept + _SPARE, count)
         while len(left):
             found, values = self._search(views[left], k)
             same = self._same(ids[left], found)
@@ -161,7 +158,7 @@ class _Others:
             other = (found >= 0) & ~same
             order = np.argsort(~other, axis=1, kind="stable")
             found, values = (np.take_along_axis(a, order, axis=1) for a in (found, np.where(other, values, -np.inf)))
-            kept = min(NEIGHBOURS, k)
+            kept = min(self.kept, k)
             similarity[left, :kept] = values[:, :kept]
             has = other.any(axis=1)
             nearest[left, :kept] = np.where(np.isfinite(values), found, -1)[:, :kept]

@@ -100,7 +100,7 @@ def test_references_are_compared_by_their_thumbnails(tmp_path: Path) -> None:
     pictures = [picture(i, 64, 64) for i in range(110)] + [Image.fromarray(photograph(name, 256)) for name in NAMES]
     pictures += [cropped("coffee", 60, 150)]  # a copy of which no descriptor and no hash knows
     build_index(InMemory(pictures), tmp_path / "x.index", TOY)
-    found = calibrate_index(tmp_path / "x.index", targets=(0.2,), candidates=120, workers=1)
+    found = calibrate_index(tmp_path / "x.index", targets=(0.2,), candidates=16, workers=1)
     pixels = found.calibration.pixels
     assert pixels is not None
     assert pixels.strengths.pictures == found.calibration.pictures
