@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SecretStr,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -43,7 +44,9 @@ __all__ = [
 ]
 
 ENV_PREFIX = "MEMGUARD_"
-OPENING = frozenset({"device", "embedder", "events", "index_backend", "index_device", "index_memory"})
+OPENING = frozenset(
+    {"device", "embedder", "events", "index_backend", "index_device", "index_key", "index_key_file", "index_memory"}
+)
 """What no call of an open guard can change."""
 NOT_SETTINGS = frozenset({"CACHE"})  # read elsewhere, by the model list
 TABLES = frozenset({"server"})
@@ -69,6 +72,8 @@ def _spelt(value: Any) -> Any:
 
 
 if TYPE_CHECKING:
+    from guard.indexes.sealing import SealingKey
+
     Threshold = float | FalsePositiveRate
 else:  # not a union: pydantic would complain of each of its members
     Threshold = Annotated[float, Field(ge=-1, le=1), WrapValidator(_rate_or), PlainSerializer(_spelt, return_type=Any)]
@@ -199,6 +204,11 @@ class GuardConfig(BaseModel):
         description="load: the vectors in this process's own memory; map: in their file, mapped, so that processes "
         "share them and a second version costs nothing until it is searched (faiss on the CPU only).",
     )
+    index_key_file: Path | None = Field(
+        None,
+        description="File with the key of sealed thumbnails: 32 bytes, or 64 hexadecimal digits.",
+    )
+    index_key: SecretStr | None = Field(None, description="That key itself, for the environment.")
     device: str | None = Field(None, description="Where the embedder runs, e.g. cpu or cuda:0; unset: its default.")
     log_decisions: float | None = Field(
         None,
@@ -210,6 +220,16 @@ class GuardConfig(BaseModel):
     events: EventsConfig = Field(
         EventsConfig(), description="The decision log; none is kept unless events.path is set."
     )
+
+    def sealing_key(self) -> SealingKey | None:
+        """The key of sealed thumbnails; None if none is set. Raises ConfigError for what is no key."""
+        if self.index_key is None and self.index_key_file is None:
+            return None
+        from guard.indexes.sealing import key_from, read_key
+
+        if self.index_key is not None:
+            return key_from(self.index_key.get_secret_value())
+        return read_key(self.index_key_file or "")
 
 
 def load_config(

@@ -26,12 +26,14 @@ from guard.errors import DeadlineError, GuardError
 from guard.events.record import Circumstances
 from guard.hosted import Hosted, Prompts, acted
 from guard.identical import hash_batch
+from guard.indexes.sealing import require_open
 from guard.intake import convert, count_images, image_at, readable
 from guard.lookup import at_this_moment, look_up, nearest_input, own_inputs
 from guard.metrics import GuardMetrics
 from guard.pixels import ImageBatch, settle
 from guard.policy import Policy
 from guard.rules import Rules
+from guard.small.record import small_of
 from guard.stages import Clock, Lap, failed, translated
 from guard.thresholds import compared_pixels, rules_of
 from guard.tracing import caller, trace
@@ -93,7 +95,8 @@ class Guard(Hosted):
     ) -> None:
         self.index = index
         self.embedder = embedder
-        self.config = config or GuardConfig()
+        self.small = small_of(index)
+        self.config = self.small.applied(config or GuardConfig()) if self.small else config or GuardConfig()
         self.calibration = calibration
         self.name = name
         self.examiner = Examiner(index, verifier)
@@ -112,6 +115,7 @@ class Guard(Hosted):
                 _log.warning("the calibration of %s is stale: %s", name, "; ".join(stale))
         if self.config.verify:
             self.examiner.ready()
+            require_open(index, name)
         self.events = events if events is not None else self._open_events()
 
     @classmethod
@@ -153,8 +157,16 @@ class Guard(Hosted):
         checked = load_config(config, environ=os.environ, **settings)
         parts = open_parts(Path(path), checked, embedder)
         if metrics is None:
+            small = small_of(parts.index)
+            applied = small.applied(checked) if small else checked
             rules = rules_of(
-                checked, parts.index, parts.embedder, parts.calibration, parts.name, compared_pixels(checked)
+                applied,
+                parts.index,
+                parts.embedder,
+                parts.calibration,
+                parts.name,
+                compared_pixels(applied),
+                small,
             )
             metrics = GuardMetrics(registry, thresholds=rules.of_the_policy)
         return cls(
@@ -281,7 +293,7 @@ class Guard(Hosted):
 
     def _resolved(self, config: GuardConfig) -> Rules:
         pixels = compared_pixels(config, self._verifier)
-        return rules_of(config, self.index, self.embedder, self.calibration, self.name, pixels)
+        return rules_of(config, self.index, self.embedder, self.calibration, self.name, pixels, self.small)
 
     def _within_deadline(
         self, config: GuardConfig, count: int, images: Any, inputs: Any, traced: list[Reasoning] | None = None

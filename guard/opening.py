@@ -41,7 +41,12 @@ def open_parts(
     from guard.indexes.overlaid import open_overlaid
 
     index = open_overlaid(
-        path, backend=config.index_backend, device=config.index_device, memory=config.index_memory, version=version
+        path,
+        backend=config.index_backend,
+        device=config.index_device,
+        memory=config.index_memory,
+        version=version,
+        key=config.sealing_key(),
     )
     try:
         if embedder is None:

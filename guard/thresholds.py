@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from guard.config import GuardConfig
     from guard.embedders.base import Embedder
     from guard.indexes.base import Index
+    from guard.small.record import SmallSet
     from guard.verification.verifier import Verifier
 
 __all__ = ["compared_pixels", "rules_of"]
@@ -35,10 +36,12 @@ def rules_of(
     calibration: Calibrated | None,
     name: str,
     pixels: ComparedPixels | None = None,
+    small: SmallSet | None = None,
 ) -> Rules:
     """The rule of every collection.
 
-    The embedder's advice is about its own cosines, not about what a transform makes of them.
+    The embedder's advice is about its own cosines, not about what a transform makes of them. A small set advises for
+    itself.
     name: of the index, for errors. pixels: how checks compare them, None if they do not.
     Raises ConfigError for a threshold that is neither set nor advised, or a rate that the calibration cannot keep.
     """
@@ -54,6 +57,8 @@ def rules_of(
         asked = threshold_of(calibration, index=name, query_views=config.query_views, hashes=hashes, pixels=pixels)
         if pixels is not None and calibration is not None:
             strength_of = lambda target: calibration.strength(target.rate)  # noqa: E731
+    if small is not None:
+        return Rules.resolve(policy, small.thresholds, threshold_of=asked, strength_of=strength_of)
     if getattr(index.manifest, "transform", None) is None:
         return Rules.resolve(policy, embedder.spec.thresholds, threshold_of=asked, strength_of=strength_of)
     return Rules.resolve(

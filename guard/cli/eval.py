@@ -28,6 +28,7 @@ from guard.cli.eval_options import (
     require_folder,
 )
 from guard.cli.eval_paired import print_paired
+from guard.cli.eval_small import small
 from guard.cli.progress import staged
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def descriptors(
 
 eval_app.command()(detection)
 eval_app.command()(calibration)
+eval_app.command()(small)
 
 
 def _print(document: dict[str, Any], entrants: list[str]) -> None:

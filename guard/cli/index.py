@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +13,14 @@ from rich.table import Table
 from guard.cli.calibrate import calibration_lines, calibration_summary
 from guard.cli.console import Exit, err, errors_to_exit, out, print_json
 from guard.cli.index_edit import merge, remove, verify
+from guard.cli.index_small import KeyOption, SmallBuild, measure_again, named, sealing_key, show_small, small_json
 from guard.cli.index_transform import transform
 from guard.cli.progress import counted
 
 if TYPE_CHECKING:
     from guard.indexes.builder import BuildReport
     from guard.indexes.manifest import Manifest
+    from guard.small.build import SmallReport
 
 __all__ = ["index_app"]
 
@@ -55,6 +58,13 @@ MetadataOption = Annotated[Path | None, typer.Option(help="Table of one .npy fil
 CollectionOption = Annotated[
     list[str] | None, typer.Option("--collection", help="Collection of the references; repeat it for several.")
 ]
+PseudonymsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="NAMES.csv",
+        help="With --key: no captions, and names that stand for the uris; this file says which, for you alone.",
+    ),
+]
 BatchOption = Annotated[int, typer.Option(min=1, help="Pictures a step; at most so many are done twice after a kill.")]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Decoding threads (default: one a core).")]
 PixelsOption = Annotated[int | None, typer.Option(min=1, help="Largest picture that is decoded, in pixels.")]
@@ -82,6 +92,16 @@ def build(
     batch: BatchOption = 256,
     workers: WorkersOption = None,
     max_pixels: PixelsOption = None,
+    small: Annotated[
+        bool | None,
+        typer.Option(
+            "--small/--no-small",
+            help="A small set of pictures that may look alike: compare pixels, and take thresholds from the set itself "
+            "(default: up to 500 pictures, with the embedder that ships and thumbnails).",
+        ),
+    ] = None,
+    key: KeyOption = None,
+    pseudonyms: PseudonymsOption = None,
     restart: RestartOption = False,
     keep: KeepOption = 2,
     as_json: JsonOption = False,
@@ -98,6 +118,10 @@ def build(
     memguard index build 'laion-{00000..00031}.tar' --out training.index --collection training
 
     memguard index build train.parquet --out training.index --caption-column prompt --thumbnails 0
+
+    memguard index build xrays/ --out scans.index --small
+
+    memguard index build xrays/ --out scans.index --small --key scans.key --pseudonyms names.csv
     """
     from guard.embedders.registry import load_embedder
     from guard.indexes.builder import build_index
@@ -109,6 +133,9 @@ def build(
         reader = open_source(
             source, spec=model.spec, caption_column=caption_column, image_column=image_column, metadata=metadata
         )
+        secret = sealing_key(key)
+        reader, private = named(reader, pseudonyms, secret)
+        chosen = SmallBuild.choose(small, reader, model, thumbnails)
         with counted("indexing", quiet=as_json) as on_progress:
             report = build_index(
                 reader,
@@ -123,9 +150,13 @@ def build(
                 limits=_limits(max_pixels),
                 restart=restart,
                 keep=keep,
+                transform=chosen.transform if chosen else None,
+                key=secret,
                 on_progress=on_progress,
             )
-        raise typer.Exit(_show(report, as_json))
+        private()
+        measured = chosen.measure(out_folder, model, keep, key=secret, quiet=as_json) if chosen else None
+        raise typer.Exit(_show(report, as_json, measured))
 
 
 @index_app.command()
@@ -142,6 +173,8 @@ def add(
     batch: BatchOption = 256,
     workers: WorkersOption = None,
     max_pixels: PixelsOption = None,
+    key: KeyOption = None,
+    pseudonyms: PseudonymsOption = None,
     restart: RestartOption = False,
     keep: KeepOption = 2,
     as_json: JsonOption = False,
@@ -159,10 +192,12 @@ def add(
     from guard.sources import open_source
 
     with errors_to_exit():
+        secret = sealing_key(key)
         model = load_index_embedder(_manifest(index)[1].embedder.name, embedder)
         reader = open_source(
             source, spec=model.spec, caption_column=caption_column, image_column=image_column, metadata=metadata
         )
+        reader, private = named(reader, pseudonyms, secret)
         with counted("adding", quiet=as_json) as on_progress:
             report = add_to_index(
                 reader,
@@ -174,9 +209,11 @@ def add(
                 limits=_limits(max_pixels),
                 restart=restart,
                 keep=keep,
+                key=secret,
                 on_progress=on_progress,
             )
-        raise typer.Exit(_show(report, as_json))
+        private()
+        raise typer.Exit(_show(report, as_json, measure_again(index, model, keep, key=secret, quiet=as_json)))
 
 
 @index_app.command()
@@ -193,15 +230,18 @@ def info(
     from guard.indexes.clusters import describe_clusters
     from guard.indexes.overlaid import state_of
     from guard.indexes.transforming import describe
+    from guard.small.record import read_small
 
     with errors_to_exit():
         name, manifest = _manifest(index)
         calibration = read_calibration(index / "versions" / name, manifest)
         overlay = state_of(index, manifest).counts()
+        small = read_small(index / "versions" / name, manifest)
         if as_json:
             known = calibration_summary(calibration, manifest) if calibration else None
+            set_known = small.model_dump(mode="json") | {"warnings": small.warnings} if small else None
             shown = {"path": str(index), "version": name, **manifest.model_dump(mode="json"), "calibration": known,
-                     "overlay": overlay}  # fmt: skip
+                     "overlay": overlay, "small": set_known}  # fmt: skip
             print_json(shown)
             return
         table = Table(box=None, show_header=False, pad_edge=False)
@@ -210,6 +250,11 @@ def info(
         table.add_row("embedder", f"{manifest.embedder.name} ({manifest.embedder.dim} values, {manifest.vectors})")
         table.add_row("built", f"{manifest.built_at:%Y-%m-%d %H:%M:%S} UTC by version {manifest.tool_version}")
         table.add_row("regions", f"{manifest.regions} vectors a picture" if manifest.regions > 1 else "none")
+        if manifest.sealed:
+            table.add_row("thumbnails", f"sealed ({manifest.sealed.cipher}, key {manifest.sealed.key_id})")
+        if small:
+            lines = [f"flag {small.flag:.4f}, block {small.block:.4f}, of {small.count} references", *small.warnings]
+            table.add_row("small set", "\n".join(lines))
         table.add_row("hashes", f"PDQ, of {manifest.hashes.usable} references" if manifest.hashes else "none")
         found = describe_clusters(manifest.clusters, manifest.count) if manifest.clusters else ["not looked for"]
         table.add_row("clusters", "\n".join(found))
@@ -256,14 +301,16 @@ def _manifest(index: Path) -> tuple[str, Manifest]:
     return name, Manifest.read(folder.version(name) / MANIFEST)
 
 
-def _show(report: BuildReport, as_json: bool) -> Exit:
+def _show(report: BuildReport, as_json: bool, small: SmallReport | None = None) -> Exit:
+    if small is not None:
+        report = replace(report, version=small.version)
     nothing = not (report.added or report.skipped or report.unchanged)
     code = Exit.INPUT if report.skipped or nothing else Exit.FINE
     if nothing:
         beside = f", only {report.ignored} other files" if report.ignored else ""
         err.print(f"the source holds no picture{beside}: look at its path and kind", style="yellow", soft_wrap=True)
     if as_json:
-        print_json(report.to_dict())
+        print_json({**report.to_dict(), "small": small_json(small)})
         return code
     if report.unchanged:
         out.print(
@@ -291,6 +338,8 @@ def _show(report: BuildReport, as_json: bool) -> Exit:
         out.print(table)
         listed = report.path / "versions" / report.version / "skipped.jsonl"
         out.print(f"each one with its reason: {listed}", soft_wrap=True)
+    if small is not None:
+        show_small(small)
     return code
 
 

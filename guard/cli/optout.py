@@ -13,6 +13,7 @@ from rich.text import Text
 
 from guard.cli.console import Exit, err, errors_to_exit, out, print_json
 from guard.cli.index_edit import LogOption, purge_keys
+from guard.cli.index_small import KeyOption, sealing_key
 from guard.cli.moments import moment_of
 from guard.cli.optout_lists import check, export
 from guard.cli.progress import counted
@@ -86,6 +87,7 @@ def add(
     embedder: Annotated[
         str | None, typer.Option(help="Embedder of the index, where it was a file: onnx:FILE or torchscript:FILE.")
     ] = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Protect pictures, whether they are in the training set or not.
@@ -111,7 +113,7 @@ def add(
         for one in collections:
             if keys:
                 overlay.give(keys, one, who=name, why=why, until=ends)
-        report = _add_sources(index, sources or [], embedder, collections, name, why, ends, as_json)
+        report = _add_sources(index, sources or [], embedder, collections, name, why, ends, key, as_json)
         if as_json:
             skipped = [{"uri": skip.uri, "reason": skip.reason, "detail": skip.detail} for skip in report.skipped]
             named = {"pictures": report.added, "named": len(keys), "keys": [*keys, *report.keys]}
@@ -283,6 +285,7 @@ def _add_sources(
     who: str,
     why: str,
     until: float | None,
+    key: Path | None,
     quiet: bool,
 ) -> AddReport:
     from guard.embedders.registry import load_index_embedder
@@ -295,10 +298,11 @@ def _add_sources(
         return total
     model: Any = load_index_embedder(Overlay(index).manifest.embedder.name, embedder)
     opened = [open_source(source, spec=model.spec) for source in sources]
+    secret = sealing_key(key)
     with counted("adding", quiet=quiet) as on_progress:
         for source in opened:
             report = add_pictures(
-                index, source, model, collections, who=who, why=why, until=until, on_progress=on_progress
+                index, source, model, collections, who=who, why=why, until=until, key=secret, on_progress=on_progress
             )
             total.added += report.added
             total.keys += report.keys

@@ -17,10 +17,12 @@ from guard.errors import ConfigError, IndexLoadError
 from guard.indexes.faissfile import VECTORS, FlatLayout, map_rows
 from guard.indexes.hashes import HASHES_BY_DEFAULT, takes_hashes
 from guard.indexes.layout import KEEP, IndexFolder
-from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, Manifest, vector_kind
-from guard.indexes.preparation import Limits, Rows, prepare
+from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, Manifest, SealedEntry, vector_kind
+from guard.indexes.preparation import Limits, Row, Rows, prepare
 from guard.indexes.records import THUMBNAILS
+from guard.indexes.sealing import CIPHER, SealingKey, fitting_key
 from guard.indexes.staging import Staging, complete, is_sealed, settings_sha256, unseal, writing
+from guard.indexes.transform import Transform
 from guard.indexes.transformed_rows import near_references, read_transform
 from guard.sources.base import Source, Survey
 from guard.types import Collection
@@ -81,6 +83,8 @@ def build_index(
     limits: Limits | None = None,
     restart: bool = False,
     keep: int = KEEP,
+    transform: Transform | None = None,
+    key: SealingKey | None = None,
     on_progress: Progress | None = None,
 ) -> BuildReport:
     """Build the index of a source and make it the version in use.
@@ -92,6 +96,7 @@ def build_index(
     regions: whether the crops of guard.embedders.views are indexed too, so that images are found that show a part of a
     picture; 15 times the vectors, and as much longer to build and to search.
     workers: decoding threads, None for one a core. keep: published versions to keep, this one included.
+    transform: what descriptors and queries go through; None: none. key: seals the thumbnails; None: they are plain.
     A killed build is resumed by the same call; a build that is complete, of a source that has not
     changed, is left as it is. restart=True drops what is there. Pictures that cannot be read are listed, not raised.
     Raises ConfigError if an unfinished build with other settings is in the way, IndexLockedError if
@@ -111,6 +116,8 @@ def build_index(
         on_progress,
         hashes=hashes,
         regions=view_count("crops") if regions else 1,
+        transform=transform,
+        key=key,
     )
     with job.folder.writer():
         return job.run(base=None, restart=restart)
@@ -127,12 +134,13 @@ def add_to_index(
     limits: Limits | None = None,
     restart: bool = False,
     keep: int = KEEP,
+    key: SealingKey | None = None,
     on_progress: Progress | None = None,
 ) -> BuildReport:
     """Make a version that also holds a source's pictures, after those that are there; ids stay.
 
-    Thumbnails and hashes are stored if the index has them. Resumable and otherwise as build_index; the
-    index must exist and fit the embedder (IndexLoadError).
+    Thumbnails and hashes are stored if the index has them; sealed ones need its key. Resumable and otherwise as
+    build_index; the index must exist and fit the embedder (IndexLoadError).
     """
     folder = IndexFolder(path)
     folder.current()
@@ -154,6 +162,7 @@ def add_to_index(
             on_progress,
             hashes=manifest.hashes is not None,
             regions=manifest.regions,
+            key=fitting_key(manifest, key, str(path)) if side else None,
         )
         return job.run(base=name, restart=restart)
 
@@ -176,6 +185,8 @@ class _Job:
         *,
         hashes: bool,
         regions: int,
+        transform: Transform | None = None,
+        key: SealingKey | None = None,
     ) -> None:
         if batch < 1 or (workers is not None and workers < 1) or keep < 1 or thumbnails < 0:
             raise ConfigError("batch, workers and keep must be at least 1, and thumbnails 0 or more")
@@ -189,6 +200,8 @@ class _Job:
         )
         self.batch, self.workers, self.keep = batch, workers or os.cpu_count() or 1, keep
         self.on_progress = on_progress or _silent
+        self.transform = transform
+        self.key = key if thumbnails else None
         self.kind = vector_kind(embedder.spec)
         self.layout = FlatLayout(self.kind, embedder.spec.dim, regions)
         if regions not in (1, view_count("crops")):
@@ -208,7 +221,7 @@ class _Job:
         settings = self._settings(survey, base)
         building = self.folder.path / "building"
         before = Manifest.read(self.folder.version(base) / MANIFEST) if base else None
-        had_transform = base is None and self._has_transform()
+        had_transform = base is None and self.transform is None and self._has_transform()
         if not restart:
             ready = self._finished_before(building, settings)
             if ready is not None:
@@ -257,12 +270,17 @@ class _Job:
             staging.append(
                 self.layout.encode(step.vectors(self.layout.dim)),
                 step.records(staging.rows, self.collections),
-                [row.thumbnail for row in step.rows],
+                [self._sealed(row) for row in step.rows],
                 step.skipped,
                 step.notes,
                 position=staging.position + step.items,
                 hashes=[row.hash for row in step.rows],
             )
+
+    def _sealed(self, row: Row) -> bytes | None:
+        if row.thumbnail is None or self.key is None:
+            return row.thumbnail
+        return self.key.seal(row.thumbnail, row.record.sha256)
 
     def _finished_before(self, building: Path, settings: Mapping[str, Any]) -> Manifest | None:
         """The manifest of this very build if it is complete; published now if a kill came before that."""
@@ -298,17 +316,20 @@ class _Job:
             "regions": self.layout.regions,
             "limits": [self.limits.max_bytes, self.limits.max_pixels],
             "base": base,
+            **({"transform": self.transform.identity} if self.transform else {}),
+            **({"key": self.key.id} if self.key else {}),
         }
 
     def _manifest(self, staging: Staging, survey: Survey, before: Manifest | None, base: str | None) -> Manifest:
         sources = (*(before.sources if before else ()), survey.description)
-        transform = read_transform(self.folder.version(base), before) if base and before else None
+        transform = read_transform(self.folder.version(base), before) if base and before else self.transform
         if transform is not None and before is not None and transform.normalisation is not None:
             # A background picture that became a reference would hide the copies of it.
             added = map_rows(staging.folder / VECTORS, self.layout, staging.rows)[before.count * self.layout.regions :]
             transform = transform.without(near_references(transform.normalisation.background, added))
         at = self.folder.version(base) if base else None
-        return complete(staging, self.embedder.spec, sources, transform, base=at)
+        sealed = SealedEntry(cipher=CIPHER, key_id=self.key.id) if self.key else None
+        return complete(staging, self.embedder.spec, sources, transform, base=at, sealed=sealed)
 
     def _has_transform(self) -> bool:
         """Of the version in use; one that cannot be read is about to be replaced."""

@@ -53,6 +53,10 @@ def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, kee
                 f"{first} and {second} cannot be merged: one has {one.regions} vectors a picture and the other "
                 f"{other.regions}; rebuild one of them, with --regions as the other was"
             )
+        if one.sealed != other.sealed:
+            raise ConfigError(
+                f"{first} and {second} cannot be merged: their thumbnails are not sealed with one key; build one anew"
+            )
         if one.transform != other.transform:
             raise ConfigError(
                 f"{first} and {second} cannot be merged: their transforms differ; take them off with "
@@ -160,7 +164,8 @@ def _rewrite(folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int
                 staging.append(rows, renumbered, thumbnails, (), {}, position=0, hashes=hashes)
         sources = [source for part in parts for source in part.manifest.sources]
         base = parts[0].at if len(parts) == 1 else None  # a merged index is calibrated anew
-        manifest = complete(staging, spec, sources, parts[0].transform, base=base)
+        sealed = parts[0].manifest.sealed
+        manifest = complete(staging, spec, sources, parts[0].transform, base=base, sealed=sealed)
     finally:
         staging.close()
     staging.seal(manifest)

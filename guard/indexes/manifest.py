@@ -16,12 +16,14 @@ __all__ = [
     "CALIBRATION",
     "FORMAT_VERSION",
     "MANIFEST",
+    "SMALL",
     "TRANSFORM",
     "ClustersEntry",
     "FileEntry",
     "HashesEntry",
     "Manifest",
     "NormalisationEntry",
+    "SealedEntry",
     "TransformEntry",
     "VectorKind",
     "WhiteningEntry",
@@ -31,6 +33,7 @@ __all__ = [
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 TRANSFORM = "transform.safetensors"
+SMALL = "small.json"  # guard.small.record
 CALIBRATION = "calibration.json"  # guard.calibration.record; its sha256 among `files` is the calibration's id
 
 VectorKind = Literal["float32", "bits"]
@@ -92,6 +95,13 @@ class ClustersEntry(_Model):
     """By what they were found, in words."""
     found_at: AwareDatetime
     """UTC."""
+
+
+class SealedEntry(_Model):
+    """How the thumbnails are sealed; see guard.indexes.sealing."""
+
+    cipher: Literal["aes-256-gcm"]
+    key_id: str
 
 
 class WhiteningEntry(_Model):
@@ -156,6 +166,8 @@ class Manifest(_Model):
     """None: the version holds no hashes."""
     clusters: ClustersEntry | None = None
     """None: nobody has looked for near-duplicates."""
+    sealed: SealedEntry | None = None
+    """None: thumbnails, if there are any, are plain JPEGs."""
     transform: TransformEntry | None = None
     """None: vectors and queries are compared as the embedder made them."""
     settings_sha256: str = ""

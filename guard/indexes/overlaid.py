@@ -253,10 +253,11 @@ class Moment:
             if found is not None or not self.state.records:
                 return found
             key = key_of(self.base.records([id])[0])  # the version may have none of what was added with one
-            rows = self.overlay.query("SELECT thumbnail FROM additions WHERE key = ?", (key,))
+            rows = self.overlay.query("SELECT thumbnail, sha256 FROM additions WHERE key = ?", (key,))
         else:
-            rows = self.overlay.query("SELECT thumbnail FROM additions WHERE id = ?", (int(id),))
-        return bytes(rows[0][0]) if rows and rows[0][0] is not None else None
+            rows = self.overlay.query("SELECT thumbnail, sha256 FROM additions WHERE id = ?", (int(id),))
+        stored = bytes(rows[0][0]) if rows and rows[0][0] is not None else None
+        return self.base.unsealed(stored, lambda: str(rows[0][1]))
 
     def exempt(self, xq: Descriptors, matches: Sequence[Match]) -> frozenset[int]:
         """Ids of the matches that a reviewer called no copies of this query.

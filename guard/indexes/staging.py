@@ -34,11 +34,13 @@ from guard.indexes.manifest import (
     CALIBRATION,
     FORMAT_VERSION,
     MANIFEST,
+    SMALL,
     ClustersEntry,
     EmbedderEntry,
     FileEntry,
     HashesEntry,
     Manifest,
+    SealedEntry,
     ThresholdsEntry,
 )
 from guard.indexes.records import INDEXES, INSERT_RECORD, RECORDS, THUMBNAILS, create_tables, row_of
@@ -262,11 +264,13 @@ def complete(
     transform: Transform | None = None,
     *,
     base: Path | None = None,
+    sealed: SealedEntry | None = None,
 ) -> Manifest:
     """Finish the files of a staged version and describe them; the staging is closed after this.
 
     transform: what its vectors go through at last, and queries later. base: the version that it goes on from, whose
-    calibration and clusters it keeps; whether the former still holds is asked when it is used.
+    calibration, clusters and thresholds of a small set it keeps; whether they still hold is asked when they are used.
+    sealed: how its thumbnails are.
     """
     skipped, notes, collections, hashes = staging.skipped(), staging.notes(), staging.collections(), staging.hashes()
     before = Manifest.read(base / MANIFEST).clusters if base is not None else None
@@ -276,10 +280,11 @@ def complete(
     if transform is not None:
         entry, changed = apply_transform(staging.folder, transform, staging.layout, staging.rows)
         files |= changed
-    if base is not None and (base / CALIBRATION).exists():
-        shutil.copyfile(base / CALIBRATION, staging.folder / CALIBRATION)
-        sync_path(staging.folder / CALIBRATION)
-        files[CALIBRATION] = file_entry(staging.folder / CALIBRATION)
+    for name in (CALIBRATION, SMALL):
+        if base is not None and (base / name).exists():
+            shutil.copyfile(base / name, staging.folder / name)
+            sync_path(staging.folder / name)
+            files[name] = file_entry(staging.folder / name)
     return Manifest(
         format_version=FORMAT_VERSION,
         embedder=EmbedderEntry.model_validate(spec.identity()),
@@ -295,6 +300,7 @@ def complete(
         notes=notes,
         hashes=hashes,
         clusters=clusters,
+        sealed=sealed,
         transform=entry,
         settings_sha256=staging.settings_sha256,
         files=files,

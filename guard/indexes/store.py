@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from guard.indexes.hashes import HashIndex, load_hashes
 from guard.indexes.layout import IndexFolder, hold, release
 from guard.indexes.manifest import MANIFEST, Manifest
 from guard.indexes.records import RECORDS, THUMBNAILS, RecordReader, ThumbnailReader
+from guard.indexes.sealing import SealingKey, fitting_key
 from guard.indexes.transformed import TransformedIndex
 from guard.indexes.transformed_rows import read_transform
 from guard.types import Candidates
@@ -43,6 +44,7 @@ def open_index(
     device: str | None = None,
     version: str | None = None,
     memory: Memory = "load",
+    key: SealingKey | None = None,
 ) -> OpenIndex:
     """Open the version in use (or `version`) of the index at path.
 
@@ -51,6 +53,7 @@ def open_index(
     with "faiss" and a cuda device the faiss-gpu wheel is needed.
     memory: "map" leaves the vectors in their file, where all processes share them; faiss on the CPU only. A published
     file is never changed: where somebody cuts one short all the same, a search of it ends the process.
+    key: of sealed thumbnails; without it an index that has some gives none.
     Raises IndexLoadError naming the file or field that does not fit; ConfigError for an unknown backend or device.
     """
     if backend not in ("faiss", "torch"):
@@ -65,6 +68,8 @@ def open_index(
         manifest = Manifest.read(at / MANIFEST)
         if embedder is not None:
             manifest.require(embedder.spec, index=str(path))
+        if manifest.sealed is not None and key is not None:
+            fitting_key(manifest, key, str(path))
         _check_sizes(at, manifest)
         _check_records(at / RECORDS, manifest.count)
         vectors = load_vectors(at, manifest, backend=backend, device=device, memory=memory)
@@ -75,7 +80,7 @@ def open_index(
         hashes = None
         if manifest.hashes:
             hashes = load_hashes(at, manifest, backend=backend, device=device, mapped=memory == "map")
-        return OpenIndex(at, manifest, vectors, held, hashes=hashes)
+        return OpenIndex(at, manifest, vectors, held, hashes=hashes, key=key)
     except BaseException:
         release(held)
         raise
@@ -96,8 +101,10 @@ class OpenIndex:
         held: int = -1,
         *,
         hashes: HashIndex | None = None,
+        key: SealingKey | None = None,
     ) -> None:
         """held: what layout.hold returned; released by close()."""
+        self._key = key if manifest.sealed else None
         self.folder = folder
         self.manifest = manifest
         self.vectors = vectors
@@ -112,7 +119,8 @@ class OpenIndex:
 
     @property
     def has_thumbnails(self) -> bool:
-        return self._thumbnails is not None
+        """True if some were stored and, where they are sealed, the key is at hand."""
+        return self._thumbnails is not None and (self.manifest.sealed is None or self._key is not None)
 
     def __len__(self) -> int:
         return self.manifest.count
@@ -163,8 +171,19 @@ class OpenIndex:
         return self.reader.records(ids)
 
     def thumbnail(self, id: int) -> bytes | None:  # noqa: A002
-        """Encoded JPEG of a reference; None if none was stored."""
-        return self._thumbnails.thumbnail(id) if self._thumbnails else None
+        """Encoded JPEG of a reference; None if none was stored, or it is sealed and the key is not at hand.
+
+        Raises IndexLoadError for a sealed one that is damaged.
+        """
+        if self._thumbnails is None or not self.has_thumbnails:
+            return None
+        return self.unsealed(self._thumbnails.thumbnail(id), lambda: self.records([id])[0].sha256)
+
+    def unsealed(self, stored: bytes | None, sha256: Callable[[], str]) -> bytes | None:
+        """A thumbnail as it was stored, in this index or its overlay -> a JPEG. sha256: of its picture, if asked."""
+        if stored is None or self.manifest.sealed is None:
+            return stored
+        return None if self._key is None else self._key.open(stored, sha256())
 
     def close(self) -> None:
         self._shut()

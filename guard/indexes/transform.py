@@ -9,6 +9,7 @@ lowers each similarity by beta times the mean similarity of the query to its nea
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,6 +99,16 @@ class Transform:
     def background(self) -> Descriptors | None:
         """(b, dim) rows that compare with those of `rows`."""
         return None if self.normalisation is None else self.rows(self.normalisation.background)
+
+    @property
+    def identity(self) -> str:
+        """Changes with any of its numbers."""
+        digest = hashlib.sha256()
+        white, normal = self.whitening, self.normalisation
+        for array in (*((white.mean, white.matrix) if white else ()), *((normal.background,) if normal else ())):
+            digest.update(np.ascontiguousarray(array, "<f4").tobytes())
+        digest.update(repr((normal.beta, normal.nearest) if normal else None).encode())
+        return digest.hexdigest()
 
     def without(self, rows: npt.NDArray[np.bool_]) -> Transform:
         """The same transform, its background without some pictures; (b,)."""

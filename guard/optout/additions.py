@@ -13,6 +13,7 @@ from guard.indexes.manifest import Manifest
 from guard.indexes.overlay import Addition, Overlay
 from guard.indexes.preparation import Limits, Rows, prepare
 from guard.indexes.records import THUMBNAILS
+from guard.indexes.sealing import SealingKey, fitting_key
 from guard.sources.base import Skip, Source
 
 __all__ = ["AddReport", "add_pictures"]
@@ -39,19 +40,22 @@ def add_pictures(
     who: str,
     why: str = "",
     until: float | None = None,
+    key: SealingKey | None = None,
     workers: int | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> AddReport:
     """Add every picture of a source to the overlay of the index at path: its descriptors, PDQ hash and thumbnail.
 
     Crops are embedded where the index has regions, hashes and thumbnails kept where it has them. A picture that
-    cannot be read costs only itself. until: seconds since the epoch. A killed call keeps what it had added; the same
+    cannot be read costs only itself. until: seconds since the epoch. key: of an index with sealed thumbnails; without
+    it none are kept there. A killed call keeps what it had added; the same
     call again replaces it. Raises ConfigError as Overlay.add does, IndexLoadError if the index was built with another
     embedder.
     """
     overlay = Overlay(path)
     manifest = overlay.manifest
     manifest.require(embedder.spec, index=str(path))
+    key = fitting_key(manifest, key, str(path)) if key is not None else None
     survey, report = source.survey(), AddReport()
     waiting: list[Addition] = []
 
@@ -62,9 +66,9 @@ def add_pictures(
         waiting.clear()
 
     done = 0
-    for rows in prepare(source.items(), embedder, _limits(manifest), workers=workers or os.cpu_count() or 1):
+    for rows in prepare(source.items(), embedder, _limits(manifest, key), workers=workers or os.cpu_count() or 1):
         report.skipped += rows.skipped
-        waiting += _additions(rows, embedder.spec.dim)
+        waiting += _additions(rows, embedder.spec.dim, key)
         done += rows.items
         if len(waiting) >= BATCH:
             write()
@@ -75,16 +79,20 @@ def add_pictures(
     return report
 
 
-def _limits(manifest: Manifest) -> Limits:
+def _limits(manifest: Manifest, key: SealingKey | None) -> Limits:
+    shown = THUMBNAILS in manifest.files and (manifest.sealed is None or key is not None)
     return Limits(
-        thumbnail_px=THUMBNAIL_PX if THUMBNAILS in manifest.files else 0,
+        thumbnail_px=THUMBNAIL_PX if shown else 0,
         hashes=manifest.hashes is not None,
         regions=manifest.regions == view_count("crops"),
     )
 
 
-def _additions(rows: Rows, dim: int) -> Iterator[Addition]:
+def _additions(rows: Rows, dim: int, key: SealingKey | None) -> Iterator[Addition]:
     for row in rows.rows:
         assert row.vector is not None
         vectors = row.vector.reshape(-1, dim)
-        yield Addition(row.item.uri, row.record.sha256, vectors, row.item.caption, row.hash, row.thumbnail)
+        thumbnail = row.thumbnail
+        if thumbnail is not None and key is not None:
+            thumbnail = key.seal(thumbnail, row.record.sha256)
+        yield Addition(row.item.uri, row.record.sha256, vectors, row.item.caption, row.hash, thumbnail)

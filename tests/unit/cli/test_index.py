@@ -36,7 +36,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def index(tmp_path: Path, photos: Path) -> Path:
-    assert run("build", photos, "--out", tmp_path / "x.index")[0] == 0
+    assert run("build", photos, "--out", tmp_path / "x.index", "--no-small")[0] == 0
     return tmp_path / "x.index"
 
 
@@ -51,11 +51,11 @@ def test_build_says_what_it_did(tmp_path: Path, photos: Path) -> None:
 
 def test_build_lists_what_it_skipped_and_exits_with_2(tmp_path: Path, photos: Path) -> None:
     (photos / "bad.jpg").write_bytes(b"text")
-    code, text = run("build", photos, "--out", tmp_path / "x.index")
+    code, text = run("build", photos, "--out", tmp_path / "x.index", "--no-small")
     assert code == 2
     assert "not_an_image" in text
     assert "skipped.jsonl" in text
-    code, report = as_json("build", photos, "--out", tmp_path / "x.index", "--restart")
+    code, report = as_json("build", photos, "--out", tmp_path / "x.index", "--restart", "--no-small")
     assert code == 2
     assert (report["count"], report["skipped"], report["version"]) == (6, {"not_an_image": 1}, "0002")
 
@@ -140,7 +140,7 @@ def test_verify_exits_with_1_on_damage(index: Path) -> None:
 
 
 def test_merge(tmp_path: Path, index: Path) -> None:
-    assert run("build", photo_folder(tmp_path / "more", 2), "--out", tmp_path / "y.index")[0] == 0
+    assert run("build", photo_folder(tmp_path / "more", 2), "--out", tmp_path / "y.index", "--no-small")[0] == 0
     code, report = as_json("merge", index, tmp_path / "y.index", "--out", tmp_path / "z.index")
     assert (code, report["count"]) == (0, 8)
     assert run("merge", index, tmp_path / "y.index", "--out", index)[0] == 2
@@ -167,7 +167,7 @@ def test_a_source_that_holds_nothing_is_bad_input(tmp_path: Path, beside: int) -
 
 def test_names_in_brackets_are_printed_as_they_are(tmp_path: Path) -> None:
     photos = photo_folder(tmp_path / "scans[draft][" / "b]", 1).parent
-    code, text = run("build", photos, "--out", tmp_path / "x[bold][" / "b].index")
+    code, text = run("build", photos, "--out", tmp_path / "x[bold][" / "b].index", "--no-small")
     assert code == 0
     assert "x[bold][/b].index, version 0001" in text
     code, text = run("info", tmp_path / "x[bold][" / "b].index")

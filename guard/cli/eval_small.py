@@ -1,0 +1,97 @@
+"""`memguard eval small`: does a small set of look-alikes find its copies and leave strangers alone? No maths here."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from guard.cli.console import Exit, err, errors_to_exit, out, percent
+from guard.cli.eval_options import JsonFile, Limit, Same, Seed, require_folder
+from guard.cli.progress import staged
+from guard.errors import ConfigError
+
+__all__ = ["small"]
+
+
+class Family(StrEnum):
+    """guard.evaluation.edits.FAMILIES, for the command line."""
+
+    PHOTOMETRIC = "photometric"
+    GEOMETRIC = "geometric"
+    OVERLAY = "overlay"
+    GENERATION = "generation"
+    COMBINATION = "combination"
+
+
+def small(
+    images: Annotated[list[Path], typer.Option(metavar="DIR", help="Folder of look-alike pictures; repeatable.")],
+    json_file: JsonFile,
+    same: Same = None,
+    family: Annotated[
+        list[Family] | None, typer.Option("--family", help="Only edits of this family; repeat it for several.")
+    ] = None,
+    splits: Annotated[int, typer.Option(min=1, help="Halves of the sources that are the private set, in turn.")] = 2,
+    embedder: Annotated[
+        str | None, typer.Option(help="Embedder, named as for `index build` (default: the one that ships).")
+    ] = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+) -> None:
+    """Hide half of the patients in a small index: are edited copies found, and other patients left alone?
+
+    Pictures of one source (patients.tsv beside them, or --same) never tell against one another.
+
+    [bold]Examples[/bold]
+
+    memguard eval small --images xrays/ --json small.json
+
+    memguard eval small --images portraits/ --same people.tsv --family photometric --json small.json
+    """
+    with errors_to_exit():
+        require_folder(json_file)
+        from guard.embedders.registry import load_embedder
+        from guard.evaluation.edits import EDITS
+        from guard.evaluation.pictures import find_pictures
+        from guard.evaluation.small import evaluate_small
+
+        chosen = [edit for edit in EDITS.values() if not family or edit.family in family]
+        with staged() as progress:
+            loaded = find_pictures(
+                {"set": images},
+                same=same or [],
+                limit=limit,
+                seed=seed,
+                progress=lambda done, total: progress("reading", done, total),
+            )
+            if not loaded.pictures:
+                raise ConfigError("none of the pictures can be read")
+            document = evaluate_small(
+                loaded.pictures, load_embedder(embedder), chosen, splits=splits, seed=seed, progress=progress
+            )
+        document["skipped"] = list(loaded.skipped)
+        json_file.write_text(json.dumps(document) + "\n", encoding="utf-8")
+        _print(document)
+        for line in loaded.skipped:
+            err.print(f"skipped: {line}", style="yellow", markup=False, soft_wrap=True)
+        raise typer.Exit(Exit.INPUT if loaded.skipped else Exit.FINE)
+
+
+def _print(document: dict[str, Any]) -> None:
+    out.print(f"{document['pictures']} pictures of {document['sources']} sources, {document['splits']} splits, "
+              f"{len(document['edits'])} edits", soft_wrap=True)  # fmt: skip
+    table = Table("guard", "pictures", "queries", "flagged or blocked", "blocked", box=None, pad_edge=False)
+    for way, groups in document["ways"].items():
+        for name, found in sorted(groups.items()):
+            table.add_row(way, name, str(found["queries"]), percent(found["flagged"]), percent(found["blocked"]))
+            way = ""
+        table.add_section()
+    out.print(table)
+    out.print("Percent, with 95 % intervals over sources.", style="dim")
+    for one in document["sets"]:
+        for warning in one["warnings"]:
+            out.print(f"of {one['references']} references: {warning}", style="yellow", soft_wrap=True)

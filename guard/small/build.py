@@ -1,0 +1,125 @@
+"""An index becomes one of a small set: the transform of its build, and its own thresholds afterwards.
+
+Knows the order of the steps; what is measured is guard.small.alike's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from guard._version import __version__
+from guard.embedders.base import Embedder, EmbedderSpec
+from guard.embedders.statistics import statistics_of
+from guard.indexes.attach import attach
+from guard.indexes.layout import KEEP, IndexFolder
+from guard.indexes.manifest import MANIFEST, SMALL, Manifest
+from guard.indexes.sealing import SealingKey
+from guard.indexes.staging import writing
+from guard.indexes.store import OpenIndex, open_index
+from guard.indexes.transform import NEAREST, Normalisation, Transform, Whitening
+from guard.small.alike import Alike, measure
+from guard.small.record import SmallSet, read_small
+
+__all__ = ["BETA", "SIZE", "SmallReport", "known_report", "measure_small", "small_transform"]
+
+SIZE = 500
+"""References up to which `memguard index build` takes a set for small, inclusive."""
+BETA = 0.5
+"""Share of the mean similarity to the nearest background pictures that is subtracted."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmallReport:
+    path: Path
+    version: str
+    small: SmallSet
+    alike: tuple[tuple[str, str], ...] = ()
+    """Uris of the pairs that the pixels call copies."""
+
+
+def small_transform(spec: EmbedderSpec) -> tuple[Transform | None, str]:
+    """The transform for an index of a small set, or None and why there is none, in words.
+
+    Whitening and background are of procedural pictures alone, so that nothing of the set is in them.
+    """
+    if spec.metric != "cosine":
+        return None, f"{spec.name!r} makes bits, which are compared as they are"
+    found, why = statistics_of(spec)
+    if found is None:
+        return None, why
+    whitening = Whitening(found.mean, found.matrix, found.shrinkage, True, found.pictures)
+    norms = np.linalg.norm(found.background, axis=1, keepdims=True)
+    background = (found.background / norms).astype(np.float32)
+    return Transform(whitening, Normalisation(background, BETA, NEAREST, found.source)), ""
+
+
+def measure_small(
+    path: str | Path,
+    embedder: Embedder,
+    *,
+    note: str = "",
+    keep: int = KEEP,
+    key: SealingKey | None = None,
+    on_progress: Callable[[int, int | None], None] = lambda _done, _total: None,
+) -> SmallReport:
+    """Look the references up in themselves, and publish a version with the thresholds that follow.
+
+    note: what was not as it should be when the index was built. To be called after references come or go, too.
+    key: of sealed thumbnails; without it no pixels are compared.
+    Raises IndexLoadError if the index is damaged or of another embedder.
+    """
+    folder = IndexFolder(path)
+    folder.current()
+    with folder.writer():
+        with open_index(folder.path, embedder=embedder, key=key) as index:
+            alike = measure(index, embedder, on_progress=on_progress)
+            small = _small(index, alike, note)
+            uris = [record.uri for record in index.records([i for pair in alike.pairs for i in pair])]
+            with writing(folder.path):
+                version = attach(folder, index.folder, index.manifest, SMALL, small.to_json().encode())
+        folder.prune(keep)  # now that this process has let go of the version before
+    return SmallReport(folder.path, version, small, tuple(zip(uris[::2], uris[1::2], strict=True)))
+
+
+def known_report(path: str | Path, *, note: str = "") -> SmallReport | None:
+    """What the version in use says of itself, if that still holds and the note is the same; None if not."""
+    folder = IndexFolder(path)
+    name = folder.current()
+    manifest = Manifest.read(folder.version(name) / MANIFEST)
+    found = read_small(folder.version(name), manifest)
+    if found is None or found.misfits(manifest) or found.count != manifest.count or found.note != note:
+        return None
+    return SmallReport(folder.path, name, found)
+
+
+def _small(index: OpenIndex, alike: Alike, note: str) -> SmallSet:
+    manifest = index.manifest
+    strangers, advice = alike.strangers, manifest.thresholds
+    flag = math.nextafter(min(max(strangers, -1.0), 1.0), 2.0)
+    if len(index) < 2 and advice is not None and manifest.transform is None:
+        flag = advice.flag  # one picture says nothing of strangers
+    flag = min(float(np.float32(flag)) + 1e-6, 1.0)
+    block = min(max(flag, (flag + alike.own) / 2), 1.0)
+    return SmallSet(
+        created_at=datetime.now(UTC),
+        tool_version=__version__,
+        embedder=manifest.embedder,
+        transform=manifest.transform,
+        regions=manifest.regions,
+        count=len(index),
+        strangers=strangers,
+        own=alike.own,
+        flag=flag,
+        block=block,
+        edited=alike.edited,
+        told=alike.told,
+        compared=alike.compared,
+        alike=len(alike.pairs),
+        note=note,
+    )

@@ -1,0 +1,120 @@
+"""`memguard index build --small`: chosen by itself, measured, sealed, with pseudonyms."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from guard.cli.main import app
+from guard.indexes import open_index
+from tests.support.references import jpeg, photo_folder, tar_shard
+
+runner = CliRunner()
+
+
+def run(*words: object) -> tuple[int, str]:
+    result = runner.invoke(app, [str(word) for word in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout + result.stderr
+
+
+def as_json(*words: object) -> tuple[int, Any]:
+    result = runner.invoke(app, [*(str(word) for word in words), "--json"])
+    return result.exit_code, json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return photo_folder(tmp_path_factory.mktemp("small") / "photos", 8, side=160)
+
+
+def test_a_small_folder_is_built_as_a_small_set(tmp_path: Path, photos: Path) -> None:
+    index = tmp_path / "x.index"
+    code, text = run("index", "build", photos, "--out", index)
+    assert code == 0
+    assert "built as a small set (--no-small for the usual way)" in text
+    assert "small set: flag" in text
+    code, report = as_json("index", "build", photos, "--out", index)
+    assert (code, report["unchanged"], report["small"]["count"]) == (0, True, 8)
+    assert run("check", photos / "0003.jpg", "--index", index, "--fail-on", "block")[0] == 1
+    assert "small set" in run("index", "info", index)[1]
+    info = as_json("index", "info", index)[1]
+    assert info["small"]["flag"] == report["small"]["flag"]
+    assert info["transform"]["whitening"] is not None
+    code, report = as_json("index", "add", photo_folder(tmp_path / "more", 10, side=160), "--index", index)
+    assert report["small"]["count"] == 18
+    assert as_json("index", "remove", index, "--id", 0)[1]["count"] == 17
+    assert run("check", photos / "0003.jpg", "--index", index, "--fail-on", "block")[0] == 1
+
+
+@pytest.mark.parametrize(
+    "options", [["--no-small"], ["--embedder", "pdq"], ["--thumbnails", "0"]], ids=["asked", "pdq", "no thumbnails"]
+)
+def test_others_are_not(tmp_path: Path, photos: Path, options: list[str]) -> None:
+    code, report = as_json("index", "build", photos, "--out", tmp_path / "x.index", *options)
+    assert (code, report["small"], report["version"]) == (0, None, "0001")
+    assert as_json("index", "info", tmp_path / "x.index")[1]["small"] is None
+
+
+def test_shards_do_not_say_how_many_they_hold(tmp_path: Path) -> None:
+    shard = tar_shard(tmp_path / "s.tar", [(f"{i}.jpg", jpeg(i)) for i in range(3)])
+    assert as_json("index", "build", shard, "--out", tmp_path / "x.index")[1]["small"] is None
+    assert as_json("index", "build", shard, "--out", tmp_path / "y.index", "--small")[1]["small"]["count"] == 3
+
+
+def test_what_is_missing_is_said(tmp_path: Path, photos: Path) -> None:
+    options = ["--small", "--embedder", "pdq", "--thumbnails", 0]
+    warnings = as_json("index", "build", photos, "--out", tmp_path / "x.index", *options)[1]["small"]["warnings"]
+    assert "makes bits" in warnings[0]
+    assert "no thumbnails are stored" in warnings[0]
+
+
+def test_a_stolen_index_shows_nobody(tmp_path: Path) -> None:
+    patients = photo_folder(tmp_path / "patients", 4)
+    for i, name in enumerate(("miller", "jones", "smith", "brown")):
+        (patients / f"{i:04}.jpg").rename(patients / f"{name}.jpg")
+        (patients / f"{name}.txt").write_text(f"chest of {name}", encoding="utf-8")
+    (patients / "taylor.jpg").write_bytes(b"not a picture")
+    key, index, names = tmp_path / "x.key", tmp_path / "x.index", tmp_path / "names.csv"
+    key.write_text("ab" * 32, encoding="ascii")
+    build = ("index", "build", patients, "--out", index, "--small")
+    assert run(*build, "--pseudonyms", names)[0] == 2
+    assert run(*build, "--key", tmp_path / "none.key")[0] == 2
+    code, report = as_json(*build, "--key", key, "--pseudonyms", names)
+    assert (code, report["count"]) == (2, 4)  # one could not be read
+    held = b"".join(file.read_bytes() for file in index.rglob("*") if file.is_file()).lower()
+    for word in (
+        b"miller",
+        b"jones",
+        b"smith",
+        b"brown",
+        b"taylor",
+        b"chest",
+        b"patients",
+        b"\xff\xd8\xff",
+        b"ab" * 32,
+    ):
+        assert word not in held, word
+    with names.open(encoding="utf-8", newline="") as file:
+        known = {row["name"]: row["uri"] for row in csv.DictReader(file)}
+    assert sorted(known.values()) == ["brown.jpg", "jones.jpg", "miller.jpg", "smith.jpg", "taylor.jpg"]
+    with open_index(index) as opened:
+        assert {known[record.uri] for record in opened.records(range(4))} < set(known.values())
+    assert run("check", patients / "jones.jpg", "--index", index)[0] == 2  # without the key
+    code, text = run("index", "info", index)
+    assert "sealed (aes-256-gcm" in text
+    assert runner.invoke(
+        app, ["check", str(patients / "jones.jpg"), "--index", str(index), "--fail-on", "block"],
+        env={"MEMGUARD_INDEX_KEY_FILE": str(key)},
+    ).exit_code == 1  # fmt: skip
+    more = photo_folder(tmp_path / "more", 6)
+    assert run("index", "add", more / "0005.jpg", "--index", index)[0] == 2
+    assert run("index", "add", more / "0005.jpg", "--index", index, "--key", key, "--pseudonyms", names)[0] == 0
+    assert run("optout", "add", more / "0004.jpg", "--index", index, "--key", key)[0] == 0
+    assert b"\xff\xd8\xff" not in b"".join(file.read_bytes() for file in index.rglob("*") if file.is_file())
