@@ -49,17 +49,20 @@ def counted(what: str, *, quiet: bool) -> Iterator[Callable[[int, int | None], N
 
 
 @contextmanager
-def staged() -> Iterator[Callable[[str, int, int], None]]:
-    """Yield what is told (stage, done, all): a bar for each stage, with the time left."""
+def staged(*, quiet: bool = False) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Yield what is told (stage, done, all or None if unknown): a bar for each stage, with the time left."""
+    if quiet:
+        yield lambda _stage, _done, _total: None
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 
-        def progress(what: str, done: int, total: int) -> None:
+        def progress(what: str, done: int, total: int | None) -> None:
             if what not in tasks:
                 tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
+            bar.update(tasks[what], completed=done, total=total)
 
         yield progress

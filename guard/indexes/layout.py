@@ -20,8 +20,9 @@ from pathlib import Path
 from guard.errors import ConfigError, IndexLoadError, IndexLockedError
 from guard.indexes.manifest import MANIFEST, FileEntry
 
-__all__ = ["IndexFolder", "file_entry", "hold", "release", "share", "sync_path", "write_durably"]
+__all__ = ["IndexFolder", "file_entry", "hold", "lock_folder", "release", "share", "sync_path", "write_durably"]
 
+LOCK = "LOCK"
 KEEP = 2  # published versions, the current one included
 
 
@@ -64,33 +65,15 @@ class IndexFolder:
     @contextmanager
     def writer(self) -> Iterator[None]:
         """Hold the writer's lock. Raises IndexLockedError if another process does, ConfigError for a foreign folder."""
-        import fcntl
-
         if self.path.is_dir() and not self.exists:
-            ours = {"LOCK", "building", "versions", "CURRENT.new", "editing"}
+            ours = {LOCK, "building", "versions", "CURRENT.new", "editing"}
             foreign = {p.name for p in self.path.iterdir() if not p.name.startswith("overlay.sqlite")} - ours
             if foreign:
                 raise ConfigError(f"{self.path} holds other files ({sorted(foreign)[0]}, ...); name a new folder")
         elif self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"{self.path} is a file; an index is a folder: name a new one")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.path / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as exc:
-            raise ConfigError(f"{self.path} cannot be written ({exc.strerror}); name another folder") from exc
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
-                raise IndexLockedError(
-                    f"{self.path} is being written by process {holder}; wait until it ends, or stop it"
-                ) from exc
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        with lock_folder(self.path):
             yield
-        finally:
-            os.close(lock)
 
     def publish(self, staged: Path) -> str:
         """Make a finished folder (its manifest written) the version in use; returns its name.
@@ -121,6 +104,35 @@ class IndexFolder:
                 shutil.rmtree(self.version(name))
                 gone.append(name)
         return gone
+
+
+@contextmanager
+def lock_folder(path: Path) -> Iterator[None]:
+    """Hold the lock of a folder that one process at a time may write, which is made where it is missing.
+
+    The kernel frees it when this process ends. Raises IndexLockedError if another one holds it, ConfigError if the
+    folder cannot be written.
+    """
+    import fcntl
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be written ({exc.strerror}); name another folder") from exc
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise IndexLockedError(
+                f"{path} is being written by process {holder}; wait until it ends, or stop it"
+            ) from exc
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(lock)
 
 
 def hold(version: Path) -> int:

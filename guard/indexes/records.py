@@ -186,6 +186,11 @@ class RecordReader:
         rows = self.table.query(f"SELECT {cluster}, cluster_size FROM records ORDER BY id")  # noqa: S608
         return np.array(rows, np.int64).reshape(-1, 2)
 
+    def of_uri(self, uri: str) -> list[Record]:
+        """Records with this uri, by ascending id; several where sources hold pictures of one name."""
+        sql = f"SELECT {self._columns} FROM records WHERE uri = ? ORDER BY id"  # noqa: S608
+        return [_record(row) for row in self.table.query(sql, (storable(uri),))]
+
     def search_captions(
         self, words: str, limit: int = 50, *, offset: int = 0, where: RecordFilter | Amended | None = None
     ) -> list[Record]:

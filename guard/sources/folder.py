@@ -77,6 +77,11 @@ class FolderSource:
             if position > start:
                 yield skip
 
+    def files(self) -> Iterator[tuple[Path, str, str]]:
+        """(file, its uri, "picture" | "metadata" | "sidecar" | "ignored") of all files, for who copies the folder."""
+        for file, kind in self._walk():
+            yield file, self._uri(file), kind
+
     def _walk(self) -> Iterator[tuple[Path, str]]:
         """(file, "picture" | "metadata" | "sidecar" | "ignored") in order; a folder's metadata comes first."""
         if self.path.is_file():

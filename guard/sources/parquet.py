@@ -11,12 +11,12 @@ from guard.sources.base import Item, Skip, Survey
 from guard.sources.captions import CAPTION_COLUMNS, URL_COLUMNS, pick
 from guard.sources.files import files_fingerprint, files_of
 
-__all__ = ["IMAGE_COLUMNS", "PATH_COLUMNS", "ParquetSource", "open_parquet"]
+__all__ = ["IMAGE_COLUMNS", "PATH_COLUMNS", "ROWS", "ParquetSource", "open_parquet"]
 
 IMAGE_COLUMNS = ("image", "img", "picture", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "data", "content")
 PATH_COLUMNS = ("path", "image_path", "file_name", "filename", "file", "image", "img", "filepath")
 """Tried in this order where the caller names none: bytes or {bytes, path} first, then paths."""
-_ROWS = 32  # read at a time; rows hold whole pictures
+ROWS = 32  # read at a time; rows hold whole pictures
 
 
 class ParquetSource:
@@ -55,14 +55,14 @@ class ParquetSource:
                 if position + parquet.metadata.num_rows <= start:
                     position += parquet.metadata.num_rows
                     continue
-                for batch in parquet.iter_batches(_ROWS, columns=self.columns, use_threads=False):
+                for batch in parquet.iter_batches(ROWS, columns=self.columns, use_threads=False):
                     if position + batch.num_rows <= start:
                         position, row = position + batch.num_rows, row + batch.num_rows
                         continue
                     for fields in batch.to_pylist():
                         position += 1
                         if position > start:
-                            yield self._item(file, row, fields)
+                            yield self.item(file, row, fields)
                         row += 1
             except (ConfigError, OSError, ValueError) as exc:  # pyarrow's own errors are among these
                 position += 1
@@ -70,7 +70,7 @@ class ParquetSource:
                     detail = f"{file.name} is damaged after {row} rows ({exc}); fetch it again"
                     yield Skip(file.name, "damaged_source", detail)
 
-    def _item(self, file: Path, row: int, fields: dict[str, Any]) -> Item | Skip:
+    def item(self, file: Path, row: int, fields: dict[str, Any]) -> Item | Skip:
         value, uri = fields.get(self.image_column), f"{file.name}#{row}"
         caption, url = pick(fields, self.caption_column), pick(fields, None, URL_COLUMNS)
         if isinstance(value, dict):

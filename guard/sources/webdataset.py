@@ -22,10 +22,12 @@ from guard.sources.captions import MAX_CAPTION_BYTES, URL_COLUMNS, caption_of_js
 from guard.sources.files import files_fingerprint
 from guard.sources.folder import IMAGE_SUFFIXES
 
-__all__ = ["TAR_SUFFIXES", "WebDatasetSource", "expand_braces"]
+__all__ = ["DAMAGES", "TAR_SUFFIXES", "WebDatasetSource", "expand_braces", "member_time", "open_shard", "sample_key"]
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-_SAMPLE_MEMBERS = 64  # of one key held in memory: in "frame.0001.png" ... the key never changes
+SAMPLE_MEMBERS = 64  # of one key held in memory: in "frame.0001.png" ... the key never changes
+DAMAGES = (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, IndexError, OverflowError)
+"""What reading a damaged archive raises."""
 _BLOCK = 512  # bytes; a tar archive is made of these and ends with two that are zero
 
 
@@ -62,15 +64,14 @@ class WebDatasetSource:
         """The items of one shard; the first `skip` are None and only their headers are read."""
         samples = 0
         try:
-            with _open(shard) as raw, tarfile.open(fileobj=raw, mode="r:") as archive:
+            with open_shard(shard) as raw, tarfile.open(fileobj=raw, mode="r:") as archive:
                 for key, members in self._samples(archive, skip):
                     samples += 1
                     for found in self._sample(shard, key, members):
                         yield found if skip <= 0 else None
                         skip -= 1
-                if raw.last != bytes(_BLOCK):
-                    raise tarfile.ReadError("it does not go on as a tar archive, and has no end mark")
-        except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, IndexError, OverflowError) as exc:
+                raw.require_end()
+        except DAMAGES as exc:
             what = "cannot be opened" if not shard.is_file() else f"is damaged after {samples} samples"
             reason = "missing" if not shard.is_file() else "damaged_source"
             yield Skip(shard.name, reason, f"{shard.name} {what} ({exc}); fetch it again")
@@ -82,21 +83,20 @@ class WebDatasetSource:
             archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every member otherwise
             if info.isdir():
                 continue
-            folder, slash, name = info.name.rpartition("/")
-            own = folder + slash + name.partition(".")[0]
-            if members and (own != key or len(members) >= _SAMPLE_MEMBERS):
+            own = sample_key(info.name)
+            if members and (own != key or len(members) >= SAMPLE_MEMBERS):
                 yield key, members
                 skip -= max(1, pictures)
                 members, pictures = [], 0
             key = own
-            suffix = PurePosixPath(name).suffix.lower()
+            suffix = PurePosixPath(info.name).suffix.lower()
             if suffix in IMAGE_SUFFIXES:
                 wanted = info.isfile() and info.size <= self.max_bytes and pictures >= skip
                 pictures += 1
             else:
                 wanted = info.isfile() and info.size <= MAX_CAPTION_BYTES and suffix in (".txt", ".json")
             data = _read(archive, info) if wanted else None
-            members.append(Member(info.name, suffix, info.size, data, info.isfile(), _seconds(info.mtime)))
+            members.append(Member(info.name, suffix, info.size, data, info.isfile(), member_time(info.mtime)))
         if members:
             yield key, members
 
@@ -141,6 +141,12 @@ def _url(members: list[Member]) -> str:
     return next(filter(None, found), "")
 
 
+def sample_key(member: str) -> str:
+    """Of a member's name: "a.b/0001.seg.png" -> "a.b/0001"."""
+    folder, slash, name = member.rpartition("/")
+    return folder + slash + name.partition(".")[0]
+
+
 def expand_braces(pattern: str) -> list[str]:
     """ "a-{08..10}.tar" -> three names; "{a,b}" lists; several braces multiply."""
     parts = re.split(r"\{([^{}]*)\}", pattern)
@@ -159,7 +165,7 @@ def _choices(inside: str) -> list[str]:
     return [f"{i:0{width}d}" for i in range(int(low), int(high) + 1)]
 
 
-def _seconds(mtime: float) -> int:
+def member_time(mtime: float) -> int:
     """What a header claims, between 1970 and the year 10000."""
     return int(min(max(mtime, 0), 253_402_300_799))
 
@@ -172,7 +178,7 @@ def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return data
 
 
-class _LastRead(io.RawIOBase):
+class LastRead(io.RawIOBase):
     """A file that remembers the last block it gave: tarfile stops without a word where an archive breaks off."""
 
     def __init__(self, file: Any) -> None:
@@ -182,6 +188,11 @@ class _LastRead(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         self.last = self.file.read(size)
         return self.last
+
+    def require_end(self) -> None:
+        """Raise tarfile.ReadError unless the end mark of an archive was read."""
+        if self.last != bytes(_BLOCK):
+            raise tarfile.ReadError("it does not go on as a tar archive, and has no end mark")
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return int(self.file.seek(offset, whence))
@@ -200,12 +211,12 @@ class _LastRead(io.RawIOBase):
         super().close()
 
 
-def _open(shard: Path) -> _LastRead:
+def open_shard(shard: Path) -> LastRead:
     """gzip by its first bytes, whatever the name says."""
     file = shard.open("rb")
     zipped = file.read(2) == b"\x1f\x8b"
     file.seek(0)
     if not zipped:
-        return _LastRead(file)
+        return LastRead(file)
     file.close()
-    return _LastRead(gzip.open(shard, "rb"))
+    return LastRead(gzip.open(shard, "rb"))
