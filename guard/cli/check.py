@@ -154,6 +154,8 @@ def _row(path: Path, verdict: Verdict) -> tuple[Text, Text, Text, Text]:
     if nearest and nearest.bits is not None:
         similarity += f", PDQ {nearest.bits} bits"
     uri = nearest.record.uri if nearest else "(empty index)"
+    if nearest and nearest.record.cluster_size > 1:
+        uri += f" ({nearest.record.cluster_size} times in the set)"
     by = f" ({verdict.collection})" if verdict.collection not in ("", Collection.TRAINING) else ""
     decision = Text(f"{verdict.decision.value}{by}", STYLES[verdict.decision])
     return Text(str(path)), decision, Text(similarity), Text(uri)

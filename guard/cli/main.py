@@ -15,6 +15,7 @@ from guard.cli.bench import bench
 from guard.cli.calibrate import calibrate
 from guard.cli.check import check
 from guard.cli.console import Exit, err, escape_what_cannot_be_printed
+from guard.cli.dedup import dedup
 from guard.cli.eval import eval_app
 from guard.cli.events import events_app
 from guard.cli.index import index_app
@@ -87,6 +88,7 @@ app.command()(search)
 app.add_typer(optout_app, name="optout")
 app.command()(calibrate)
 app.add_typer(policy_app, name="policy")
+app.command()(dedup)
 app.add_typer(models_app, name="models")
 app.command()(bench)
 app.add_typer(eval_app, name="eval")
