@@ -15,15 +15,17 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    widths: tuple[int, ...] = (32, 64, 128, 256)
+    widths: tuple[int, ...] = Field(default=(32, 64, 128, 256), description="channels, eight of each field")
     depths: tuple[int, ...] = Field(default=(2, 2, 2), description="residual blocks of each stage after the stem")
+    pooled: tuple[int, int] = Field(default=(64, 192), description="fields of the last two stages that are averaged")
     dim: int = Field(default=256, gt=0)
-    gem: float = Field(default=3.0, ge=1, description="exponent of the generalised mean")
 
     @model_validator(mode="after")
     def _fits(self) -> NetworkConfig:
         if len(self.depths) != len(self.widths) - 1 or min(self.depths) < 1 or len(self.depths) < 2:
             raise ValueError("depths needs one entry >= 1 for each width after the first, two at least")
+        if any(width % 8 for width in self.widths):
+            raise ValueError("widths must be multiples of 8: a field has a channel for each of eight positions")
         return self
 
 
@@ -50,7 +52,7 @@ class TrainingConfig(BaseModel):
         default=0.35, ge=0, le=1, description="of a batch that has kin of its program in the batch"
     )
     mix_share: float = Field(default=0.12, ge=0, le=1, description="of second views that are cut or mixed with another")
-    phases: tuple[Phase, ...] = (Phase(until=0.6, size=96), Phase(until=0.88, size=128), Phase(until=1, size=160))
+    phases: tuple[Phase, ...] = (Phase(until=0.5, size=96), Phase(until=0.82, size=128), Phase(until=1, size=160))
     learning_rate: float = Field(default=2e-3, gt=0)
     final_rate: float = Field(default=0.01, ge=0, le=1, description="share of the learning rate at the end")
     warm_up_steps: int = Field(default=100, ge=0)
@@ -58,11 +60,11 @@ class TrainingConfig(BaseModel):
     clip_norm: float = Field(default=5.0, gt=0)
     temperature: float = Field(default=0.05, gt=0)
     koleo: float = Field(default=5.0, ge=0, description="weight of the entropy term")
-    strength_from: float = Field(default=0.45, ge=0, le=1, description="of the edits at the beginning")
+    strength_from: float = Field(default=0.35, ge=0, le=1, description="of the edits at the beginning")
     strength_to: float = Field(default=1.0, ge=0, le=1)
-    strength_full_at: float = Field(default=0.4, ge=0, le=1, description="share of the run after which it stays")
+    strength_full_at: float = Field(default=0.35, ge=0, le=1, description="share of the run after which it stays")
     gentlest: float = Field(
-        default=0.25, ge=0, le=1, description="each strong view has this share of the strength, or any larger one"
+        default=0.2, ge=0, le=1, description="each strong view has this share of the strength, or any larger one"
     )
     ema: float = Field(default=0.998, ge=0, lt=1)
     held_out_programs: int = Field(default=128, ge=0, description="0: no check during the run")
@@ -79,7 +81,7 @@ CONFIGS: Mapping[str, TrainingConfig] = MappingProxyType(
     {
         "default": TrainingConfig(),
         "small": TrainingConfig(  # for a test: seconds, not a useful descriptor
-            network=NetworkConfig(widths=(8, 16, 24, 32), depths=(1, 1, 1), dim=32),
+            network=NetworkConfig(widths=(8, 16, 24, 32), depths=(1, 1, 1), pooled=(8, 24), dim=32),
             export_size=64,
             programs=24,
             picture_size=64,

@@ -22,6 +22,7 @@ from guard.embedders.ort import METADATA_NAME, METADATA_PREPROCESSING, METADATA_
 from guard.embedders.preprocess import Preprocessing
 from guard.errors import CheckError, ConfigError, MissingExtraError
 from guard.training.config import NetworkConfig
+from guard.training.dihedral import ORDER, GroupConv, GroupNorm2d, LiftingConv
 from guard.training.network import FLOOR, Block, DescriptorNet
 
 __all__ = ["Exported", "export", "load_network", "preprocessing_for", "read_weights"]
@@ -131,17 +132,15 @@ class _Graph:
         """A float16 constant, widened."""
         return self.add("Cast", self.constant(value.detach().numpy().astype(np.float16)), to=1)  # 1: float32
 
-    def convolution(self, x: str, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> str:
+    def convolution(self, x: str, conv: LiftingConv | GroupConv, norm: GroupNorm2d) -> str:
         """With its normalisation: w' = w * s, b' = beta - mean * s, s = gamma / sqrt(var + eps)."""
-        mean, variance = norm.running_mean, norm.running_var
-        assert mean is not None
-        assert variance is not None
-        scale = (norm.weight / torch.sqrt(variance + norm.eps)).detach()
-        bias = (norm.bias - mean * scale).detach()
-        kernel = self.add("Mul", self.matrix(conv.weight), self.constant(scale.reshape(-1, 1, 1, 1).numpy()))
-        side, stride, pad = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
+        mean, variance = norm.statistics()
+        scale = norm.weight.repeat(ORDER) / torch.sqrt(variance + norm.EPS)
+        bias = norm.bias.repeat(ORDER) - mean * scale
+        kernel = self.add("Mul", self.matrix(conv.expanded()), self.constant(_column(scale).numpy()))
+        side, stride, pad = conv.weight.shape[-1], conv.stride, conv.padding
         return self.add(
-            "Conv", x, kernel, self.constant(bias.numpy()),
+            "Conv", x, kernel, self.constant(bias.detach().numpy()),
             kernel_shape=[side, side], strides=[stride, stride], pads=[pad] * 4,
         )  # fmt: skip
 
@@ -154,11 +153,17 @@ class _Graph:
             x = self.convolution(x, block.shortcut, block.shortcut_norm)
         return self.add("Relu", self.add("Add", y, x))
 
-    def generalised_mean(self, x: str, exponent: float) -> str:
-        floor = self.constant(np.array(FLOOR, np.float32))
-        power = self.add("Pow", self.add("Max", x, floor), self.constant(np.array(exponent, np.float32)))
-        mean = self.add("Flatten", self.add("GlobalAveragePool", power), axis=1)
-        return self.add("Pow", mean, self.constant(np.array(1 / exponent, np.float32)))
+    def generalised_mean(self, x: str, fields: int) -> str:
+        """As guard.training.network does: cubes, their mean over places and group, the root."""
+        means = self.add("GlobalAveragePool", self.add("Mul", self.add("Mul", x, x), x))
+        positions = self.add("Reshape", means, self.constant(np.array([0, ORDER, fields], np.int64)))
+        mean = self.add("ReduceMean", positions, axes=[1], keepdims=0)
+        floored = self.add("Max", mean, self.constant(np.array(FLOOR, np.float32)))
+        return self.add("Pow", floored, self.constant(np.array(1 / 3, np.float32)))
+
+
+def _column(values: Tensor) -> Tensor:
+    return values.detach().reshape(-1, 1, 1, 1)
 
 
 def _onnx_bytes(network: DescriptorNet, size: int, metadata: dict[str, str]) -> bytes:
@@ -169,14 +174,15 @@ def _onnx_bytes(network: DescriptorNet, size: int, metadata: dict[str, str]) -> 
         raise MissingExtraError("the export of a descriptor", extra="train") from exc
     graph = _Graph()
     x = graph.add("Relu", graph.convolution("image", network.stem, network.stem_norm))
-    pooled = []
+    pooled, first = [], len(network.stages) - 2
     for i, stage in enumerate(network.stages):
         assert isinstance(stage, nn.Sequential)
         for block in stage:
             assert isinstance(block, Block)
             x = graph.block(x, block)
-        if i >= len(network.stages) - 2:
-            pooled.append(graph.generalised_mean(x, network.config.gem))
+        if i >= first:
+            fields = graph.convolution(x, network.spread[i - first], network.spread_norm[i - first])
+            pooled.append(graph.generalised_mean(graph.add("Relu", fields), network.config.pooled[i - first]))
     joined = graph.add("Concat", *pooled, axis=1)
     bias = graph.constant(network.head.bias.detach().numpy())
     raw = graph.add("Gemm", joined, graph.matrix(network.head.weight), bias, transB=1)

@@ -114,7 +114,15 @@ def part_of_batch(
         views[count + mix.row] = _mixed(
             plain[mix.row], plain[mix.other], mix, Dice(seed, step, int(rows[part][mix.row]), 0xB3)
         )
+    for i in range(len(views)):  # the network does not mind; the statistics of its eight positions become alike
+        views[i] = _laid(views[i], Dice(seed, step, int(rows[part][i % count]), 0xB4 + i // count))
     return Part(views)
+
+
+def _laid(view: Picture, dice: Dice) -> Picture:
+    """In any of the eight positions of a square."""
+    turned = np.rot90(view, dice.integer(0, 4))
+    return turned[:, ::-1] if dice.chance(0.5) else turned
 
 
 def _mixed(a: Picture, b: Picture, mix: _Mix, dice: Dice) -> Picture:

@@ -103,7 +103,7 @@ class _Trainer:
         self.network = DescriptorNet(run.config.network)
         if run.init is not None:
             self.network.load_state_dict(run.init, strict=False)
-        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(self.device)
         matrices = [p for p in self.network.parameters() if p.ndim > 1]
         vectors = [p for p in self.network.parameters() if p.ndim <= 1]
         groups = [

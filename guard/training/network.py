@@ -1,8 +1,9 @@
 """The small network that makes descriptors. Knows layers and its own weights; no pictures and no training.
 
-A coarse stem (7 x 7, stride 4), residual stages that halve the side, and generalised means of the last two stages,
-so that small and large things both reach the descriptor. On a CPU the stem decides the speed: two fine-grained
-convolutions in its place took half of the time of a whole pass.
+A coarse stem (8 x 8, stride 4), residual stages that halve the side, and generalised means of the last two stages,
+so that small and large things both reach the descriptor. Every layer is equivariant to mirror images and quarter
+turns (guard.training.dihedral), and the means run over the group too: a picture has the same descriptor however it
+lies. On a CPU the stem decides the speed: two fine-grained convolutions in its place took half of a whole pass.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from guard.training.config import NetworkConfig
+from guard.training.dihedral import ORDER, GroupConv, GroupNorm2d, LiftingConv
 
-__all__ = ["Block", "DescriptorNet", "descriptor_net"]
+__all__ = ["Block", "DescriptorNet", "descriptor_net", "generalised_mean"]
 
-FLOOR = 1e-5  # under the generalised mean: its gradient at zero is infinite
+FLOOR = 1e-6  # of a mean of cubes: the gradient of its root at zero is infinite
 
 
 def descriptor_net(**config: Any) -> DescriptorNet:
@@ -26,19 +28,21 @@ def descriptor_net(**config: Any) -> DescriptorNet:
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut. Source: He et al. 2015; averaged shortcut after He et al. 2018."""
+    """Two convolutions beside a shortcut. Source: He et al. 2015; averaged shortcut after He et al. 2018.
+
+    inside, outside: fields. A block that halves the side has a 4 x 4 convolution where others have 3 x 3.
+    """
 
     def __init__(self, inside: int, outside: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outside)
-        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outside)
-        nn.init.zeros_(self.norm2.weight)  # a block begins as its shortcut
+        self.conv1 = GroupConv(inside, outside, 4 if stride == 2 else 3, stride, 1)
+        self.norm1 = GroupNorm2d(outside)
+        self.conv2 = GroupConv(outside, outside, 3, 1, 1)
+        self.norm2 = GroupNorm2d(outside, scale=0.0)  # a block begins as its shortcut
         self.stride = stride
         changes = stride != 1 or inside != outside
-        self.shortcut = nn.Conv2d(inside, outside, 1, bias=False) if changes else None
-        self.shortcut_norm = nn.BatchNorm2d(outside) if changes else None
+        self.shortcut = GroupConv(inside, outside, 1) if changes else None
+        self.shortcut_norm = GroupNorm2d(outside) if changes else None
 
     def forward(self, x: Tensor) -> Tensor:
         y = functional.relu(self.norm1(self.conv1(x)))
@@ -55,27 +59,53 @@ class DescriptorNet(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        first = config.widths[0]
-        self.stem = nn.Conv2d(3, first, 7, 4, 3, bias=False)
-        self.stem_norm = nn.BatchNorm2d(first)
-        stages, inside = [], first
-        for outside, depth in zip(config.widths[1:], config.depths, strict=True):
+        fields = [width // ORDER for width in config.widths]
+        self.stem = LiftingConv(3, fields[0], 8, 4, 2)
+        self.stem_norm = GroupNorm2d(fields[0])
+        stages, inside = [], fields[0]
+        for outside, depth in zip(fields[1:], config.depths, strict=True):
             blocks = [Block(inside if i == 0 else outside, outside, 2 if i == 0 else 1) for i in range(depth)]
             stages.append(nn.Sequential(*blocks))
             inside = outside
         self.stages = nn.ModuleList(stages)
-        self.head = nn.Linear(config.widths[-2] + config.widths[-1], config.dim)
+        # the mean over the group leaves one number of eight channels: more fields first, or too little is left
+        self.spread = nn.ModuleList(GroupConv(f, n, 1) for f, n in zip(fields[-2:], config.pooled, strict=True))
+        self.spread_norm = nn.ModuleList(GroupNorm2d(n) for n in config.pooled)
+        self.head = nn.Linear(sum(config.pooled), config.dim)
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.relu(self.stem_norm(self.stem(x)))
-        pooled = []
+        pooled, first = [], len(self.stages) - 2
         for i, stage in enumerate(self.stages):
             x = stage(x)
-            if i >= len(self.stages) - 2:
-                pooled.append(self._generalised_mean(x))
+            if i >= first:
+                fields = self.spread_norm[i - first](self.spread[i - first](x))
+                pooled.append(generalised_mean(functional.relu(fields)))
         with torch.autocast(x.device.type, enabled=False):
             return functional.normalize(self.head(torch.cat(pooled, dim=1)), dim=1)
 
-    def _generalised_mean(self, x: Tensor) -> Tensor:
-        """GeM pooling, in float32. Source: Radenovic et al. 2017 (arXiv:1711.02512)."""
-        return x.float().clamp(min=FLOOR).pow(self.config.gem).mean((2, 3)).pow(1 / self.config.gem)
+
+class _MeanCube(torch.autograd.Function):
+    """Mean of the cubes over places and group, (n, 8 f, h, w) of half or full precision -> (n, f) float32.
+
+    Written out because autograd keeps and multiplies whole maps in float32 for it: half of a step went there.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        cubes = x.float() if x.dtype != torch.float32 else x.clone()
+        cubes.mul_(x).mul_(x)
+        return cubes.mean((2, 3)).view(len(x), ORDER, -1).mean(1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        share = (3 / (ORDER * x.shape[2] * x.shape[3])) * grads[0]
+        return (x * x).mul_(share.repeat(1, ORDER)[..., None, None].to(x.dtype))
+
+
+def generalised_mean(x: Tensor) -> Tensor:
+    """GeM pooling with exponent 3, (n, 8 f, h, w), not negative -> (n, f). Radenovic et al. 2017 (arXiv:1711.02512)."""
+    powered: Tensor = _MeanCube.apply(x)  # type: ignore[no-untyped-call]
+    return powered.clamp(min=FLOOR).pow(1 / 3)

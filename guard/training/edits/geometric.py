@@ -1,4 +1,4 @@
-"""Training edits that move pixels: crops, aspect, rotation, tilt, flips, quarter turns, waves. Knows no colours."""
+"""Training edits that move pixels: crops, aspect, rotation, tilt, waves. Knows no colours."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def mild_frame(dice: Dice) -> Frame:
 
 
 def random_frame(dice: Dice, strength: float, *, smallest: float = 0.25) -> Frame:
-    """A crop down to the share `smallest` of the area, turned, tilted or mirrored.
+    """A crop down to the share `smallest` of the area, turned or tilted.
 
-    strength in [0, 1]: how far crops, angles and tilts go. Flips and quarter turns come with it.
+    strength in [0, 1]: how far crops, angles and tilts go. No flips and quarter turns: the network does not see them.
     """
     area = dice.uniform(1 - (1 - smallest) * strength, 1) if dice.chance(0.75) else 1.0
     corners = _window(dice, area, 0.3 * strength)
     middle = corners.mean(0)
     if dice.chance(0.5):
-        angle = np.deg2rad(dice.uniform(-25, 25) if dice.chance(0.8) else dice.uniform(-180, 180)) * strength
+        angle = np.deg2rad(dice.uniform(-25, 25) if dice.chance(0.8) else dice.uniform(-45, 45)) * strength
         c, s = np.cos(angle), np.sin(angle)
         inside = 1 / (abs(c) + abs(s)) if dice.chance(0.5) else 1.0  # cut the empty corners away, or show them
         corners = (corners - middle) @ np.array([[c, s], [-s, c]]) * inside + middle
@@ -50,10 +50,6 @@ def random_frame(dice: Dice, strength: float, *, smallest: float = 0.25) -> Fram
         corners = corners + strength * 0.2 * dice.uniform(-1, 1) * (corners - middle)[:, ::-1] * [1, 0]
     if dice.chance(0.1):  # zoomed out: the whole picture with a margin
         corners = (corners - middle) * (1 + 0.4 * strength * dice.uniform(0, 1)) + middle
-    if dice.chance(0.35):
-        corners = corners[[1, 0, 3, 2]] if dice.chance(0.7) else corners[[3, 2, 1, 0]]
-    if dice.chance(0.2):
-        corners = np.roll(corners, dice.integer(1, 4), axis=0)
     plain = dice.integer(0, 2) * 255
     colour = (plain, plain, plain)
     if dice.chance(0.3):

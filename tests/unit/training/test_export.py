@@ -16,7 +16,7 @@ from guard.training.config import NetworkConfig, TrainingConfig
 from guard.training.export import Exported, export, load_network, preprocessing_for, read_weights
 from guard.training.network import DescriptorNet, descriptor_net
 
-SMALL = NetworkConfig(widths=(8, 16, 24, 32), depths=(1, 2, 1), dim=32)
+SMALL = NetworkConfig(widths=(8, 16, 24, 32), depths=(1, 2, 1), pooled=(8, 24), dim=32)
 
 
 def trained(config: NetworkConfig) -> DescriptorNet:
@@ -87,6 +87,16 @@ def test_the_default_network_fits_the_wheel(tmp_path: Path) -> None:
     config = TrainingConfig()
     done = export(trained(config.network), tmp_path, name="default", size=config.export_size)
     assert done.safetensors.stat().st_size + done.onnx.stat().st_size <= 12_000_000
+
+
+@pytest.mark.parametrize("element", range(1, 8))
+def test_the_onnx_file_does_not_care_how_a_picture_lies(exported: Exported, element: int) -> None:
+    """What is not square when it comes is squeezed to a square first, turned or not."""
+    one = np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8)
+    other = np.rot90(one[:, ::-1] if element >= 4 else one, element % 4)
+    embedder = OrtEmbedder(exported.onnx)
+    rows = embedder.embed(to_batch([one, np.ascontiguousarray(other)]))
+    np.testing.assert_allclose(rows[1], rows[0], atol=1e-5)
 
 
 def test_rows_have_unit_norm_at_every_size() -> None:

@@ -18,8 +18,9 @@ from guard.training.loop import Run, train
 from guard.training.team import Team, alone, run_team
 
 TINY = TrainingConfig(
-    network=NetworkConfig(widths=(4, 8, 8, 8), depths=(1, 1, 1), dim=8), export_size=32, programs=6, picture_size=48,
-    pairs=4, phases=(Phase(until=0.5, size=32), Phase(until=1, size=64)), warm_up_steps=2, held_out_programs=0,
+    network=NetworkConfig(widths=(8, 8, 8, 8), depths=(1, 1, 1), pooled=(4, 8), dim=8), export_size=32, programs=6,
+    picture_size=48, pairs=4, phases=(Phase(until=0.5, size=32), Phase(until=1, size=64)), warm_up_steps=2,
+    held_out_programs=0,
 )  # fmt: skip
 
 
