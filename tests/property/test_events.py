@@ -33,6 +33,7 @@ VERDICT = st.builds(
     st.none() | st.booleans(),
     TEXT,
     TEXT,
+    TEXT,
     st.none() | st.binary(max_size=16),
 )
 REPORT = st.builds(

@@ -9,6 +9,7 @@ from opentelemetry import trace as trace_api
 from prometheus_client import CollectorRegistry
 
 from guard_server.config import ServerConfig
+from guard_server.current import Current
 from guard_server.engine import Engine, Job
 from guard_server.metrics import ServerMetrics
 from tests.support.references import jpeg
@@ -28,7 +29,7 @@ def test_a_check_is_a_child_of_its_request(monkeypatch: pytest.MonkeyPatch, alon
             return span.get_span_context().span_id
 
     async def requests() -> list[int]:
-        engine = Engine(toy_guard(), ServerConfig(), ServerMetrics(CollectorRegistry(), {}))
+        engine = Engine(Current(toy_guard(), lambda _: None), ServerConfig(), ServerMetrics(CollectorRegistry(), {}))
         try:
             return await asyncio.gather(*(request(engine, number) for number in range(3)))
         finally:
