@@ -66,6 +66,14 @@ def test_both_runtimes_give_one_descriptor_and_share_their_identity() -> None:
         assert np.abs(one - other).max() <= TOLERANCE
 
 
+@pytest.mark.parametrize("runtime", ["onnx", "torch"])
+def test_mirrored_and_turned_pictures_have_the_same_descriptor(runtime: Any) -> None:
+    one = np.asarray(picture(3, 160, 240))
+    others = [np.ascontiguousarray(np.rot90(side, turns)) for side in (one, one[:, ::-1]) for turns in range(4)]
+    rows = load_shipped(runtime=runtime).embed(to_batch([one, *others]))
+    np.testing.assert_allclose(rows[1:], np.broadcast_to(rows[0], (8, rows.shape[1])), atol=1e-3)
+
+
 def test_the_runtime_follows_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     here = {"onnxruntime", "torch"}
     monkeypatch.setattr(shipped.importlib.util, "find_spec", lambda name: object() if name in here else None)
