@@ -57,7 +57,7 @@ def crossfade(share: float) -> Image.Image:
 def write_set(folder: Path) -> Path:
     """Photographs, their copies in a folder below, six pages of one layout, captions, and two files that are broken."""
     (folder / "copies").mkdir(parents=True)
-    whole = {name: Image.fromarray(photograph(name)) for name in NAMES}
+    whole = {name: Image.fromarray(photograph(name, 192)) for name in NAMES}
     for name, image in whole.items():
         (folder / f"{name}.png").write_bytes(encoded(image, "PNG"))
     half = whole["rocket"].resize((whole["rocket"].width // 2, whole["rocket"].height // 2))
