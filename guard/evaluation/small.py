@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from guard.embedders.base import Embedder
+from guard.embedders.base import Embedder, EmbedderSpec
 from guard.errors import ConfigError
 from guard.evaluation.edits import Edit
 from guard.evaluation.intervals import clopper_pearson, clustered_mean
 from guard.evaluation.pictures import PictureFile, load
 from guard.guard import Guard
 from guard.indexes.builder import build_index
-from guard.pixels import RGBArray
+from guard.pixels import ImageBatch, RGBArray
 from guard.small.build import measure_small, small_transform
 from guard.sources.base import Item, Skip, Survey
 from guard.types import Decision, Status
@@ -46,6 +46,26 @@ class _Query:
     pixels: RGBArray
     copy: bool
     """True: of a reference."""
+
+
+class _Remembering:
+    """An embedder that knows its last batch: the guards look at the same pictures one after another."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._last: tuple[tuple[RGBArray, ...], Any] = ((), None)
+
+    @property
+    def spec(self) -> EmbedderSpec:
+        return self._embedder.spec
+
+    def embed(self, batch: ImageBatch) -> Any:
+        arrays, rows = self._last
+        asked = batch.as_arrays()
+        if rows is None or len(asked) != len(arrays) or any(a is not b for a, b in zip(asked, arrays, strict=True)):
+            rows = self._embedder.embed(batch)
+            self._last = (asked, rows)
+        return rows
 
 
 class _Pictures:
@@ -122,10 +142,11 @@ def _guards(
     build_index(_Pictures(references), folder / "small", embedder, transform=transform)
     small = measure_small(folder / "small", embedder, note=note).small
     build_index(_Pictures(references), folder / "usual", embedder)
+    shared = _Remembering(embedder)
     guards = {
         way: Guard.open(
             folder / ("small" if way == "small" else "usual"),
-            embedder=embedder,
+            embedder=shared,
             deadline_s=None,
             mode="flag",
             **settings,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from guard.indexes.overlaid import OverlaidIndex
     from guard.indexes.store import OpenIndex
 
-__all__ = ["PROTECTING", "Protected", "list_entries", "protected"]
+__all__ = ["PROTECTING", "Protected", "list_entries", "moment", "protected"]
 
 PROTECTING = (Collection.PROTECTED.value, Collection.OPT_OUT.value)
 

@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from guard.cli.main import app
 from guard.indexes import open_index
+from tests.support.command import as_json, run
 from tests.support.references import jpeg, photo_folder, tar_shard
-
-runner = CliRunner()
-
-
-def run(*words: object) -> tuple[int, str]:
-    result = runner.invoke(app, [str(word) for word in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout + result.stderr
-
-
-def as_json(*words: object) -> tuple[int, Any]:
-    result = runner.invoke(app, [*(str(word) for word in words), "--json"])
-    return result.exit_code, json.loads(result.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +92,8 @@ def test_a_stolen_index_shows_nobody(tmp_path: Path) -> None:
     assert run("check", patients / "jones.jpg", "--index", index)[0] == 2  # without the key
     code, text = run("index", "info", index)
     assert "sealed (aes-256-gcm" in text
-    assert runner.invoke(
-        app, ["check", str(patients / "jones.jpg"), "--index", str(index), "--fail-on", "block"],
-        env={"MEMGUARD_INDEX_KEY_FILE": str(key)},
-    ).exit_code == 1  # fmt: skip
+    check = ("check", patients / "jones.jpg", "--index", index, "--fail-on", "block")
+    assert run(*check, env={"MEMGUARD_INDEX_KEY_FILE": str(key)})[0] == 1
     more = photo_folder(tmp_path / "more", 6)
     assert run("index", "add", more / "0005.jpg", "--index", index)[0] == 2
     assert run("index", "add", more / "0005.jpg", "--index", index, "--key", key, "--pseudonyms", names)[0] == 0

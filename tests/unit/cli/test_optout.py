@@ -5,30 +5,14 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from guard import Decision, Guard
-from guard.cli.main import app
 from guard.indexes.overlay import Overlay
+from tests.support.command import as_json, run
 from tests.support.references import jpeg, photo_folder, tar_shard
 from tests.support.toys import picture
-
-runner = CliRunner()
-
-
-def run(*words: object) -> tuple[int, str]:
-    result = runner.invoke(app, [str(word) for word in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout + result.stderr
-
-
-def as_json(*words: object) -> tuple[int, Any]:
-    result = runner.invoke(app, [*(str(word) for word in words), "--json"])
-    return result.exit_code, json.loads(result.stdout)
 
 
 @pytest.fixture
