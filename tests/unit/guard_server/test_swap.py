@@ -234,10 +234,10 @@ def busy() -> Iterator[Callable[[Listening, int], tuple[list[int], Callable[[], 
         stop()
 
 
-@pytest.mark.parametrize("swaps", [4, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("swaps", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_swaps_under_load_fail_no_request_and_keep_no_version(index: Path, busy: Any, swaps: int) -> None:
     with serve(index) as server:
-        statuses, stop = busy(server, 3)
+        statuses, stop = busy(server, 2)
         seen: list[weakref.ref[Any]] = []
         for i in range(swaps):
             seen.append(weakref.ref(server.app.state.service.guard.index.base))
