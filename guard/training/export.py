@@ -181,7 +181,10 @@ def _onnx_bytes(network: DescriptorNet, size: int, metadata: dict[str, str]) -> 
             assert isinstance(block, Block)
             x = graph.block(x, block)
         if i >= first:
-            fields = graph.convolution(x, network.spread[i - first], network.spread_norm[i - first])
+            spread, norm = network.spread[i - first], network.spread_norm[i - first]
+            assert isinstance(spread, GroupConv)
+            assert isinstance(norm, GroupNorm2d)
+            fields = graph.convolution(x, spread, norm)
             pooled.append(graph.generalised_mean(graph.add("Relu", fields), network.config.pooled[i - first]))
     joined = graph.add("Concat", *pooled, axis=1)
     bias = graph.constant(network.head.bias.detach().numpy())

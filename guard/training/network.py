@@ -102,7 +102,8 @@ class _MeanCube(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         share = (3 / (ORDER * x.shape[2] * x.shape[3])) * grads[0]
-        return (x * x).mul_(share.repeat(1, ORDER)[..., None, None].to(x.dtype))
+        gradient: Tensor = (x * x).mul_(share.repeat(1, ORDER)[..., None, None].to(x.dtype))
+        return gradient
 
 
 def generalised_mean(x: Tensor) -> Tensor:
