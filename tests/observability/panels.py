@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FOLDER", "Panel", "Target", "read"]
+from tests.observability.scaled import scaled_query, seconds
+
+__all__ = ["FOLDER", "Panel", "Target", "picture_of", "read"]
 
 FOLDER = Path(__file__).parents[2] / "integrations" / "grafana"
 
@@ -17,9 +20,11 @@ class Target:
     """With Grafana's variables in it."""
     legend: str
 
-    def concrete(self, rate_interval: str = "5m") -> str:
-        """As Grafana would send it with "All" chosen everywhere."""
-        return self.expr.replace("$__rate_interval", rate_interval).replace("$job", ".*").replace("$pipeline", ".*")
+    def concrete(self, *, scaled: bool = False) -> str:
+        """As Grafana would send it with "All" chosen everywhere. scaled: in the time of tests.observability.scaled."""
+        expr = scaled_query(self.expr) if scaled else self.expr
+        interval = f"{round(seconds('5m'))}s" if scaled else "5m"
+        return expr.replace("$__rate_interval", interval).replace("$job", ".*").replace("$pipeline", ".*")
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,16 @@ class Panel:
     title: str
     description: str
     kind: str
+    unit: str
     targets: tuple[Target, ...]
 
     def __str__(self) -> str:
         return f"{self.dashboard}: {self.section}: {self.title}"
+
+
+def picture_of(dashboard: str, section: str) -> str:
+    """Name of the file that shows a section."""
+    return re.sub(r"[^a-z]+", "-", f"{dashboard} {section}".lower().removeprefix("memguard-")) + ".png"
 
 
 def read() -> list[Panel]:
@@ -44,6 +55,8 @@ def read() -> list[Panel]:
                 section = panel["title"]
                 continue
             targets = tuple(Target(t["expr"], t.get("legendFormat", "")) for t in panel["targets"])
-            text = panel.get("description", "")
-            found.append(Panel(path.stem, section, panel["title"], text, panel["type"], targets))
+            unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit", "")
+            found.append(
+                Panel(path.stem, section, panel["title"], panel.get("description", ""), panel["type"], unit, targets)
+            )
     return found

@@ -65,6 +65,14 @@ def test_every_metric_has_a_panel() -> None:
     assert families - {re.sub(r"_(bucket|count|sum)$", "", name) for name in shown} == set()
 
 
+@pytest.mark.parametrize("panel", PANELS, ids=str)
+def test_every_panel_is_shown_in_the_docs(panel: Panel) -> None:
+    name = panels.picture_of(panel.dashboard, panel.section)
+    page = Path(__file__).parents[2] / "docs" / "observability.md"
+    assert f"(images/panels/{name})" in page.read_text(encoding="utf-8")
+    assert (page.parent / "images" / "panels" / name).is_file(), "OBSERVED_PICTURES=docs/images/panels draws them"
+
+
 def test_every_record_is_used() -> None:
     """By an alert, another record or a panel."""
     used = " ".join([rule.expr for rule in rules.read()] + [t.expr for panel in PANELS for t in panel.targets])
