@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tests.observability.scenario import Recorded
 __all__ = ["draw"]
 
 WIDE, HIGH, NUMBERS = 7.0, 2.5, 3  # inches of a panel, and how many numbers stand in the place of one
+BARS = 14  # in the height of one panel
 MOST = 10  # series that a legend names
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
 
@@ -42,9 +43,10 @@ def draw(recorded: Recorded, folder: Path) -> list[Path]:
         shown = list(members)
         numbers = [panel for panel in shown if panel.kind == "stat"]
         graphs = [panel for panel in shown if panel.kind != "stat"]
-        rows = (len(graphs) + 1) // 2
-        figure = Figure(figsize=(2 * WIDE, HIGH * rows + (1.3 if numbers else 0)), layout="constrained", dpi=80)
-        heights = ([1.3] if numbers else []) + [HIGH] * rows
+        tall = [HIGH * max(1.0, _bars_of(panel, recorded) / BARS) for panel in graphs]
+        rows = [max(pair) for pair in zip_longest(tall[::2], tall[1::2], fillvalue=HIGH)]
+        heights = ([1.3] if numbers else []) + rows
+        figure = Figure(figsize=(2 * WIDE, sum(heights)), layout="constrained", dpi=80)
         grid = figure.add_gridspec(len(heights), 2 * NUMBERS, height_ratios=heights)
         for place, panel in enumerate(numbers):
             _number(figure.add_subplot(grid[0, place]), panel, recorded)
@@ -65,6 +67,10 @@ def _legend(text: str, series: Series) -> str:
     else:
         named = re.sub(r"\{\{(\w+)\}\}", lambda found: series.labels.get(found[1], ""), text)
     return named.replace("127.0.0.1", "").strip()
+
+
+def _bars_of(panel: Panel, recorded: Recorded) -> int:
+    return len({legend for legend, _ in _values(panel, recorded)}) if panel.kind == "state-timeline" else 0
 
 
 def _number(axes: Axes, panel: Panel, recorded: Recorded) -> None:
