@@ -35,8 +35,8 @@ _BATCH = 32
 
 @dataclass(slots=True)
 class Alike:
-    strangers: float = -1.0
-    """Highest similarity of two that are not known to be one picture; -1 with fewer than two."""
+    strangers: float | None = None
+    """Highest similarity of two that are not known to be one picture; None if there are no two."""
     own: float = 1.0
     """Median similarity of a reference to itself."""
     edited: int = 0
@@ -163,7 +163,8 @@ def _edit(
         own = similarity[np.arange(len(some)), [i for i, _ in some]]
         others = np.where(one, -np.inf, similarity).max(axis=1)
         found.edited += len(some)
-        found.told += int(((own > others) & (own > found.strangers)).sum())
+        bar = -np.inf if found.strangers is None else found.strangers
+        found.told += int(((own > others) & (own > bar)).sum())
 
 
 def _copies(picture: RGBArray) -> list[RGBArray]:

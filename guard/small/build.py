@@ -5,7 +5,6 @@ Knows the order of the steps; what is measured is guard.small.alike's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +29,7 @@ __all__ = ["BETA", "SIZE", "SmallReport", "known_report", "measure_small", "smal
 
 SIZE = 500
 """References up to which `memguard index build` takes a set for small, inclusive."""
+ABOVE = 1e-5  # more than float32 rounds
 BETA = 0.5
 """Share of the mean similarity to the nearest background pictures that is subtracted."""
 
@@ -100,12 +100,7 @@ def known_report(path: str | Path, *, note: str = "") -> SmallReport | None:
 
 def _small(index: OpenIndex, alike: Alike, note: str) -> SmallSet:
     manifest = index.manifest
-    strangers, advice = alike.strangers, manifest.thresholds
-    flag = math.nextafter(min(max(strangers, -1.0), 1.0), 2.0)
-    if len(index) < 2 and advice is not None and manifest.transform is None:
-        flag = advice.flag  # one picture says nothing of strangers
-    flag = min(float(np.float32(flag)) + 1e-6, 1.0)
-    block = min(max(flag, (flag + alike.own) / 2), 1.0)
+    flag, block = _thresholds(alike, manifest)
     return SmallSet(
         created_at=datetime.now(UTC),
         tool_version=__version__,
@@ -113,7 +108,7 @@ def _small(index: OpenIndex, alike: Alike, note: str) -> SmallSet:
         transform=manifest.transform,
         regions=manifest.regions,
         count=len(index),
-        strangers=strangers,
+        strangers=alike.strangers,
         own=alike.own,
         flag=flag,
         block=block,
@@ -123,3 +118,16 @@ def _small(index: OpenIndex, alike: Alike, note: str) -> SmallSet:
         alike=len(alike.pairs),
         note=note,
     )
+
+
+def _thresholds(alike: Alike, manifest: Manifest) -> tuple[float, float]:
+    """(flag, block): just above all strangers, and half way from there to what a picture has with itself.
+
+    Without strangers the embedder's advice stands; under a transform, where that does not hold, shares of the latter.
+    """
+    if alike.strangers is None:
+        if manifest.transform is None and manifest.thresholds is not None:
+            return manifest.thresholds.flag, manifest.thresholds.block
+        return 0.5 * alike.own, 0.75 * alike.own
+    flag = min(max(alike.strangers + ABOVE, -1.0), 1.0)
+    return flag, min(max(flag, (flag + alike.own) / 2), 1.0)

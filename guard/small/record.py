@@ -37,9 +37,9 @@ class SmallSet(BaseModel):
     regions: int = Field(ge=1)
     count: int = Field(ge=0)
     """References when it was measured."""
-    strangers: float = Field(ge=-2, le=2)
-    """Highest similarity of two references that are not known to be one picture."""
-    own: float = Field(ge=-2, le=2)
+    strangers: float | None = Field(ge=-11, le=1.001)
+    """Highest similarity of two references that are not known to be one picture; None: there are no two."""
+    own: float = Field(ge=-11, le=1.001)
     """Median similarity of a reference to itself."""
     flag: float = Field(ge=-1, le=1)
     block: float = Field(ge=-1, le=1)
@@ -62,10 +62,12 @@ class SmallSet(BaseModel):
 
     @property
     def thresholds(self) -> Thresholds:
-        source = (
-            f"flag: above every similarity of two of the {self.count} references that are not known to be one picture; "
-            "block: half way to what a reference has with itself (small set)"
-        )
+        source = "a guess: no two pictures of the small set are different"
+        if self.strangers is not None:
+            source = (
+                f"flag: above every similarity of two of the {self.count} references that are not known to be one "
+                "picture; block: half way to what a reference has with itself (small set)"
+            )
         return Thresholds(self.flag, self.block, source)
 
     @property
@@ -82,7 +84,9 @@ class SmallSet(BaseModel):
                 f"{self.alike} of {self.compared} pairs of different pictures look like copies of one another: "
                 "duplicates that nobody listed, or too alike to be told apart by their pixels"
             )
-        if not self.compared and self.count > 1:
+        if self.strangers is None:
+            said.append("no two different pictures: thresholds are guesses, and pixels must decide")
+        elif not self.compared:
             said.append("no pixels could be compared: of pictures this alike, similarity alone decides")
         return said
 

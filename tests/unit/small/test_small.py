@@ -76,7 +76,9 @@ def test_its_thresholds_are_those_of_the_set(scans: Path) -> None:
     own = np.diag(between).copy()
     np.fill_diagonal(between, -np.inf)
     assert small.count == 24
-    assert small.strangers == pytest.approx(float(between.max()), abs=1e-5) or small.alike > 0
+    assert small.alike == 0
+    assert small.strangers == pytest.approx(float(between.max()), abs=1e-5)
+    assert small.strangers is not None
     assert small.flag > small.strangers
     assert small.own == pytest.approx(float(np.median(own)), abs=1e-5)
     assert small.flag <= small.block <= 1
@@ -126,10 +128,20 @@ def test_without_thumbnails_it_says_that_no_pixels_are_compared(tmp_path: Path) 
 def test_next_to_nothing(tmp_path: Path, count: int) -> None:
     build_index(photo_folder(tmp_path / "set", count), tmp_path / "x.index", ToyEmbedder())
     small = measure_small(tmp_path / "x.index", ToyEmbedder()).small
-    assert small.count == count
-    if count == 1:
-        assert (small.flag, small.block) == (pytest.approx(0.8, abs=1e-5), pytest.approx(0.9, abs=1e-5))
-        assert small.told == small.edited == 4
+    assert (small.count, small.strangers, small.flag, small.block) == (count, None, 0.8, 0.95)
+    assert (small.edited, small.told) == (4 * count, 4 * count)
+    assert "no two different pictures" in small.warnings[0]
+
+
+def test_one_picture_under_a_transform(tmp_path: Path) -> None:
+    embedder = load_embedder()
+    folder = scan_folder(tmp_path / "set", 1)
+    build_index(folder, tmp_path / "x.index", embedder, transform=small_transform(embedder.spec)[0])
+    small = measure_small(tmp_path / "x.index", embedder).small
+    assert 0 < small.flag < small.block < small.own
+    guard = Guard.open(tmp_path / "x.index")
+    other = decode(scan_folder(tmp_path / "two", 2) / "scan-001.png").rgb
+    assert guard.check([decode(folder / "scan-000.png").rgb, other]).blocked == (0,)
 
 
 def test_equal_pictures_are_no_strangers(tmp_path: Path) -> None:
@@ -139,6 +151,7 @@ def test_equal_pictures_are_no_strangers(tmp_path: Path) -> None:
     build_index(folder, tmp_path / "x.index", ToyEmbedder())
     with open_index(tmp_path / "x.index") as index:
         found = measure(index, ToyEmbedder())
+    assert found.strangers is not None
     assert found.strangers < 0.9
     assert found.pairs == []
 
