@@ -85,9 +85,10 @@ class Rule:
         """Pixels decide where they can: a whole copy is one, a part or a template is none.
 
         Pages of one layout can be laid on one another, and much of them agrees: where the frames coincide, a copy's
-        hash may not differ in more than STRANGE_BITS. Where nothing was found for want of keypoints, descriptor and
-        hash must both be sure. Where no pixels were compared, either of them must be, and a hash needs a similarity
-        that would be flagged.
+        hash may not differ in more than STRANGE_BITS. Where they do not, stripes and waves of one picture can be laid
+        on those of another: the descriptor must be sure too, or the hash. Where nothing was found for want of
+        keypoints, descriptor and hash must both be sure. Where no pixels were compared, either of them must be, and a
+        hash needs a similarity that would be flagged.
         """
         if not self.worth_a_look(pair.similarity, pair.bits):
             return False
@@ -97,6 +98,8 @@ class Rule:
         if pair.kind is EvidenceKind.NEAR_IDENTICAL:
             return True
         if pair.kind is EvidenceKind.EDITED:
-            return not (pair.same_frame and pair.bits is not None and pair.bits > STRANGE_BITS)
+            if pair.same_frame:
+                return pair.bits is None or pair.bits <= STRANGE_BITS
+            return pair.similarity >= self.block or same_hash
         unseen = pair.kind is EvidenceKind.NONE and (pair.keypoints is None or pair.keypoints < KEYPOINTS_TO_REFUTE)
-        return unseen and pair.similarity >= self.block and (same_hash or pair.bits is None)
+        return unseen and pair.similarity >= self.block and same_hash

@@ -24,13 +24,19 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_training_set(tmp_path_factory.mktemp("demo") / "set", copies=True)
 
 
+TWINS = {"procedural/1643"}
+"""Stripes that bend as those of procedural/0823 do, in other colours: an edited copy, as far as anyone can tell."""
+
+
 def one_of_each(folder: Path, work: Path, names: set[str]) -> None:
     """Assert that one file of each name stays, in the list that `demo.train --kept` reads and in the new folder."""
+    twins, names = names & TWINS, names - TWINS
     report = dedup_source(open_source(folder), work / "out", load_embedder(), apply=work / "once")
     with (work / "out" / "keep.csv").open(encoding="utf-8", newline="") as file:
         kept = [row["uri"] for row in csv.DictReader(file)]
     assert copies_of(kept) == dict.fromkeys(names, 1)
-    assert report.dropped == {"bytes": report.pictures - len(names)}
+    dropped = {"bytes": report.pictures - len(names) - len(twins), "near": len(twins)}
+    assert report.dropped == {why: count for why, count in dropped.items() if count}
     files = {item_name(p.relative_to(work / "once").as_posix()): p for p in (work / "once").rglob("*.png")}
     assert files.keys() == names
     for item in training_set():
