@@ -22,6 +22,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600 + 600 * PACE),
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs prometheus (Debian's package of that name)"),
+    # Load and faults follow a clock: how slow it must go depends on the machine, and so it is asked for.
+    pytest.mark.skipif("OBSERVED_PACE" not in os.environ, reason="takes 12 minutes: set OBSERVED_PACE=3 to run it"),
 ]
 ALERTS = sorted({rule.name for rule in rules.read() if rule.alert})
 PANELS = panels.read()
