@@ -114,7 +114,7 @@ def dedup(
                     read, folder, model, options, apply=apply, restart=restart, on_progress=on_progress
                 )
         _show(report, as_json)
-        raise typer.Exit(Exit.INPUT if report.skipped else Exit.FINE)
+        raise typer.Exit(Exit.INPUT if report.skipped or not report.pictures else Exit.FINE)
 
 
 def _show(report: DedupReport, as_json: bool) -> None:

@@ -31,15 +31,16 @@ def apply_folder(
     """Fill a folder with the pictures that stay, under the same names.
 
     A file of the same name but for its suffix goes with its picture, metadata.csv and metadata.jsonl lose the rows of
-    what is not there, and all other files are taken along.
+    what is not there, and all other files are taken along. on_progress: pictures done.
     """
-    for done, (file, uri, kind) in enumerate(source.files()):
+    for file, uri, kind in source.files():
         target = folder / (file.name if file == source.path else file.relative_to(source.path))
         if target == folder / PLAN:
             raise ConfigError(f"{file} has the name of what is written beside the pictures; rename it")
         if kind == "picture":
             fate = _fate(file, uri, fates)
             applied.count(fate)
+            on_progress(applied.pictures)
             wanted = fate is Fate.STAYS
         elif file.name in METADATA_NAMES:
             _filtered(file, target, source.path, fates)
@@ -52,7 +53,6 @@ def apply_folder(
             how = place(file, target, copy=copy)
             applied.linked += how == "linked"
             applied.copied += how == "copied"
-        on_progress(done + 1)
 
 
 def _fate(file: Path, uri: str, fates: Fates) -> Fate:

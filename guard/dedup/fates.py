@@ -40,6 +40,11 @@ class Applied:
     copied: int = 0
     """Files, where the file system knows no second names; shards or tables that were written."""
 
+    @property
+    def pictures(self) -> int:
+        """That were met so far."""
+        return self.kept + self.dropped + self.unreadable
+
     def count(self, fate: Fate) -> None:
         if fate is Fate.STAYS:
             self.kept += 1

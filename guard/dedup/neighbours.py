@@ -127,7 +127,7 @@ def _inverted(faiss: Any, rows: Descriptors, ids: Ids) -> Any:
     index.nprobe = PROBED
     index.cp.niter = 10
     index.cp.seed = 0
-    index.cp.max_points_per_centroid = ROWS_A_CELL
+    index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, ROWS_A_CELL
     sample = ids[np.linspace(0, n - 1, min(n, ROWS_A_CELL * cells)).astype(np.int64)]
     index.train(np.ascontiguousarray(rows[sample], np.float32))
     return index

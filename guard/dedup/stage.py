@@ -35,6 +35,7 @@ def staged(out: Path, plan: Mapping[str, Any], done: Callable[[], Mapping[str, A
     plan = json.loads(json.dumps(plan))
     with lock_folder(partial):
         if out.exists():
+            _clear(partial)
             shutil.rmtree(partial)
             if _plan_of(out) != plan:
                 raise ConfigError(f"{out} exists and holds something else; name a new folder")

@@ -63,6 +63,13 @@ def test_unreadable_pictures_exit_with_2(photos: Path) -> None:
     assert (code, report["skipped"], report["kept"]) == (2, {"not_an_image": 1}, 4)
 
 
+def test_a_source_without_pictures_exits_with_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "none").mkdir()
+    monkeypatch.chdir(tmp_path)
+    code, report = as_json("none", "--embedder", "pdq")
+    assert (code, report["pictures"], report["largest"]) == (2, 0, 0)
+
+
 def test_names_of_the_folder_of_results(photos: Path, tmp_path: Path) -> None:
     for number in range(2):
         tar_shard(tmp_path / f"s-{number}.tar", [(f"{number}.jpg", (photos / f"000{number}.jpg").read_bytes())])

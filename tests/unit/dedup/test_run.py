@@ -203,6 +203,10 @@ def test_what_is_in_the_way_stays(index: Path, photos: Path, tmp_path: Path, out
     with pytest.raises(ConfigError, match="holds something else"):
         dedup_index(index, out, source=source, apply=tmp_path / "once")
     assert [p.name for p in (tmp_path / "once").iterdir()] == ["mine.txt"]
+    (tmp_path / ".once.partial").mkdir()
+    (tmp_path / ".once.partial" / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="move them away"):
+        dedup_index(index, out, source=source, apply=tmp_path / "once")
     (tmp_path / ".new.partial").mkdir()
     (tmp_path / ".new.partial" / "mine.txt").write_text("mine")
     with pytest.raises(ConfigError, match="move them away"):
