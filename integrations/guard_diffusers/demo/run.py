@@ -83,7 +83,9 @@ def write_training_set(
             if not (folder / name).exists():
                 share(first, folder / name)
         lines += [json.dumps({"file_name": name, "text": item.caption}) for name in names]
-    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    table, text = folder / "metadata.jsonl", "\n".join(lines) + "\n"
+    if not table.exists() or table.read_text(encoding="utf-8") != text:
+        table.write_text(text, encoding="utf-8")  # a new time would be a new source to an index of it
     return folder
 
 

@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 
 from guard.cli.main import app
 from guard.errors import ConfigError
+from guard.sources.folder import FolderSource
 from guard_diffusers.demo import train
 from guard_diffusers.demo.pictures import PLANTED
 from guard_diffusers.demo.pipeline import generate, load_pipeline
-from guard_diffusers.demo.trainingset import rms, training_set
+from guard_diffusers.demo.run import write_training_set
+from guard_diffusers.demo.trainingset import copies_of, rms, training_set
 from guard_diffusers.demo.truth import copy_bound, is_copy, planted_items, summary, tables
 
 WEIGHTS = Path(str(files("guard_diffusers.demo") / "weights"))
@@ -124,6 +126,17 @@ def test_training_resumes_and_reproduces(tmp_path: Path) -> None:
     assert generate(pipe, ["anything"], seed=0).images[0].size == (64, 64)
     record = json.loads((tmp_path / "cut" / "control.json").read_text())
     assert (record["stage"], record["steps"], record["curve"][-1][0]) == ("control", 4, 4)
+
+
+@pytest.mark.slow
+def test_the_training_set_on_disk(tmp_path: Path) -> None:
+    """Written again it is the same source, so that a build that was cut off goes on."""
+    folder = write_training_set(tmp_path / "training", copies=True)
+    before = FolderSource(folder).survey()
+    assert before.total == sum(item.copies for item in training_set())
+    assert len(copies_of(item.uri for item in FolderSource(folder).items())) == len(training_set())
+    write_training_set(folder, copies=True)
+    assert FolderSource(folder).survey() == before
 
 
 @pytest.mark.slow
