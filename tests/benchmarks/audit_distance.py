@@ -10,7 +10,7 @@ and numpy ask for beyond the generations themselves.
 from __future__ import annotations
 
 import tracemalloc
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,9 @@ def main() -> None:
     n, side = (100, 128) if options.quick else (options.generations, options.side)
     pictures = generations(n, side)
     tiled_pairwise(pictures[:8])  # BLAS starts its threads
+    busy = process_time()
     seconds, distances = timed(lambda: tiled_pairwise(pictures))
+    busy = process_time() - busy
     loop_seconds, some = timed(lambda: loop(pictures, LOOP_ROWS))
     np.testing.assert_allclose(some, distances[:LOOP_ROWS], atol=2e-4)
     loop_all = loop_seconds / LOOP_ROWS * (n - 1) / 2  # each pair once
@@ -71,6 +73,7 @@ def main() -> None:
     full = n >= 500 and side >= 512
     rows = [
         row(f"audit: distances of {what}", seconds, "s", **({"at_most": BAR_S} if full else {})),
+        row("audit: the same, processor time of all threads", busy, "s"),
         row("audit: the largest clique among them", clique_seconds, "s"),
         row("audit: a whole look at them", look_seconds, "s"),
         row("audit: memory of the distances beyond the generations", peak / (1 << 20), "MiB"),
