@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,7 +107,8 @@ def check(
     with errors_to_exit():
         if not list_file and index is None:
             raise ConfigError("say what must not be trained on: --list LIST, --index X.index, or both")
-        entries = [entry for path in list_file or () for entry in read_list(path)]
+        now = time.time()
+        entries = [entry for path in list_file or () for entry in read_list(path) if not entry.over(now)]
         entries += list_entries(index) if index is not None else []
         model = _model(entries, embedder) if descriptors else None
         listed = DoNotTrain(entries, model.spec if model else None)
@@ -161,18 +163,25 @@ def _model(entries: Iterable[ListEntry], named: str | None) -> Any:
 def _show(reports: list[CheckReport], listed: Any, as_json: bool, out_file: Path | None) -> None:
     found = [item for report in reports for item in report.listed]
     skipped = [skip for report in reports for skip in report.skipped]
-    items = sum(report.items for report in reports)
+    items, unseen = (sum(getattr(report, name) for report in reports) for name in ("items", "unseen"))
     by: dict[str, int] = {}
     for report in reports:
         for mark, count in sorted(report.by.items()):
             by[mark] = by.get(mark, 0) + count
     if as_json:
-        print_json({
-            "items": items, "entries": listed.count, "listed": len(found), "by": by,
-            "descriptors_not_compared": listed.other_descriptors, "out": str(out_file) if out_file else None,
-            "skipped": [{"uri": skip.uri, "reason": skip.reason, "detail": skip.detail} for skip in skipped],
-            "hits": [item.to_dict() for item in found],
-        })  # fmt: skip
+        print_json(
+            {
+                "items": items,
+                "entries": listed.count,
+                "listed": len(found),
+                "by": by,
+                "descriptors_not_compared": listed.other_descriptors,
+                "pictures_not_there": unseen,
+                "out": str(out_file) if out_file else None,
+                "skipped": [{"uri": skip.uri, "reason": skip.reason, "detail": skip.detail} for skip in skipped],
+                "hits": [item.to_dict() for item in found],
+            }
+        )
         return
     table = Table("item", "by", "entry", "", box=None, pad_edge=False)
     table.columns[0].overflow = table.columns[2].overflow = "fold"
@@ -191,5 +200,7 @@ def _show(reports: list[CheckReport], listed: Any, as_json: bool, out_file: Path
         err.print(
             f"{listed.other_descriptors} descriptors were not compared: another embedder made them", style="yellow"
         )
+    if unseen:
+        err.print(f"of {unseen} items only the address and SHA-256 were compared: no picture is there", style="yellow")
     for skip in skipped:
         err.print(f"skipped: {skip.detail}", style="yellow", markup=False, soft_wrap=True)

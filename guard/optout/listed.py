@@ -54,6 +54,11 @@ class DoNotTrain:
         self.other_descriptors = len(described) - len(self._described)
 
     @property
+    def wants_pictures(self) -> bool:
+        """False: addresses say all there is to know."""
+        return bool(self._sha256 or self._ours or self._others or self._described)
+
+    @property
     def wants_bytes(self) -> bool:
         return bool(self._sha256)
 

@@ -11,6 +11,7 @@ import binascii
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,14 @@ class ListEntry:
     collection: str = ""
     """For information."""
     until: str = ""
-    """For information: an ISO date and time in UTC; "" for ever. What is over is not exported."""
+    """An ISO date and time in UTC from which the entry holds no more; "" for ever."""
+
+    def over(self, now: float) -> bool:
+        """now: seconds since the epoch. Raises ValueError for what is no time."""
+        if not self.until:
+            return False
+        moment = datetime.fromisoformat(self.until)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() <= now
 
     @property
     def place(self) -> str:
@@ -131,6 +139,10 @@ def _entry(row: dict[str, Any]) -> ListEntry:
         raise ValueError(f"pdq {entry.pdq!r} has not {_PDQ_HEX} hexadecimal digits")
     if entry.descriptor:
         _check_descriptor(entry)
+    try:
+        entry.over(0)
+    except ValueError as exc:
+        raise ValueError(f"until {entry.until!r} is no ISO date and time") from exc
     if not (entry.url or domain or entry.sha256 or entry.pdq or entry.descriptor):
         raise ValueError("it has neither url, domain, sha256, pdq nor descriptor")
     if entry.url and domain:  # of the picture's own address: the other pictures there are not meant

@@ -83,6 +83,8 @@ class CheckReport:
     by: Counter[str] = field(default_factory=Counter)
     """How many items met the list by each mark; one item may by several."""
     skipped: list[Skip] = field(default_factory=list)
+    unseen: int = 0
+    """Items without the picture that the list asks for: only addresses and known SHA-256 were compared."""
 
 
 @dataclass(slots=True, eq=False)
@@ -118,7 +120,9 @@ def check_items(
             report.items += 1
             if isinstance(known, Skip):
                 report.skipped.append(known)
-            elif known.meetings:
+                continue
+            report.unseen += listed.wants_pictures and known.item.data is None and known.item.path is None
+            if known.meetings:
                 report.by.update(meeting.by for meeting in known.meetings)
                 url = _url(known.item)
                 report.listed.append(ListedItem(known.item.uri, url, known.sha256, tuple(known.meetings)))

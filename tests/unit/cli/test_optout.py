@@ -134,6 +134,10 @@ def test_tables_of_addresses_need_no_pictures(tmp_path: Path, index: Path) -> No
     (tmp_path / "urls.csv").write_text("url\nhttps://studio.example/3.jpg\n")
     code, report = as_json("optout", "check", tmp_path / "laion.parquet", tmp_path / "urls.csv", "--index", index)
     assert (code, report["items"], report["listed"], report["by"]) == (1, 3, 2, {"domain": 2})
+    assert report["pictures_not_there"] == 0
+    (tmp_path / "list.csv").write_text(f"sha256,domain,until\n{'ab' * 32},,\n,b.example,2001-01-01\n")
+    code, report = as_json("optout", "check", tmp_path / "urls.csv", "--list", tmp_path / "list.csv")
+    assert (code, report["entries"], report["pictures_not_there"]) == (0, 1, 1)
 
 
 @pytest.mark.parametrize(

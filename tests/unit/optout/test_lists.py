@@ -59,6 +59,7 @@ def test_lists_of_others(tmp_path: Path, name: str, text: str, entries: list[tup
         ("l.jsonl", '{"note": "?"}\n', "entry 1: it has neither"),
         ("l.jsonl", '{"domain": "a.example"}\n{"sha256": "ab"}\n', "entry 2: sha256 'ab'"),
         ("l.jsonl", '{"pdq": "zz"}\n', "pdq"),
+        ("l.jsonl", '{"domain": "a.example", "until": "soon"}\n', "until 'soon'"),
         ("l.jsonl", '{"descriptor": "!", "embedder": "{}"}\n', "descriptor"),
         ("l.jsonl", '{"descriptor": "AAA=", "embedder": "{\\"dim\\": 16, \\"name\\": \\"n\\"}"}\n', "16 finite values"),
         ("l.csv", "url\nftp://a.example/x\n", "no URL"),
@@ -98,6 +99,13 @@ def test_what_is_no_address() -> None:
         with pytest.raises(ConfigError, match="no domain"):
             domain_key(wrong)
     assert domain_key(" WWW.Studio.Example.com. ") == "domain:studio.example.com"
+
+
+def test_an_entry_holds_until_its_end() -> None:
+    entry = ListEntry(domain="a.example", until="2030-01-01")
+    end = 1893456000.0
+    assert [entry.over(at) for at in (end - 1, end)] == [False, True]
+    assert not ListEntry(domain="a.example").over(end)
 
 
 def test_float16_keeps_a_cosine() -> None:
