@@ -1,17 +1,21 @@
-"""A headless Chromium that notices what a page does besides being shown: console messages, requests to other hosts."""
+"""A headless Chromium that notices what a page does besides being shown: console messages, requests to other hosts.
+
+An element belongs to one page. Whatever leads to another page is done within `another_page`, so that what follows
+meets that page, all of it, and never the one before on its way out.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException, WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import WebDriverWait
@@ -22,7 +26,18 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --hide-scrollbars --disable-dev-shm-usage"
 )
-WAIT_S = 20
+WAIT_S = 60  # reached by what will not come at all, however busy the machine
+GONE = (
+    "does not belong to the document",
+    "node with given id",
+    "cannot find context",
+    "execution context was destroyed",
+    "navigated or closed",
+    "aborted by navigation",
+    "document unloaded",
+    "cannot determine loading status",
+)
+"""What chromedriver says of a page that goes while it is asked, where it should call an element stale."""
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 
 
@@ -54,20 +69,39 @@ class Browser:
 
     def keys(self, *pressed: str) -> None:
         """Press keys one after the other, as somebody without a mouse does; a text is typed."""
-        for key in pressed:
-            ActionChains(self.driver).send_keys(key).perform()
+        ActionChains(self.driver).send_keys(*pressed).perform()
 
     def focused(self) -> Any:
         return self.driver.switch_to.active_element
 
-    def until(self, condition: Any) -> Any:
-        """Wait until it is truthy; an element that goes with its page meanwhile is asked for again."""
-        ignored = (NoSuchElementException, StaleElementReferenceException, ValueError)
-        return WebDriverWait(self.driver, WAIT_S, 0.05, ignored).until(lambda _: condition())
+    def until(self, condition: Callable[[], Any]) -> Any:
+        """Wait until it is truthy; asked again where the page goes meanwhile, or lacks what is looked for."""
 
-    def leads_to(self, path: str) -> None:
-        """Wait until a page is shown whose path begins so, and it is all there."""
-        self.until(lambda: self.path.startswith(path) and self.run("return document.readyState") == "complete")
+        def met(_: Any) -> Any:
+            try:
+                return condition()
+            except WebDriverException as error:
+                if not _of_a_page_that_goes(error):
+                    raise
+                return False
+
+        ignored = (NoSuchElementException, ValueError)
+        return WebDriverWait(self.driver, WAIT_S, 0.05, ignored).until(met)
+
+    @contextmanager
+    def another_page(self, path: str = "/") -> Iterator[None]:
+        """What is done within leads to another page, also one of the same address; waits until it is there, all of it.
+
+        path: what its path begins with.
+        """
+        self.run("document.left = true")
+        try:
+            yield
+        except WebDriverException as error:
+            if not _of_a_page_that_goes(error):
+                raise  # else it was done, and went with its page; if it was not, no other page comes
+        self.until(lambda: self.run("return !document.left && document.readyState === 'complete'"))
+        self.until(lambda: self.path.startswith(path))
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
@@ -96,6 +130,11 @@ class Browser:
                 if not url.startswith((f"{self.base}/", "data:", "blob:")):
                     messages.append(f"request: {url}")
         return messages
+
+
+def _of_a_page_that_goes(error: WebDriverException) -> bool:
+    said = (error.msg or "").lower()
+    return isinstance(error, StaleElementReferenceException) or any(text in said for text in GONE)
 
 
 @contextmanager

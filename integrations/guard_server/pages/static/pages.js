@@ -116,11 +116,12 @@ if (drop) {
   input.addEventListener("change", () => { if (input.files.length) drop.requestSubmit(); });
 }
 
-// <div data-live="10"> is fetched again every ten seconds, as long as somebody looks.
+// <div data-live="10"> is fetched again every ten seconds, as long as somebody looks, and nobody stands in it with keys:
+// what has the focus would lose it.
 const live = document.querySelector("[data-live]");
 if (live) {
   setInterval(async () => {
-    if (document.hidden) return;
+    if (document.hidden || live.contains(document.activeElement)) return;
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
       if (answer.redirected) { location.reload(); return; }
