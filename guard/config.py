@@ -25,14 +25,14 @@ from pydantic import (
 
 from guard.calibration.target import PREFIX, FalsePositiveRate
 from guard.embedders.views import ViewKind
+from guard.environment import misspelt, names_in, settings_in
 from guard.errors import ConfigError
 from guard.events.config import EventsConfig
 from guard.policy import IDENTICAL, CollectionPolicy, Identical, Policy
-from guard.types import Collection, Decision, Mode
+from guard.types import Decision, Mode
 from guard.verification.examiner import CANDIDATES
 
 __all__ = [
-    "ENV_PREFIX",
     "TABLES",
     "GuardConfig",
     "OnBlock",
@@ -43,17 +43,13 @@ __all__ = [
     "override",
 ]
 
-ENV_PREFIX = "MEMGUARD_"
 OPENING = frozenset(
     {"device", "embedder", "events", "index_backend", "index_device", "index_key", "index_key_file", "index_memory"}
 )
 """What no call of an open guard can change."""
-NOT_SETTINGS = frozenset({"CACHE"})  # read elsewhere, by the model list
 TABLES = frozenset({"server"})
 """Tables of the same file and environment that belong to an integration; it reads its own with `load_table`."""
 M = TypeVar("M", bound=BaseModel)
-
-_DASHED = {c.value.replace("-", "_"): c.value for c in Collection}
 
 OnBlock = Literal["replace", "blur", "drop", "raise"]
 SkipReason = Literal["latent", "step_callback", "form"]
@@ -249,7 +245,7 @@ def load_config(
         _merge(merged, origin, source.model_dump(exclude_unset=True), "config")
     elif source is not None:
         _merge(merged, origin, _without_tables(_read_toml(Path(source))), str(source))
-    _merge(merged, origin, _without_tables(_from_environ(environ or {})), "environment")
+    _merge(merged, origin, _without_tables(_in_environment(environ)), "environment")
     _merge(merged, origin, keywords, "keyword")
     return _validated(GuardConfig, merged, origin)
 
@@ -269,7 +265,7 @@ def load_table(
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for values, where in ((_read_toml(Path(source)) if source else {}, str(source)),
-                          (_from_environ(environ or {}), "environment")):  # fmt: skip
+                          (_in_environment(environ), "environment")):  # fmt: skip
         table = values.get(name, {})
         if not isinstance(table, Mapping):
             raise ConfigError(f"{name} is a table of settings and not a value (from {where})")
@@ -294,6 +290,10 @@ def override(config: GuardConfig, options: Mapping[str, Any] | None) -> GuardCon
     return _validated(GuardConfig, merged, origin)
 
 
+def _in_environment(environ: Mapping[str, str] | None) -> dict[str, Any]:
+    return settings_in(environ or {}, [*names_in(GuardConfig), *TABLES])
+
+
 def _without_tables(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in TABLES}
 
@@ -309,7 +309,9 @@ def _validated(model: type[M], merged: dict[str, Any], origin: Mapping[str, str]
             path = [str(part) for part in error["loc"] if str(part) in merged or "[" not in str(part)]
             field = ".".join(path) or "(config)"
             where = next((origin[f] for f in (field, path[0] if path else "") if f in origin), "")
-            lines.append(f"{table}{field}: {error['msg']}" + (f" (from {where})" if where else ""))
+            meant = misspelt("__".join(path), names_in(model)) if error["type"] == "extra_forbidden" else ""
+            hint = f"; did you mean {table}{meant.replace('__', '.')}?" if meant else ""
+            lines.append(f"{table}{field}: {error['msg']}" + (f" (from {where})" if where else "") + hint)
         known = ", ".join(sorted(model.model_fields))
         raise ConfigError("; ".join(dict.fromkeys(lines)) + f". Settings: {known}") from None
 
@@ -352,26 +354,3 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"no such configuration file: {path}") from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{path} cannot be read as TOML: {exc}") from exc
-
-
-def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, text in sorted(environ.items()):  # a whole comes before its parts
-        if not name.startswith(ENV_PREFIX) or name.removeprefix(ENV_PREFIX) in NOT_SETTINGS:
-            continue
-        *parents, leaf = name.removeprefix(ENV_PREFIX).lower().split("__")
-        if parents[:2] == ["policy", "collections"]:  # no shell lets a name hold the dash of opt-out
-            parents[2:] = [_DASHED.get(part, part) for part in parents[2:]]
-        node = values
-        for parent in parents:
-            node = node.setdefault(parent, {})
-            if not isinstance(node, dict):
-                raise ConfigError(f"{name} sets a part of {parent}, which {ENV_PREFIX}{parent.upper()} sets as a whole")
-        node[leaf] = _parse(leaf, text)
-    return values
-
-
-def _parse(leaf: str, text: str) -> Any:
-    if leaf == "allow_unchecked":
-        return [part.strip() for part in text.split(",") if part.strip()]
-    return None if text.strip().lower() == "none" else text
