@@ -9,7 +9,6 @@ state/
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,12 +21,13 @@ from guard.audit.distance import Pictures
 from guard.audit.prompts import Prompt
 from guard.decode import ImageFileError, decode
 from guard.errors import ConfigError
+from guard.indexes.layout import LOCK, lock_folder
 from guard.pixels import RGBArray
 from guard.wholefile import whole_file
 
 __all__ = ["State", "opened"]
 
-SETTINGS, LOCK, GENERATIONS = "settings.json", "LOCK", "generations"
+SETTINGS, GENERATIONS = "settings.json", "generations"
 SUFFIX = ".webp"
 
 
@@ -107,31 +107,30 @@ def opened(folder: Path, settings: Mapping[str, Any], *, restart: bool = False) 
     """Open or begin the state of an audit, and hold its lock.
 
     settings: plain JSON values that generations depend on. restart: drop what is there.
-    Raises ConfigError if another process holds it, if it was begun with other settings, or if the folder is not one.
+    Raises IndexLockedError if another process holds it, ConfigError if it was begun with other settings, or if the
+    folder is not one.
     """
-    import fcntl
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        names = {entry.name for entry in folder.iterdir()} - {SETTINGS, LOCK, GENERATIONS}
-        foreign = {name for name in names if not (name.startswith(SETTINGS) and name.endswith(".new"))}
-        if foreign:
-            raise ConfigError(f"{folder} holds other files ({min(foreign)}, ...); name a new folder with --state")
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as exc:
-        raise ConfigError(f"{folder} cannot be written ({exc.strerror}); name another folder with --state") from exc
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise ConfigError(f"another audit writes to {folder}; wait until it ends, or name another --state") from exc
+    _check_ours(folder)
+    with lock_folder(folder):
         if restart:
             shutil.rmtree(folder / GENERATIONS, ignore_errors=True)
             (folder / SETTINGS).unlink(missing_ok=True)
         _agree(folder / SETTINGS, settings)
         yield State(folder)
-    finally:
-        os.close(lock)
+
+
+def _check_ours(folder: Path) -> None:
+    try:
+        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as exc:
+        raise ConfigError(f"{folder} cannot be read ({exc.strerror}); name another folder with --state") from exc
+    foreign = {
+        name
+        for name in names - {SETTINGS, LOCK, GENERATIONS}
+        if not (name.startswith(SETTINGS) and name.endswith(".new"))
+    }
+    if foreign:
+        raise ConfigError(f"{folder} holds other files ({min(foreign)}, ...); name a new folder with --state")
 
 
 def _agree(path: Path, settings: Mapping[str, Any]) -> None:

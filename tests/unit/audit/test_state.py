@@ -7,7 +7,7 @@ import pytest
 
 from guard.audit.prompts import Prompt
 from guard.audit.state import opened
-from guard.errors import ConfigError
+from guard.errors import ConfigError, IndexLockedError
 from tests.support.toys import picture
 
 CAT = Prompt("a cat / with a ../path")
@@ -51,7 +51,10 @@ def test_another_audit_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     with opened(folder, {"model": "m", "seed": 0}) as state:
         state.write(CAT, 0, np.array(picture(0)))
-        with pytest.raises(ConfigError, match="another audit writes"), opened(folder, {"model": "m", "seed": 0}):
+        with (
+            pytest.raises(IndexLockedError, match="is being written by process"),
+            opened(folder, {"model": "m", "seed": 0}),
+        ):
             pass
     with (
         pytest.raises(ConfigError, match="model was 'm' and is 'other'"),
