@@ -15,6 +15,7 @@ __all__ = ["fused", "nearest"]
 
 AHEAD = 4  # times as many candidates as are wanted, before the filter
 AT_MOST = 4096  # candidates that are looked at one by one; beyond, the filter is asked first
+FEW = 8  # of so many references one at most: to compare those alone is cheaper than to scan all
 _BLOCK = 1 << 14  # references compared at a time
 FUSION = 60  # Cormack, Clarke and Buettcher 2009: reciprocal rank fusion
 
@@ -27,11 +28,13 @@ def nearest(
     xq: (views, dim) of one picture. among: ids that alone may be found; those are accepted already.
     Exact: a filter that accepts few references costs a look at those few.
     """
-    if among is not None and len(among) <= AT_MOST:
+    if among is not None and len(among) <= max(AT_MOST, len(holdings.index) // FEW):
         return _compared(holdings, xq, k, among)
     if among is None and not holdings.where:
         return _searched(holdings, xq, k)
     wanted = k * AHEAD
+    if among is not None:  # how many of all it takes until k of these are among them is known beforehand
+        wanted = wanted * len(holdings.index) // len(among)
     while wanted <= max(AT_MOST, k):
         found = _searched(holdings, xq, wanted)
         accepted = holdings.accepted(list(found)) if among is None else _members(list(found), among)

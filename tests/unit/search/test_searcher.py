@@ -236,9 +236,13 @@ def test_a_narrow_filter_over_many_references_is_exact(tmp_path: Path) -> None:
         found = nearest(Holdings(index, RecordFilter(source="rare/")), xq, 5)
         among = np.arange(0, 9000, 2)
         half = nearest(Holdings(index, RecordFilter()), xq, 5, among)
+        best = (rows @ xq.T).max(axis=1)
+        last = np.sort(np.argsort(-best)[4000:])  # none of these is among the nearest few thousand
+        far = nearest(Holdings(index, RecordFilter()), xq, 5, last)
     assert list(found) == sorted(expected, key=lambda i: -expected[i])
     assert [found[i] for i in found] == pytest.approx([expected[i] for i in found], abs=1e-5)
-    assert list(half) == among[np.argsort(-(rows[among] @ xq.T).max(axis=1))[:5]].tolist()
+    assert list(half) == among[np.argsort(-best[among])[:5]].tolist()
+    assert list(far) == np.argsort(-best)[4000:4005].tolist()
 
 
 def test_fusion_puts_first_what_both_orders_have_in_front() -> None:
