@@ -15,11 +15,12 @@ from guard.cli.console import Exit, err, errors_to_exit, out, print_json
 from guard.cli.index_edit import merge, remove, verify
 from guard.cli.index_small import KeyOption, SmallBuild, measure_again, named, sealing_key, show_small, small_json
 from guard.cli.index_transform import transform
-from guard.cli.progress import counted
+from guard.cli.progress import counted, staged
 
 if TYPE_CHECKING:
     from guard.indexes.builder import BuildReport
-    from guard.indexes.manifest import Manifest
+    from guard.indexes.manifest import ClustersEntry, Manifest
+    from guard.indexes.sealing import SealingKey
     from guard.small.build import SmallReport
 
 __all__ = ["index_app"]
@@ -48,7 +49,7 @@ SourceArgument = Annotated[
 ]
 EmbedderOption = Annotated[
     str | None,
-    typer.Option(help="pdq (the default), a name of `memguard models`, onnx:FILE or torchscript:FILE."),
+    typer.Option(help="procedural (the default), pdq, a name of `memguard models`, onnx:FILE or torchscript:FILE."),
 ]
 CaptionOption = Annotated[
     str | None, typer.Option(help="Column or JSON field of the captions (default: found by name).")
@@ -102,6 +103,14 @@ def build(
     ] = None,
     key: KeyOption = None,
     pseudonyms: PseudonymsOption = None,
+    clusters: Annotated[
+        bool,
+        typer.Option(
+            "--clusters",
+            help="Look for duplicates too, as `memguard dedup` does: verdicts and audits then say how often a picture "
+            "stands in the set.",
+        ),
+    ] = False,
     restart: RestartOption = False,
     keep: KeepOption = 2,
     as_json: JsonOption = False,
@@ -118,6 +127,8 @@ def build(
     memguard index build 'laion-{00000..00031}.tar' --out training.index --collection training
 
     memguard index build train.parquet --out training.index --caption-column prompt --thumbnails 0
+
+    memguard index build photos/ --out training.index --clusters
 
     memguard index build xrays/ --out scans.index --small
 
@@ -156,7 +167,8 @@ def build(
             )
         private()
         measured = chosen.measure(out_folder, model, keep, key=secret, quiet=as_json) if chosen else None
-        raise typer.Exit(_show(report, as_json, measured))
+        found = _clustered(out_folder, workers, keep, secret, as_json) if clusters else None
+        raise typer.Exit(_show(report, as_json, measured, found))
 
 
 @index_app.command()
@@ -292,6 +304,13 @@ def _limits(max_pixels: int | None) -> Any:
     return Limits(max_pixels=max_pixels) if max_pixels else Limits()
 
 
+def _clustered(index: Path, workers: int | None, keep: int, key: SealingKey | None, quiet: bool) -> ClustersEntry:
+    from guard.dedup.clusters import find_clusters
+
+    with staged(quiet=quiet) as on_progress:
+        return find_clusters(index, workers=workers, keep=keep, key=key, on_progress=on_progress)
+
+
 def _manifest(index: Path) -> tuple[str, Manifest]:
     from guard.indexes.layout import IndexFolder
     from guard.indexes.manifest import MANIFEST, Manifest
@@ -301,16 +320,19 @@ def _manifest(index: Path) -> tuple[str, Manifest]:
     return name, Manifest.read(folder.version(name) / MANIFEST)
 
 
-def _show(report: BuildReport, as_json: bool, small: SmallReport | None = None) -> Exit:
-    if small is not None:
-        report = replace(report, version=small.version)
+def _show(
+    report: BuildReport, as_json: bool, small: SmallReport | None = None, clusters: ClustersEntry | None = None
+) -> Exit:
+    if small is not None or clusters is not None:
+        report = replace(report, version=_manifest(report.path)[0])
     nothing = not (report.added or report.skipped or report.unchanged)
     code = Exit.INPUT if report.skipped or nothing else Exit.FINE
     if nothing:
         beside = f", only {report.ignored} other files" if report.ignored else ""
         err.print(f"the source holds no picture{beside}: look at its path and kind", style="yellow", soft_wrap=True)
     if as_json:
-        print_json({**report.to_dict(), "small": small_json(small)})
+        said = clusters.model_dump(mode="json") if clusters else None
+        print_json({**report.to_dict(), "small": small_json(small), "clusters": said})
         return code
     if report.unchanged:
         out.print(
@@ -340,6 +362,10 @@ def _show(report: BuildReport, as_json: bool, small: SmallReport | None = None) 
         out.print(f"each one with its reason: {listed}", soft_wrap=True)
     if small is not None:
         show_small(small)
+    if clusters is not None:
+        from guard.indexes.clusters import describe_clusters
+
+        out.print(f"clusters: {describe_clusters(clusters, report.count)[0]}", soft_wrap=True)
     return code
 
 

@@ -49,6 +49,22 @@ def test_build_says_what_it_did(tmp_path: Path, photos: Path) -> None:
     assert "has not changed" in text
 
 
+def test_build_looks_for_duplicates_where_it_is_asked_to(tmp_path: Path, photos: Path) -> None:
+    first = sorted(photos.iterdir())[0]
+    (photos / f"again-{first.name}").write_bytes(first.read_bytes())
+    target = tmp_path / "x.index"
+    assert as_json("build", photos, "--out", target, "--no-small")[1]["clusters"] is None
+    code, report = as_json("build", photos, "--out", target, "--no-small", "--clusters")
+    assert (code, report["unchanged"], report["version"]) == (0, True, "0002")
+    assert {name: report["clusters"][name] for name in ("clusters", "members", "largest")} == {
+        "clusters": 1, "members": 2, "largest": 2,
+    }  # fmt: skip
+    code, text = run("build", photos, "--out", target, "--no-small", "--clusters")
+    assert (code, "version 0002" in text) == (0, True)  # nothing new is published
+    assert "clusters: 1 of two or more, with 2 of 7 references; the largest has 2" in text
+    assert as_json("info", target)[1]["clusters"] == report["clusters"]
+
+
 def test_build_lists_what_it_skipped_and_exits_with_2(tmp_path: Path, photos: Path) -> None:
     (photos / "bad.jpg").write_bytes(b"text")
     code, text = run("build", photos, "--out", tmp_path / "x.index", "--no-small")
