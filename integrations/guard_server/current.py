@@ -30,9 +30,26 @@ class Current:
     @contextmanager
     def use(self) -> Iterator[Guard]:
         """The guard for one batch, which ends with it even if another takes over meanwhile."""
+        with self._held(None) as guard:
+            assert guard is not None
+            yield guard
+
+    @contextmanager
+    def again(self, guard: Guard) -> Iterator[Guard | None]:
+        """One that was in use before, for what is left to do with it; None if it was let go of meanwhile."""
+        with self._held(guard) as held:
+            yield held
+
+    @contextmanager
+    def _held(self, wanted: Guard | None) -> Iterator[Guard | None]:
         with self._lock:
-            guard = self._guard
-            self._users[id(guard)] = self._users.get(id(guard), 0) + 1
+            guard = self._guard if wanted is None else wanted
+            gone = guard is not self._guard and id(guard) not in self._replaced
+            if not gone:
+                self._users[id(guard)] = self._users.get(id(guard), 0) + 1
+        if gone:
+            yield None
+            return
         try:
             yield guard
         finally:

@@ -16,7 +16,7 @@ from guard.config import override
 from guard.decode import ImageFileError, decode, measure
 from guard.errors import DeadlineError, InputError
 from guard.guard import Call
-from guard.types import Report
+from guard.types import Report, Verdict
 from guard_server.admission import PixelRoom, Queue
 from guard_server.batching import Batcher, Entry
 from guard_server.config import ServerConfig
@@ -102,9 +102,9 @@ class Engine:
 
     async def check(self, job: Job) -> Checked:
         """Check one request. Raises ConfigError for options that do not fit, FullError where too much waits already."""
-        override(self._current.guard.config, job.options)
+        limit_s = override(self._current.guard.config, job.options).deadline_s
         try:
-            with self._queue.admit(len(job.images) + len(job.inputs)):
+            with self._queue.admit(len(job.images) + len(job.inputs), limit_s):
                 pixels = await self._in_threads(_measure_all, [*job.images, *job.inputs], self._max_pixels)
                 async with self._room.hold(pixels):
                     pictures, inputs = await asyncio.gather(self._decoded(job.images), self._decoded(job.inputs))
@@ -113,10 +113,15 @@ class Engine:
             self._batcher.nudge()  # nobody shall wait for it any longer
 
     async def evidence(self, checked: Checked) -> list[str | None]:
-        """For each verdict a PNG in base64: the image beside the reference that it was flagged for; None without."""
+        """For each verdict a PNG in base64: the image beside the reference that it was flagged for; None without, and
+        where the version of the index that was checked against has been let go of by now."""
         pairs = zip(checked.pictures, checked.report, strict=True)
-        work = (self._in_threads(draw, checked.guard, picture, verdict) for picture, verdict in pairs)
+        work = (self._in_threads(self._draw, checked.guard, picture, verdict) for picture, verdict in pairs)
         return list(await asyncio.gather(*work))
+
+    def _draw(self, guard: Guard, picture: Picture, verdict: Verdict) -> str | None:
+        with self._current.again(guard) as held:
+            return None if held is None else draw(held, picture, verdict)
 
     # -- decoding ---------------------------------------------------------------------------------
 

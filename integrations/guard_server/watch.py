@@ -72,11 +72,11 @@ class Watch:
 
     def check_canaries(self) -> None:
         """Check all canaries, count the results and remember what is wrong."""
-        canaries = self.swapper.canaries if self.swapper is not None else None
-        if canaries is None:
-            return
-        outcomes = canaries.check()
-        metrics = self._current.guard.metrics
+        with self._current.use() as guard:  # first, so that a swap leaves it open until its canaries are checked
+            canaries = self.swapper.canaries if self.swapper is not None else None
+            if canaries is None:
+                return
+            outcomes, metrics = canaries.check(), guard.metrics
         for outcome in outcomes:
             metrics.count_canary(outcome.result)
         problem = "; ".join(outcome.text for outcome in outcomes if outcome.result != "pass")

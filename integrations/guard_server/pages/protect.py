@@ -45,10 +45,10 @@ async def protect(request: Request, service: ServiceHere, visit: Protector) -> R
     who = visit.session.name
 
     def apply() -> int:
-        guard = searched(service)
-        count = protecting.give(guard, keys, who=who, why=why) if keys else 0
-        if own:
-            protecting.add_picture(guard, own, who=who, why=why)
+        with searched(service) as guard:
+            count = protecting.give(guard, keys, who=who, why=why) if keys else 0
+            if own:
+                protecting.add_picture(guard, own, who=who, why=why)
         return count + bool(own)
 
     return redirect(f"/search/protected?new={await run_in_threadpool(apply)}")
@@ -63,14 +63,15 @@ def protected(
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> Response:
     """What is protected by the overlay, newest first."""
-    guard = searched(service)
-    found = protecting.listed(guard)
+    with searched(service) as guard:
+        found = protecting.listed(guard)
+        rows = [(one, record_of_key(guard, one.key)) for one in found[offset : offset + PAGE]]
     return render(
         request,
         "protected.html",
         visit=visit,
         active="search",
-        rows=[(one, record_of_key(guard, one.key)) for one in found[offset : offset + PAGE]],
+        rows=rows,
         total=len(found),
         new=new,
         offset=offset,
@@ -82,8 +83,9 @@ def protected(
 @router.get("/protected/picture")
 def protected_picture(service: ServiceHere, _visit: Protector, key: Annotated[str, Query(max_length=4000)]) -> Response:
     """A protected picture, where the index holds it."""
-    record = record_of_key(service.guard, key)
-    return picture(None if record is None else thumbnail_of(service.guard, record.id))
+    with service.current.use() as guard:
+        record = record_of_key(guard, key)
+        return picture(None if record is None else thumbnail_of(guard, record.id))
 
 
 @router.post("/protected")

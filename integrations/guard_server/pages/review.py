@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from guard.events import Event, EventFilter, EventLog, Outcome
 from guard.types import Decision
+from guard_server.decisions import event_of, log_of
 from guard_server.pages.access import PageRoute, redirect, visitor
 from guard_server.pages.forms import CSRF, read_fields, require_ours
 from guard_server.pages.pair import pair_of
@@ -73,21 +74,6 @@ def queue_of(
 QueueHere = Annotated[Queue, Depends(queue_of)]
 
 
-def log_of(service: Service) -> EventLog:
-    """Raises Problem where no log is kept."""
-    guard = service.guard
-    if guard.events is None:
-        raise Problem("unavailable", "No decision log is kept: set events.path in the guard's configuration.")
-    return EventLog(guard.events.path, on_review=guard.metrics.count_review)
-
-
-def event_of(log: EventLog, identifier: str) -> Event:
-    event = log.get(identifier)
-    if event is None:
-        raise Problem("not-found", "The log holds no such event; it may have gone with age.")
-    return event
-
-
 @router.get("")
 def listed(
     request: Request,
@@ -100,7 +86,7 @@ def listed(
     """A page of the queue, newest first."""
     if service.guard.events is None:
         return render(request, "no_log.html", visit=visit, active="review")
-    log = log_of(service)
+    log = log_of(service.guard)
     events = log.read(queue.filter(), limit=PAGE + 1, before=before)
     return render(
         request,
@@ -134,9 +120,12 @@ def one(
     done: Annotated[str, Query(max_length=32)] = "",
 ) -> Response:
     """One image beside one of its references."""
-    log, guard = log_of(service), service.guard
-    event = event_of(log, identifier)
-    position = min(match, max(0, len(event.matches) - 1))
+    with service.current.use() as guard:
+        log = log_of(guard)
+        event = event_of(log, identifier)
+        position = min(match, max(0, len(event.matches) - 1))
+        pair = pair_of(guard, event, position) if event.matches else None
+        exempt, not_exemptable = Reviews(guard, log).exempt_pairs(event), exemptable(guard, event)
     older = log.read(queue.filter(), limit=1, before=event.seq)
     return render(
         request,
@@ -146,11 +135,11 @@ def one(
         queue=queue,
         event=event,
         position=position,
-        pair=pair_of(guard, event, position) if event.matches else None,
+        pair=pair,
         others=list(enumerate(event.matches[:MOST_MATCHES])),
         reviews=log.reviews(event.id)[::-1],
-        exempt=Reviews(guard, log).exempt_pairs(event),
-        not_exemptable=exemptable(guard, event),
+        exempt=exempt,
+        not_exemptable=not_exemptable,
         older=older[0] if older else None,
         newer=log.newer(queue.filter(), after=event.seq),
         waiting=log.count(Queue().filter()),
@@ -179,16 +168,17 @@ def said(
     service: Service, visit: Visit, queue: Queue, identifier: str, asked: str, note: str, position: int | None
 ) -> Response:
     """position: of the reference that it is about; None: all of them."""
-    log = log_of(service)
-    event = event_of(log, identifier)
-    reviews = Reviews(service.guard, log)
-    who = visit.session.name
-    if asked == "undo":
-        if event.outcome is not None:
-            reviews.undo(event, who=who)
-        return redirect(f"/review/{event.id}{queue.query()}")
-    matches = range(len(event.matches)) if position is None else [position]
-    reviews.say(event, Outcome(asked), who=who, note=note, matches=matches)
+    with service.current.use() as guard:
+        log = log_of(guard)
+        event = event_of(log, identifier)
+        reviews = Reviews(guard, log)
+        who = visit.session.name
+        if asked == "undo":
+            if event.outcome is not None:
+                reviews.undo(event, who=who)
+            return redirect(f"/review/{event.id}{queue.query()}")
+        matches = range(len(event.matches)) if position is None else [position]
+        reviews.say(event, Outcome(asked), who=who, note=note, matches=matches)
     following = log.read(queue.filter(), limit=1, before=event.seq)
     if following:
         return redirect(f"/review/{following[0].id}{queue.query(done=event.id)}")
@@ -198,17 +188,18 @@ def said(
 @router.get("/{identifier}/image")
 def image(service: ServiceHere, _visit: Reviewer, identifier: str) -> Response:
     """The logged image, as small as the log keeps it."""
-    return picture(event_of(log_of(service), identifier).thumbnail)
+    return picture(event_of(log_of(service.guard), identifier).thumbnail)
 
 
 @router.get("/{identifier}/reference/{position}")
 def reference(service: ServiceHere, _visit: Reviewer, identifier: str, position: int) -> Response:
     """The picture of a reference that an image was close to."""
-    event = event_of(log_of(service), identifier)
+    event = event_of(log_of(service.guard), identifier)
     if not 0 <= position < len(event.matches):
         raise Problem("not-found", "The image has no such reference.")
-    record = reference_of(service.guard, event.matches[position])
-    return picture(None if record is None else thumbnail_of(service.guard, record.id))
+    with service.current.use() as guard:
+        record = reference_of(guard, event.matches[position])
+        return picture(None if record is None else thumbnail_of(guard, record.id))
 
 
 def last_review(log: EventLog, identifier: str) -> tuple[Event, str] | None:

@@ -82,9 +82,10 @@ def by_words(
     asked = Asked(words.strip(), source.strip(), offset=offset)
     if not asked.words:
         return shown(request, service, visit, asked, None)
-    guard = searched(service)
     query = SearchQuery(words=asked.words, where=asked.where(), offset=offset, limit=PAGE)
-    return shown(request, service, visit, asked, Searcher(guard.index, guard.embedder).search(query))  # type: ignore[arg-type]
+    with searched(service) as guard:
+        page = Searcher(guard.index, guard.embedder).search(query)  # type: ignore[arg-type]
+    return shown(request, service, visit, asked, page)
 
 
 @router.post("")
@@ -123,14 +124,14 @@ def looked_up(request: Request, service: Service, visit: Visit, asked: Asked) ->
         image = pixels(asked.image or asked.held, service.config)
     except InputError as exc:
         return shown(request, service, visit, asked, None, f"This picture cannot be read: {exc}.")
-    guard = searched(service)
     query = SearchQuery(
         picture=image, views=asked.views, words=asked.words, where=asked.where(), offset=asked.offset, limit=PAGE
     )
-    page = Searcher(guard.index, guard.embedder).search(query)  # type: ignore[arg-type]
-    alone = page.hits and not (page.offset or asked.words or asked.source)
-    copies = compared(guard, image, page.hits) if alone else {}
-    answer = answer_of(guard, page, copies) if alone else None
+    with searched(service) as guard:
+        page = Searcher(guard.index, guard.embedder).search(query)  # type: ignore[arg-type]
+        alone = page.hits and not (page.offset or asked.words or asked.source)
+        copies = compared(guard, image, page.hits) if alone else {}
+        answer = answer_of(guard, page, copies) if alone else None
     return shown(request, service, visit, asked, page, held=hold(request, visit, image), answer=answer, copies=copies)
 
 
@@ -174,7 +175,8 @@ def shown(
 @router.get("/reference/{identifier}")
 def reference(service: ServiceHere, _visit: Seeker, identifier: int) -> Response:
     """The picture of a reference that was found."""
-    return picture(thumbnail_of(service.guard, identifier) if 0 <= identifier < 1 << 63 else None)
+    with service.current.use() as guard:
+        return picture(thumbnail_of(guard, identifier) if 0 <= identifier < 1 << 63 else None)
 
 
 def pixels(encoded: bytes, config: ServerConfig) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from guard.errors import GuardError
@@ -74,9 +75,10 @@ def level(hit: SearchHit, flag: float, block: float) -> Level:
     return "flag" if (hit.similarity or -1.0) >= flag else "plain"
 
 
-def searched(service: Service) -> Guard:
-    """The guard in use. Raises Problem where its index cannot be searched or changed."""
-    guard = service.guard
-    if not isinstance(guard.index, OverlaidIndex):
-        raise Problem("unavailable", "This index can be checked against and not searched.")
-    return guard
+@contextmanager
+def searched(service: Service) -> Iterator[Guard]:
+    """The guard in use, which stays open meanwhile. Raises Problem where its index cannot be searched or changed."""
+    with service.current.use() as guard:
+        if not isinstance(guard.index, OverlaidIndex):
+            raise Problem("unavailable", "This index can be checked against and not searched.")
+        yield guard

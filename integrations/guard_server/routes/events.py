@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from guard.errors import EventLogError
-from guard.events import Event, EventFilter, EventLog, Outcome
+from guard.events import EventFilter, Outcome
 from guard.types import Decision, Status
 from guard_server.access import require
+from guard_server.decisions import event_of, log_of
 from guard_server.problems import Problem, documented
 from guard_server.reviews import Reviews, exemptable
 from guard_server.service import Service, service_of
@@ -79,7 +80,7 @@ def events(
         outcomes=outcome or (),
         reviewed=reviewed,
     )
-    found = _log(service).read(where, limit=limit, before=before)
+    found = log_of(service.guard).read(where, limit=limit, before=before)
     following = found[-1].seq if len(found) == limit else None
     return JSONResponse({"events": [event.to_dict() for event in found], "before": following})
 
@@ -87,8 +88,8 @@ def events(
 @router.get("/{identifier}", response_model=dict[str, Any], responses={**ANSWERS, **documented("not-found")})
 def one(service: ServiceHere, _session: Reviewer, identifier: Identifier) -> Response:
     """One event, with its thumbnail in base64 and the history of its reviews. Scope `review`."""
-    log = _log(service)
-    event = _event(log, identifier)
+    log = log_of(service.guard)
+    event = event_of(log, identifier)
     body = event.to_dict(blobs=True)
     body.pop("descriptor")
     return JSONResponse({**body, "reviews": [review.to_dict() for review in log.reviews(event.id)]})
@@ -97,33 +98,20 @@ def one(service: ServiceHere, _session: Reviewer, identifier: Identifier) -> Res
 @router.post("/{identifier}/review", response_model=Reviewed, responses={**ANSWERS, **documented("not-found")})
 def review(service: ServiceHere, session: Reviewer, identifier: Identifier, body: ReviewBody) -> Response:
     """Say what an event is. Signed with the token's name; in force before the answer is sent. Scope `review`."""
-    log = _log(service)
-    event = _event(log, identifier)
-    reviews = Reviews(service.guard, log)
-    problem = None
-    try:
-        if body.outcome == "undo":
-            standing = reviews.undo(event, who=session.name)
-        else:
-            standing = Outcome(body.outcome)
-            problem = exemptable(service.guard, event) if standing is Outcome.NOT_A_COPY else None
-            reviews.say(event, standing, who=session.name, note=body.note, matches=body.matches)
-    except EventLogError as exc:
-        raise Problem("invalid", str(exc)) from None
-    outcome = standing.value if standing else None
-    answer = {"id": event.id, "outcome": outcome, "exempted": reviews.exempt_pairs(event)}
+    with service.current.use() as guard:
+        log = log_of(guard)
+        event = event_of(log, identifier)
+        reviews = Reviews(guard, log)
+        problem = None
+        try:
+            if body.outcome == "undo":
+                standing = reviews.undo(event, who=session.name)
+            else:
+                standing = Outcome(body.outcome)
+                problem = exemptable(guard, event) if standing is Outcome.NOT_A_COPY else None
+                reviews.say(event, standing, who=session.name, note=body.note, matches=body.matches)
+        except EventLogError as exc:
+            raise Problem("invalid", str(exc)) from None
+        outcome = standing.value if standing else None
+        answer = {"id": event.id, "outcome": outcome, "exempted": reviews.exempt_pairs(event)}
     return JSONResponse({**answer, "not_exempted": problem or None})
-
-
-def _log(service: Service) -> EventLog:
-    guard = service.guard
-    if guard.events is None:
-        raise Problem("unavailable", "no decision log is kept: set events.path in the guard's configuration")
-    return EventLog(guard.events.path, on_review=guard.metrics.count_review)
-
-
-def _event(log: EventLog, identifier: str) -> Event:
-    event = log.get(identifier)
-    if event is None:
-        raise Problem("not-found", "the log holds no such event; it may have gone with age")
-    return event

@@ -127,7 +127,8 @@ async def search(request: Request, service: ServiceHere) -> Response:
 )
 def thumbnail(service: ServiceHere, identifier: int) -> Response:
     """The picture of a reference, by the `id` of a hit or match of the version in use. Scope `search` or `review`."""
-    encoded = thumbnail_of(service.guard, identifier) if 0 <= identifier < 1 << 63 else None
+    with service.current.use() as guard:
+        encoded = thumbnail_of(guard, identifier) if 0 <= identifier < 1 << 63 else None
     if encoded is None:
         raise Problem("not-found", "the index holds no picture of this reference")
     return Response(encoded, media_type="image/jpeg" if encoded[:2] == b"\xff\xd8" else "image/webp")
@@ -154,9 +155,7 @@ async def _read(request: Request, config: ServerConfig, more: Callable[[int], No
 
 
 def _found(service: Service, picture: bytes, asked: SearchFields) -> dict[str, Any]:
-    guard, config = service.guard, service.config
-    if not isinstance(guard.index, OverlaidIndex):
-        raise Problem("unavailable", "this index is in memory alone and cannot be searched")
+    config = service.config
     limits = {"max_bytes": int(config.max_image_mb * 1e6), "max_pixels": int(config.max_megapixels * 1e6)}
     try:
         pixels = decode(picture, where="picture", **limits).rgb if picture else None
@@ -169,6 +168,9 @@ def _found(service: Service, picture: bytes, asked: SearchFields) -> dict[str, A
             offset=asked.offset,
             limit=asked.limit,
         )
-        return Searcher(guard.index, guard.embedder).search(query).to_dict()
+        with service.current.use() as guard:
+            if not isinstance(guard.index, OverlaidIndex):
+                raise Problem("unavailable", "this index is in memory alone and cannot be searched")
+            return Searcher(guard.index, guard.embedder).search(query).to_dict()
     except (ConfigError, InputError) as exc:
         raise Problem("invalid", str(exc)) from None

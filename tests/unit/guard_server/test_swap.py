@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import shutil
@@ -14,14 +15,20 @@ from typing import Any
 
 import httpx2
 import pytest
+from prometheus_client import CollectorRegistry
 
 from guard import Guard
 from guard.indexes.builder import add_to_index, build_index
 from guard.indexes.layout import IndexFolder
 from guard.sources import open_source
+from guard_server.config import ServerConfig
+from guard_server.current import Current
+from guard_server.engine import Engine, Job
+from guard_server.metrics import ServerMetrics
 from guard_server.tokens import Scope, new_token
+from tests.support.pages import csrf_of
 from tests.support.references import jpeg, photo_folder
-from tests.support.served import HeldEmbedder, Listening, form, listening, serving, until
+from tests.support.served import WAIT_S, HeldEmbedder, Listening, form, listening, serving, until
 from tests.support.toys import ToyEmbedder, picture
 
 TOY = ToyEmbedder()
@@ -56,11 +63,11 @@ def serve(index: Path, embedder: ToyEmbedder = TOY, **settings: Any) -> Any:
 
 
 def reload(server: Listening, **parameters: Any) -> Any:
-    return httpx2.post(server.url + "/v1/admin/reload", params=parameters, timeout=60)
+    return httpx2.post(server.url + "/v1/admin/reload", params=parameters, timeout=WAIT_S)
 
 
 def check(server: Listening, *images: bytes) -> Any:
-    answer = httpx2.post(server.url + "/v1/check", files=form(*images), timeout=60)
+    answer = httpx2.post(server.url + "/v1/check", files=form(*images), timeout=WAIT_S)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -83,7 +90,7 @@ def test_a_new_version_takes_over(index: Path) -> None:
         assert count(server, "index_reloads_total", index="an.index", result="loaded") == 1
         assert count(server, "index_reloads_total", index="an.index", result="refused") == 0
         assert count(server, "images_total", pipeline="default", decision="block", mode="enforce") == 1
-        assert httpx2.get(server.url + "/readyz").json()["checks"]["canary"] == "ok"
+        assert httpx2.get(server.url + "/readyz", timeout=WAIT_S).json()["checks"]["canary"] == "ok"
 
 
 def test_it_is_noticed_without_being_told(index: Path) -> None:
@@ -126,7 +133,7 @@ def test_a_damaged_version_is_refused_and_the_old_one_goes_on(index: Path, damag
         assert answer.json()["type"] == "urn:memguard:problem:refused"
         assert answer.json()["index_version"] == "0001"
         assert check(server, jpeg(3))["verdicts"][0]["decision"] == "block"
-        assert httpx2.get(server.url + "/readyz").status_code == 200
+        assert httpx2.get(server.url + "/readyz", timeout=WAIT_S).status_code == 200
         assert count(server, "index_reloads_total", index="an.index", result="refused") == 2  # not at every look
         assert count(server, "index_vectors", index="an.index") == 12
         shutil.rmtree(index / "versions" / damage_at)
@@ -187,18 +194,82 @@ def test_a_batch_ends_with_the_version_that_it_began_with(index: Path) -> None:
         old = weakref.ref(server.app.state.service.guard.index.base)
         thread = threading.Thread(target=lambda: answers.append(check(server, NEW)))
         thread.start()
-        assert embedder.entered.acquire(timeout=30)
+        assert embedder.entered.acquire(timeout=WAIT_S)
         version = publish(index)
         swapping = threading.Thread(target=reload, args=(server,))
         swapping.start()
         embedder.gate.release(1)  # the batch that runs
-        thread.join(30)
+        thread.join(WAIT_S)
         embedder.gate.release(1000)  # the canaries of the new version
-        swapping.join(60)
+        swapping.join(WAIT_S)
         assert answers[0]["index_version"] == "0001"
         assert check(server, NEW)["index_version"] == version
         gc.collect()
         assert old() is None
+
+
+@pytest.mark.parametrize("page", [False, True])
+def test_a_search_ends_with_the_version_that_it_began_with(index: Path, page: bool) -> None:
+    embedder = HeldEmbedder()
+    answers: list[Any] = []
+    with serve(index, embedder, canary_s=0) as server, httpx2.Client(base_url=server.url, timeout=WAIT_S) as client:
+        csrf = csrf_of(client.get("/search").text)
+        embedder.gate = threading.Semaphore(0)
+        while embedder.entered.acquire(blocking=False):
+            pass
+
+        def ask() -> None:
+            files = {"picture": ("a.jpg", jpeg(3))}
+            asked = ("/search", {"csrf": csrf}) if page else ("/v1/search", {})
+            answers.append(client.post(asked[0], data=asked[1], files=files))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert embedder.entered.acquire(timeout=WAIT_S)
+        publish(index)
+        assert reload(server).json() == {"result": "loaded", "index_version": "0002"}
+        embedder.gate.release(1000)
+        thread.join(WAIT_S)
+        (answer,) = answers
+        assert answer.status_code == 200, answer.text
+        assert "0003.jpg" in answer.text
+        assert page or answer.json()["index_version"] == "0001"
+        assert check(server, NEW)["index_version"] == "0002"
+
+
+def test_canaries_that_are_being_checked_miss_nothing_by_a_swap(index: Path) -> None:
+    embedder = HeldEmbedder()
+    with serve(index, embedder, canary_s=1000) as server:
+        service = server.app.state.service
+        embedder.gate = threading.Semaphore(0)
+        while embedder.entered.acquire(blocking=False):
+            pass
+        thread = threading.Thread(target=service.watch.check_canaries)
+        thread.start()
+        assert embedder.entered.acquire(timeout=WAIT_S)
+        service.current.replace(Guard.open(index, embedder=TOY, metrics=service.guard.metrics))
+        embedder.gate.release(1000)
+        thread.join(WAIT_S)
+        assert service.watch.canary == "ok"
+
+
+def test_evidence_of_a_version_that_is_gone_is_left_out(index: Path) -> None:
+    pytest.importorskip("cv2")
+    guard = Guard.open(index, embedder=TOY, deadline_s=None)
+
+    async def story() -> tuple[list[str | None], list[str | None]]:
+        current = Current(guard, lambda old: old.index.close())  # type: ignore[attr-defined]
+        engine = Engine(current, ServerConfig(), ServerMetrics(CollectorRegistry(), {}))
+        checked = await engine.check(Job([jpeg(3)]))
+        before = await engine.evidence(checked)
+        current.replace(Guard.open(index, embedder=TOY, metrics=guard.metrics))
+        after = await engine.evidence(checked)
+        await engine.close()
+        return before, after
+
+    before, after = asyncio.run(story())
+    assert len(before[0] or "") > 1000
+    assert after == [None]
 
 
 @pytest.fixture
@@ -211,7 +282,7 @@ def busy() -> Iterator[Callable[[Listening, int], tuple[list[int], Callable[[], 
         statuses: list[int] = []
 
         def ask() -> None:
-            with httpx2.Client(base_url=server.url, timeout=60) as client:
+            with httpx2.Client(base_url=server.url, timeout=WAIT_S) as client:
                 while not over.is_set():
                     answer = client.post("/v1/check", files=form(jpeg(3), jpeg(99)))
                     right = [v["decision"] for v in answer.json().get("verdicts", [])] == ["block", "allow"]
@@ -224,7 +295,7 @@ def busy() -> Iterator[Callable[[Listening, int], tuple[list[int], Callable[[], 
         def stop() -> None:
             over.set()
             for thread in threads:
-                thread.join(60)
+                thread.join(WAIT_S)
 
         stops.append(stop)
         return statuses, stop
@@ -258,7 +329,8 @@ def test_reloading_needs_the_right_to(index: Path) -> None:
     with serve(index, tokens=[token.model_dump(mode="json")]) as server:
         assert reload(server).status_code == 401
         headers = {"Authorization": f"Bearer {secret}"}
-        assert httpx2.post(server.url + "/v1/admin/reload", headers=headers).json()["result"] == "unchanged"
+        answer = httpx2.post(server.url + "/v1/admin/reload", headers=headers, timeout=WAIT_S)
+        assert answer.json()["result"] == "unchanged"
 
 
 def test_an_index_in_memory_has_nothing_to_load() -> None:
@@ -281,7 +353,7 @@ def test_a_hangup_loads_in_every_worker(tmp_path: Path) -> None:
         os.kill(server.process.pid, signal.SIGHUP)
         until(lambda: "".join(server.log).count("version 0002 with 13 references is in use in place of 0001") == 2)
         for _ in range(6):
-            answer = httpx2.post(server.url + "/v1/check", files=form(NEW), timeout=30).json()
+            answer = httpx2.post(server.url + "/v1/check", files=form(NEW), timeout=WAIT_S).json()
             assert (answer["index_version"], answer["verdicts"][0]["decision"]) == ("0002", "block")
 
 
