@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from guard_server.admission import FullError, PixelRoom, Queue
 from guard_server.batching import Batcher, Entry
+from tests.support.served import WAIT_S
 
 
 class Gate:
@@ -26,11 +28,11 @@ class Gate:
     def run(self, entries: Sequence[Entry[int, int]]) -> list[int | BaseException]:
         self.batches.append([entry.work for entry in entries])
         self.entered.release()
-        assert self.opened.acquire(timeout=30)
+        assert self.opened.acquire(timeout=WAIT_S)
         return [ValueError(entry.work) if entry.work < 0 else 10 * entry.work for entry in entries]
 
     async def wait_until_entered(self) -> None:
-        assert await asyncio.to_thread(self.entered.acquire, timeout=30)
+        assert await asyncio.to_thread(self.entered.acquire, timeout=WAIT_S)
 
 
 def running(story: Callable[[Gate, Batcher[int, int]], Coroutine[Any, Any, None]], **settings: Any) -> Gate:
@@ -151,6 +153,77 @@ def test_the_queue_turns_away_what_is_too_much() -> None:
         with pytest.raises(FullError), queue.admit(1):
             pass
     assert (queue.images, queue.requests, sum(changes)) == (0, 0, 0)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def work(queue: Queue, clock: Clock, images: int, seconds: float) -> None:
+    """One request that is answered after so long."""
+    with queue.admit(images):
+        clock.now += seconds
+
+
+def test_what_would_wait_too_long_is_turned_away_and_told_when_to_come_again() -> None:
+    clock = Clock()
+    queue = Queue(1000, lambda _: None, clock)
+    for _ in range(8):
+        work(queue, clock, 1, 0.5)
+        clock.now += 3600  # nothing to do is not slow
+    with queue.admit(9, 5.0):
+        with pytest.raises(FullError, match=r"some 5\.5 s of work") as full, queue.admit(2, 5.0):
+            pass
+        assert full.value.retry_after_s == 1
+        with queue.admit(1, 5.0), queue.admit(500, None):
+            assert queue.images == 510
+            with pytest.raises(FullError) as full, queue.admit(1, 5.0):
+                pass
+            assert full.value.retry_after_s == 251
+    assert queue.images == queue.requests == 0
+
+
+def test_nothing_is_foretold_of_what_was_never_measured_or_comes_alone() -> None:
+    clock = Clock()
+    queue = Queue(1000, lambda _: None, clock)
+    with queue.admit(100, 0.001), queue.admit(100, 0.001):  # nothing was ever done
+        clock.now += 1
+    with queue.admit(1000, 0.001):  # alone: somebody must be served, and tell how long it takes
+        pass
+
+
+def test_a_batch_that_hangs_turns_others_away_and_is_forgotten() -> None:
+    clock = Clock()
+    queue = Queue(1000, lambda _: None, clock)
+    for _ in range(32):
+        work(queue, clock, 1, 0.1)
+    with queue.admit(1, 5.0):
+        with queue.admit(20, 5.0):
+            pass
+        clock.now += 60
+        with pytest.raises(FullError), queue.admit(20, 5.0):
+            pass
+    for _ in range(100):
+        work(queue, clock, 4, 0.4)
+    with queue.admit(20, 5.0), queue.admit(20, 5.0):
+        assert queue.images == 40
+
+
+def test_what_failed_or_was_left_is_no_work_done() -> None:
+    clock = Clock()
+    queue = Queue(1000, lambda _: None, clock)
+    for _ in range(8):
+        work(queue, clock, 1, 1.0)
+    with queue.admit(1):
+        for _ in range(50):
+            with suppress(RuntimeError), queue.admit(100):
+                raise RuntimeError
+        with pytest.raises(FullError), queue.admit(8, 5.0):
+            pass
 
 
 @given(st.lists(st.integers(1, 60), max_size=12), st.integers(0, 11), st.integers(0, 3))

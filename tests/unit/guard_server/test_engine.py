@@ -12,13 +12,13 @@ from prometheus_client import CollectorRegistry
 
 from guard import ConfigError, Decision, Guard, Status
 from guard.config import load_config
-from guard_server.admission import FullError
+from guard_server.admission import FullError, Queue
 from guard_server.config import ServerConfig
 from guard_server.current import Current
 from guard_server.engine import Engine, Job
 from guard_server.metrics import ServerMetrics
 from tests.support.references import jpeg
-from tests.support.served import HeldEmbedder
+from tests.support.served import WAIT_S, HeldEmbedder
 from tests.support.toys import MemoryIndex, ToyEmbedder, picture
 
 COPY, STRANGER = jpeg(3), jpeg(99)
@@ -45,7 +45,7 @@ def story(
 
 
 async def entered(embedder: HeldEmbedder) -> None:
-    assert await asyncio.to_thread(embedder.entered.acquire, timeout=30)
+    assert await asyncio.to_thread(embedder.entered.acquire, timeout=WAIT_S)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -122,6 +122,32 @@ def test_beyond_the_queue_requests_are_turned_away_at_once() -> None:
         assert engine._queue.images == engine._queue.requests == engine._room.taken == 0
 
     story(tell, embedder, {"queue_images": 4})
+
+
+def test_overload_is_turned_away_before_it_fails_for_want_of_time() -> None:
+    embedder = HeldEmbedder()
+
+    async def tell(engine: Engine) -> None:
+        now = [0.0]
+        engine._queue = Queue(1000, lambda _: None, lambda: now[0])
+        for _ in range(8):  # a second each
+            work = asyncio.create_task(engine.check(Job([STRANGER])))
+            await asyncio.sleep(0)
+            now[0] += 1.0
+            await work
+        embedder.gate = threading.Semaphore(0)
+        accepted = [asyncio.create_task(engine.check(Job([STRANGER]))) for _ in range(5)]
+        await until(lambda: engine._queue.images == 5)
+        with pytest.raises(FullError, match="more than a check may take") as full:
+            await engine.check(Job([STRANGER]))
+        assert full.value.retry_after_s == 1
+        longer = asyncio.create_task(engine.check(Job([STRANGER], options={"deadline_s": 60})))
+        await until(lambda: engine._queue.images == 6)
+        embedder.gate.release(10)
+        for checked in await asyncio.gather(*accepted, longer):
+            assert checked.report[0].status is Status.SUCCESS
+
+    story(tell, embedder, deadline_s=5.5)
 
 
 def test_what_waited_longer_than_a_check_may_take_fails_closed() -> None:
