@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from tests.observability import panels
 from tests.observability.panels import Panel
-from tests.observability.prometheus import STEP_S, Series
+from tests.observability.prometheus import Series
 from tests.observability.scenario import Recorded
 
 __all__ = ["draw"]
@@ -29,7 +29,7 @@ def _values(panel: Panel, recorded: Recorded) -> list[tuple[str, Series]]:
     """What a panel shows: legend and series, of each of its queries."""
     found = []
     for target in panel.targets:
-        expr = target.concrete(scaled=True)
+        expr = target.concrete(recorded.pace)
         answer = recorded.prometheus.range(expr, recorded.began, recorded.ended)
         found += [(_legend(target.legend, series), series) for series in answer]
     return found
@@ -108,8 +108,9 @@ def _graph(axes: Axes, panel: Panel, recorded: Recorded) -> None:
 def _gaps(series: Series, recorded: Recorded) -> tuple[Any, Any]:
     """x in seconds since the beginning; NaN where the series was away."""
     x, y = np.asarray(series.times) - recorded.began, np.asarray(series.values)
-    away = np.nonzero(np.diff(x) > STEP_S + 0.5)[0] + 1
-    return np.insert(x, away, x[away - 1] + STEP_S), np.insert(y, away, np.nan)
+    step_s = recorded.pace.step_s
+    away = np.nonzero(np.diff(x) > step_s + 0.5)[0] + 1
+    return np.insert(x, away, x[away - 1] + step_s), np.insert(y, away, np.nan)
 
 
 def _heat(axes: Axes, found: Sequence[Series], recorded: Recorded) -> None:
@@ -127,14 +128,15 @@ def _heat(axes: Axes, found: Sequence[Series], recorded: Recorded) -> None:
 
 def _bars(axes: Axes, found: Sequence[tuple[str, Series]], recorded: Recorded) -> None:
     names = sorted({legend for legend, _ in found}, reverse=True)
+    step_s = recorded.pace.step_s
     for legend, series in found:
         spans: list[tuple[float, float]] = []
         for time in series.times:
             began = time - recorded.began
-            if spans and began - (spans[-1][0] + spans[-1][1]) < STEP_S + 0.5:
-                spans[-1] = (spans[-1][0], began - spans[-1][0] + STEP_S)
+            if spans and began - (spans[-1][0] + spans[-1][1]) < step_s + 0.5:
+                spans[-1] = (spans[-1][0], began - spans[-1][0] + step_s)
             else:
-                spans.append((began, STEP_S))
+                spans.append((began, step_s))
         row = names.index(legend)
         axes.broken_barh(spans, (row - 0.4, 0.8), color=COLOURS[row % len(COLOURS)])
     axes.set_yticks(range(len(names)), names, fontsize=7)

@@ -27,7 +27,6 @@ from guard_server.app import create_app
 from guard_server.config import ServerConfig
 from guard_server.process import uvicorn_config
 from guard_server.run import bind
-from tests.observability.scaled import CANARY_S
 from tests.support.toys import picture
 
 SIDE = 192
@@ -76,6 +75,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--ill", action="store_true")
     parser.add_argument("--provider", default="ort-cpu")
+    parser.add_argument("--canary-s", type=float, default=60.0)
     given = parser.parse_args()
     events = given.index.parent / f"events-{given.port}.sqlite"
     guard = BreakableGuard.open(
@@ -89,7 +89,7 @@ def main() -> None:
     if given.ill:
         threading.Thread(target=ail, args=(guard, events), daemon=True).start()
     config = ServerConfig(
-        index=given.index, port=given.port, queue_images=8, batch_images=2, canary_s=0 if given.ill else CANARY_S
+        index=given.index, port=given.port, queue_images=8, batch_images=2, canary_s=0 if given.ill else given.canary_s
     )
     with bind("127.0.0.1", given.port) as listener:
         uvicorn.Server(uvicorn_config(create_app(guard, config), config)).run(sockets=[listener])

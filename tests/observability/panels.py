@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.observability.scaled import scaled_query, seconds
+from tests.observability.scaled import Pace
 
 __all__ = ["FOLDER", "Panel", "Target", "picture_of", "read"]
 
@@ -20,10 +20,10 @@ class Target:
     """With Grafana's variables in it."""
     legend: str
 
-    def concrete(self, *, scaled: bool = False) -> str:
-        """As Grafana would send it with "All" chosen everywhere. scaled: in the time of tests.observability.scaled."""
-        expr = scaled_query(self.expr) if scaled else self.expr
-        interval = f"{round(seconds('5m'))}s" if scaled else "5m"
+    def concrete(self, pace: Pace | None = None) -> str:
+        """As Grafana would send it with "All" chosen everywhere. pace: with shorter durations."""
+        expr = pace.query(self.expr) if pace else self.expr
+        interval = f"{round(pace.seconds('5m'))}s" if pace else "5m"
         return expr.replace("$__rate_interval", interval).replace("$job", ".*").replace("$pipeline", ".*")
 
 

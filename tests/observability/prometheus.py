@@ -15,13 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.observability.scaled import PACE
 from tests.support.served import until
 
-__all__ = ["STEP_S", "Prometheus", "Series", "free_port", "running"]
-
-STEP_S = 2 * PACE
-"""Between two scrapes, evaluations and points."""
+__all__ = ["Prometheus", "Series", "free_port", "running"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,8 @@ class Prometheus:
     url: str
     targets: Path
     """File of its targets, which it reads again when it changes."""
+    step_s: float
+    """Between two scrapes, evaluations and points."""
 
     def watch(self, jobs: Mapping[str, Sequence[int]]) -> None:
         """Scrape these ports of this machine from now on."""
@@ -47,8 +45,8 @@ class Prometheus:
         fresh.write_text(json.dumps(entries))
         fresh.replace(self.targets)
 
-    def range(self, expr: str, start: float, end: float, step: float = STEP_S) -> list[Series]:
-        answer = self._get("query_range", query=expr, start=start, end=end, step=step)
+    def range(self, expr: str, start: float, end: float) -> list[Series]:
+        answer = self._get("query_range", query=expr, start=start, end=end, step=self.step_s)
         return [
             Series(found["metric"], [float(t) for t, _ in found["values"]], [float(v) for _, v in found["values"]])
             for found in answer["result"]
@@ -81,13 +79,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(folder: Path, rules: Mapping[str, str]) -> Iterator[Prometheus]:
-    """Prometheus with these rule files (name -> text), a scrape and an evaluation every STEP_S."""
+def running(folder: Path, rules: Mapping[str, str], step_s: float) -> Iterator[Prometheus]:
+    """Prometheus with these rule files (name -> text), a scrape and an evaluation every step_s."""
     for name, text in rules.items():
         (folder / name).write_text(text)
     (folder / "targets.json").write_text("[]")
     config = {
-        "global": dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), f"{STEP_S * 1000:.0f}ms"),
+        "global": dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), f"{step_s * 1000:.0f}ms"),
         "rule_files": sorted(rules),
         "scrape_configs": [{"job_name": "none", "file_sd_configs": [{"files": ["targets.json"]}]}],
     }
@@ -99,9 +97,9 @@ def running(folder: Path, rules: Mapping[str, str]) -> Iterator[Prometheus]:
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             url = f"http://127.0.0.1:{port}"
-            until(lambda: _answers(f"{url}/-/ready") or process.poll() is not None, 120 * PACE)
+            until(lambda: _answers(f"{url}/-/ready") or process.poll() is not None)
             assert process.poll() is None, (folder / "prometheus.log").read_text()
-            yield Prometheus(url, folder / "targets.json")
+            yield Prometheus(url, folder / "targets.json", step_s)
         finally:
             process.terminate()
             process.wait(30)

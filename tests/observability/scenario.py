@@ -27,7 +27,7 @@ from guard.indexes.builder import build_index
 from guard.sources import open_source
 from tests.observability.prometheus import Prometheus, free_port, running
 from tests.observability.rules import FILES
-from tests.observability.scaled import CANARY_S, PACE, scaled_rules
+from tests.observability.scaled import Pace
 from tests.support.references import jpeg, photo_folder
 from tests.support.served import form, until
 
@@ -40,8 +40,7 @@ SIDE = 192  # of the pictures: smaller ones, encoded anew, are too far from them
 COPIES = [jpeg(seed, SIDE) for seed in range(REFERENCES)]
 CLEAN = [jpeg(seed, SIDE) for seed in range(1000, 1200)]
 GARBAGE = b"no picture"
-WELL_S, LIMIT_S = 70 * PACE, 300 * PACE
-PATIENCE_S = 120 * PACE  # with a process that starts
+WELL_S, LIMIT_S = 70, 300  # at pace 1
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Recorded:
     """What Prometheus saw, while it still answers."""
 
     prometheus: Prometheus
+    pace: Pace
     began: float
     """Seconds since the epoch; the services had been scraped for a while."""
     ill: float
@@ -70,12 +70,12 @@ class Load:
     what: Callable[[], bytes] = lambda: random.choice(COPIES)
     options: dict[str, str] = field(default_factory=dict)
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: threading.Event, pace: Pace) -> None:
         # Evenly and not by chance: the flag rate of a short while must be what it is said to be.
         bad = itertools.accumulate(itertools.repeat(self.bad))
         before = 0
         with httpx2.Client(base_url=self.url, timeout=30) as client:
-            while not stop.wait(self.every_s * PACE):
+            while not stop.wait(pace * self.every_s):
                 now = int(next(bad))
                 image, before = (self.what() if now > before else random.choice(CLEAN)), now
                 fields = {"pipeline": self.pipeline, "options": json.dumps(self.options)}
@@ -84,21 +84,21 @@ class Load:
 
 
 @contextmanager
-def play(folder: Path, enough: Callable[[set[str]], bool]) -> Iterator[Recorded]:
+def play(folder: Path, pace: Pace, enough: Callable[[set[str]], bool]) -> Iterator[Recorded]:
     """Run it all. enough: told which alerts have fired since the faults began; ends it when it says so."""
-    rules = {path.name: scaled_rules(path.read_text(encoding="utf-8")) for path in FILES}
+    rules = {path.name: pace.rules(path.read_text(encoding="utf-8")) for path in FILES}
     index, own, newer, old = _indexes(folder)
     ports = [free_port() for _ in range(6)]
     first, second, host, doomed, ill_host, forgotten = ports
     with ExitStack() as stack:
-        prometheus = stack.enter_context(running(_made(folder / "prometheus"), rules))
-        services = stack.enter_context(_services(_made(folder / "logs")))
+        prometheus = stack.enter_context(running(_made(folder / "prometheus"), rules, pace.step_s))
+        services = stack.enter_context(_services(_made(folder / "logs"), pace))
         log = folder / "events.sqlite"
         services.serve(first, own, events=log, pipelines=["web", "quiet", "failing", "open"])
         services.serve(second, index)
         services.host(host, index, "--provider", "ort-cuda")
         services.host(doomed, index)
-        loads = stack.enter_context(_loads())
+        loads = stack.enter_context(_loads(pace))
         urls = {port: f"http://127.0.0.1:{port}" for port in ports}
         loads.start(
             Load(urls[first], "web", 0.3, 0.05),
@@ -111,10 +111,10 @@ def play(folder: Path, enough: Callable[[set[str]], bool]) -> Iterator[Recorded]
         for port in (first, second, host, doomed):
             services.wait_for(port)
         prometheus.watch({JOB: [first, second, doomed], GPU: [host]})
-        until(lambda: prometheus.healthy() == 4, PATIENCE_S)
+        until(lambda: prometheus.healthy() == 4)
         began = time.time()
         fired_well: set[str] = set()
-        while time.time() < began + WELL_S:
+        while time.time() < began + pace * WELL_S:
             time.sleep(1)
             fired_well |= prometheus.firing()
 
@@ -141,11 +141,11 @@ def play(folder: Path, enough: Callable[[set[str]], bool]) -> Iterator[Recorded]
         )
         prometheus.watch({JOB: [first, second, doomed], GPU: [host], OTHER: [ill_host, forgotten]})
         fired: set[str] = set()
-        while not enough(fired) and time.time() < ill + LIMIT_S:
+        while not enough(fired) and time.time() < ill + pace * LIMIT_S:
             time.sleep(1)
             fired |= prometheus.firing()
         loads.stop()
-        yield Recorded(prometheus, began, ill, time.time(), fired_well)
+        yield Recorded(prometheus, pace, began, ill, time.time(), fired_well)
 
 
 def _made(folder: Path) -> Path:
@@ -198,6 +198,7 @@ def _memguard(*arguments: str | Path) -> None:
 @dataclass
 class _Services:
     logs: Path
+    pace: Pace
     processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def serve(
@@ -206,13 +207,20 @@ class _Services:
         """`memguard serve`, as an operator would start it."""
         config = index.parent / f"guard-{port}.toml"
         lines = [f'events = {{ path = "{events}" }}'] if events else []
-        lines += ["[policy]", f"flag = {flag}", f"block = {max(flag, 0.8)}", "[server]", f"canary_s = {CANARY_S}"]
+        lines += [
+            "[policy]",
+            f"flag = {flag}",
+            f"block = {max(flag, 0.8)}",
+            "[server]",
+            f"canary_s = {self.pace.canary_s}",
+        ]
         lines += [f"pipelines = {json.dumps(list(pipelines))}"] if pipelines else []
         config.write_text("\n".join(lines))
         self._start(port, "guard", "serve", "--port", port, "--index", index, "--config", config)
 
     def host(self, port: int, index: Path, *options: str) -> None:
-        self._start(port, "tests.observability.host", "--port", port, "--index", index, *options)
+        timed = ("--canary-s", self.pace.canary_s)
+        self._start(port, "tests.observability.host", "--port", port, "--index", index, *timed, *options)
 
     def kill(self, port: int) -> None:
         process = self.processes.pop(port)
@@ -227,13 +235,13 @@ class _Services:
     def wait_for(self, port: int) -> None:
         """Until it answers."""
         url, process = f"http://127.0.0.1:{port}/healthz", self.processes[port]
-        until(lambda: _answers(url) or process.poll() is not None, PATIENCE_S)
+        until(lambda: _answers(url) or process.poll() is not None)
         assert process.poll() is None, (self.logs / f"{port}.log").read_text()
 
 
 @contextmanager
-def _services(logs: Path) -> Iterator[_Services]:
-    services = _Services(logs)
+def _services(logs: Path, pace: Pace) -> Iterator[_Services]:
+    services = _Services(logs, pace)
     try:
         yield services
     finally:
@@ -243,12 +251,13 @@ def _services(logs: Path) -> Iterator[_Services]:
 
 @dataclass
 class _Loads:
+    pace: Pace
     running: list[threading.Thread] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
     def start(self, *loads: Load) -> None:
         self.over = threading.Event()
-        self.running = [threading.Thread(target=load.run, args=(self.over,)) for load in loads]
+        self.running = [threading.Thread(target=load.run, args=(self.over, self.pace)) for load in loads]
         for thread in self.running:
             thread.start()
 
@@ -260,8 +269,8 @@ class _Loads:
 
 
 @contextmanager
-def _loads() -> Iterator[_Loads]:
-    loads = _Loads()
+def _loads(pace: Pace) -> Iterator[_Loads]:
+    loads = _Loads(pace)
     try:
         yield loads
     finally:
