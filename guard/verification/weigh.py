@@ -30,8 +30,8 @@ KEYPOINTS_TO_REFUTE = 60  # of either picture: with fewer, a copy could have gon
 
 
 def standing(match: Match, *, block: float) -> float:
-    """How strongly a candidate speaks for a copy, in one number: `decide` flags or blocks at a flag threshold t in
-    [-1, 1] exactly if a candidate's is at least t.
+    """How strongly a candidate speaks for a copy, in one number: `decide` flags or blocks an image that is not flat
+    (guard.flat) at a flag threshold t in [-1, 1] exactly if a candidate's is at least t.
 
     PDQ's identical pairs lie in [2, 3], copies by pixels in [1, 2] by their strength, others at their similarity;
     candidates below block whose pixels refute it at their similarity less 3, below every threshold.

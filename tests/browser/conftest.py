@@ -19,7 +19,7 @@ from guard_server.tokens import Scope, Token, new_token
 from tests.support.browser import Browser, chromium
 from tests.support.pages import HOSTILE
 from tests.support.photographs import photograph
-from tests.support.served import listening
+from tests.support.served import WAIT_S, listening
 
 REFERENCES = ("astronaut", "coffee", "rocket", "chelsea", "camera", "coins", "moon", "page", "text", "brick", "grass")
 """Photographs of scikit-image that make the training set."""
@@ -89,7 +89,7 @@ class Site:
         decisions = []
         for picture in pictures:
             files = [("images", ("q.jpg", picture.read_bytes()))]
-            answer = httpx2.post(f"{self.url}/v1/check", files=files, headers=headers, timeout=60)
+            answer = httpx2.post(f"{self.url}/v1/check", files=files, headers=headers, timeout=WAIT_S)
             decisions.append(str(answer.json()["verdicts"][0]["decision"]))
         assert self.log
         return decisions
@@ -124,7 +124,7 @@ def guarded_site(browser: Browser, tmp_path: Path, built: Path) -> Iterator[Site
 def _served(browser: Browser, folder: Path, built: Path, made: dict[str, tuple[str, Token]]) -> Iterator[Site]:
     shutil.copytree(built, folder / "photos.index")
     events = {"path": folder / "events.sqlite", "thumbnails": 256, "allow_sample": 0.0}
-    guard = Guard.open(folder / "photos.index", events=events)
+    guard = Guard.open(folder / "photos.index", events=events, deadline_s=WAIT_S)
     with listening(guard, tokens=[token.model_dump(mode="json") for _, token in made.values()]) as server:
         browser.base = server.url
         yield Site(server.url, guard, {name: secret for name, (secret, _) in made.items()})

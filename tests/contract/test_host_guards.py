@@ -15,7 +15,7 @@ from tests.contract.host_guard import HostGuardContract
 from tests.contract.pipeline import PipelineContract
 from tests.pipelines import tiny
 from tests.pipelines.planted import Planted, one_thread, pictures_of, value  # noqa: F401
-from tests.support.served import listening, toy_guard
+from tests.support.served import WAIT_S, listening, toy_guard
 from tests.support.toys import MemoryIndex, ToyEmbedder, picture
 
 
@@ -37,7 +37,10 @@ class TestLocal(HostGuardContract):
 class TestRemote(HostGuardContract):
     @contextmanager
     def open(self, embedder: ToyEmbedder | None = None, **settings: Any) -> Iterator[HostGuard]:
-        with listening(toy_guard(embedder)) as server, Client(server.url, **settings) as client:
+        with (
+            listening(toy_guard(embedder)) as server,
+            Client(server.url, **{"deadline_s": WAIT_S, **settings}) as client,
+        ):
             yield client
 
     @contextmanager
@@ -57,7 +60,7 @@ class RemotePlanted(Planted):
 
     def guard(self, embedder: Any = None, **settings: Any) -> Any:
         server = self.servers.enter_context(listening(super().guard(embedder)))
-        return self.servers.enter_context(Client(server.url, **settings))
+        return self.servers.enter_context(Client(server.url, **{"deadline_s": WAIT_S, **settings}))
 
 
 class TestStableDiffusionOverHttp(PipelineContract):

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from tests.support.references import jpeg, photo_folder
-from tests.support.served import HeldEmbedder, Listening, form, listening, serving, toy_guard, until
+from tests.support.served import WAIT_S, HeldEmbedder, Listening, form, listening, serving, toy_guard, until
 
 COPY, STRANGER = jpeg(3), jpeg(99)
 HEAD = b"POST /v1/check HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\n"
@@ -28,7 +28,7 @@ def sample(server: Listening, name: str, **labels: str) -> float | None:
 
 @contextlib.contextmanager
 def connection(server: Listening) -> Iterator[socket.socket]:
-    with socket.create_connection(server.address, timeout=30) as client:
+    with socket.create_connection(server.address, timeout=WAIT_S) as client:
         yield client
 
 
@@ -42,8 +42,17 @@ def everything(client: socket.socket) -> bytes:
 
 
 def works(server: Listening) -> None:
-    answer = httpx2.post(server.url + "/v1/check", files=form(COPY, STRANGER), timeout=30)
-    assert [v["decision"] for v in answer.json()["verdicts"]] == ["block", "allow"]
+    """Asked until it answers: where little time is given to send in, a busy machine may take more."""
+
+    def decisions() -> list[str] | None:
+        with contextlib.suppress(httpx2.TransportError):
+            answer = httpx2.post(server.url + "/v1/check", files=form(COPY, STRANGER), timeout=WAIT_S)
+            return None if answer.status_code == 408 else [v["decision"] for v in answer.json()["verdicts"]]
+        return None
+
+    found: list[list[str] | None] = []
+    until(lambda: not found.append(decisions()) and found[-1] is not None)
+    assert found[-1] == ["block", "allow"]
 
 
 def test_a_head_that_does_not_end_is_cut_off() -> None:
@@ -66,7 +75,7 @@ def test_a_head_without_end_is_refused() -> None:
 
 
 def test_a_body_that_does_not_end_is_answered_and_cut_off() -> None:
-    with listening(body_s=0.3, head_s=0.3) as server:
+    with listening(body_s=0.3, head_s=3) as server:
         with connection(server) as client:
             client.sendall(HEAD + b"Content-Length: 1000\r\n\r\n--b\r\n")
             answer = everything(client)  # also the end of the connection
@@ -92,7 +101,7 @@ def test_a_client_that_leaves_while_it_waits_is_not_checked() -> None:
         engine = server.app.state.service.engine
         first = threading.Thread(target=works, args=(server,))
         first.start()
-        assert embedder.entered.acquire(timeout=30)
+        assert embedder.entered.acquire(timeout=WAIT_S)
         with connection(server) as client:
             body = httpx2.Request("POST", server.url, files=form(COPY, COPY, COPY)).read()
             boundary = body.partition(b"\r\n")[0].removeprefix(b"--")
@@ -101,7 +110,7 @@ def test_a_client_that_leaves_while_it_waits_is_not_checked() -> None:
             until(lambda: engine._batcher.inside == 2)
         until(lambda: engine._batcher.inside == 1)
         embedder.gate.release(10)
-        first.join(30)
+        first.join(WAIT_S)
         works(server)
         assert embedder.sizes == [2, 2]
         assert sample(server, "rejected_total", reason="disconnected") == 1
@@ -113,7 +122,7 @@ def test_a_flood_is_answered_429_and_nothing_that_was_accepted_is_lost() -> None
     with listening(toy_guard(embedder, deadline_s=None), queue_images=8) as server:
 
         def one() -> None:
-            answer = httpx2.post(server.url + "/v1/check", files=form(COPY), timeout=60)
+            answer = httpx2.post(server.url + "/v1/check", files=form(COPY), timeout=WAIT_S)
             statuses.append(answer.status_code)
             if answer.status_code == 429:
                 assert int(answer.headers["retry-after"]) >= 1
@@ -126,7 +135,7 @@ def test_a_flood_is_answered_429_and_nothing_that_was_accepted_is_lost() -> None
         assert sample(server, "queue_images") == 8
         embedder.gate.release(100)
         for thread in threads:
-            thread.join(60)
+            thread.join(WAIT_S)
         assert sorted(statuses) == [200] * 8 + [429] * 32
         assert sample(server, "rejected_total", reason="queue_full") == 32
         assert sample(server, "queue_images") == 0
@@ -139,7 +148,7 @@ def test_stopping_finishes_what_was_accepted() -> None:
     with listening(toy_guard(embedder, deadline_s=None)) as server:
 
         def one() -> None:
-            answers.append(httpx2.post(server.url + "/v1/check", files=form(COPY), timeout=60).json())
+            answers.append(httpx2.post(server.url + "/v1/check", files=form(COPY), timeout=WAIT_S).json())
 
         threads = [threading.Thread(target=one) for _ in range(5)]
         for thread in threads:
@@ -150,7 +159,7 @@ def test_stopping_finishes_what_was_accepted() -> None:
         assert not answers
         embedder.gate.release(100)
         for thread in threads:
-            thread.join(60)
+            thread.join(WAIT_S)
     assert [a["verdicts"][0]["decision"] for a in answers] == ["block"] * 5
 
 
@@ -204,7 +213,7 @@ def test_a_worker_that_is_killed_is_replaced_and_counts_go_on(index: Path) -> No
 
         def check() -> str | None:
             with contextlib.suppress(httpx2.TransportError):  # its connection may have been the dead worker's
-                answer = httpx2.post(server.url + "/v1/check", files=form(COPY), timeout=30)
+                answer = httpx2.post(server.url + "/v1/check", files=form(COPY), timeout=WAIT_S)
                 return str(answer.json()["verdicts"][0]["decision"])
             return None
 
@@ -214,11 +223,11 @@ def test_a_worker_that_is_killed_is_replaced_and_counts_go_on(index: Path) -> No
         os.kill(pids[0], signal.SIGKILL)
         until(lambda: "".join(server.log).count(" serves ") == 3)
         assert [check() for _ in range(6)] == ["block"] * 6
-        text = httpx2.get(server.url + "/metrics").text
+        text = httpx2.get(server.url + "/metrics", timeout=WAIT_S).text
         assert 'memguard_images_total{decision="block",mode="enforce",pipeline="default"} 12.0' in text
         assert "memguard_queue_images 0.0" in text
         server.process.terminate()
-        assert server.process.wait(60) == 0
+        assert server.process.wait(WAIT_S) == 0
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
@@ -229,7 +238,7 @@ def test_workers_that_cannot_start_end_the_server(index: Path, tmp_path: Path) -
     import sys
 
     command = [sys.executable, "-m", "guard", "serve", "--index", str(tmp_path / "none"), "--port", "0"]
-    run = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True, timeout=120)
+    run = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True, timeout=WAIT_S)
     assert run.returncode == 3
     assert "holds no index" in run.stderr
     assert "Traceback" not in run.stderr

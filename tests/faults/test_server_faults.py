@@ -19,7 +19,7 @@ from guard.pixels import ImageBatch
 from guard.sources import open_source
 from guard.types import Descriptors
 from tests.support.references import jpeg, photo_folder
-from tests.support.served import Listening, form, listening, toy_guard
+from tests.support.served import WAIT_S, Listening, form, listening, toy_guard, until
 from tests.support.toys import ToyEmbedder
 
 COPY, STRANGER = jpeg(3), jpeg(99)
@@ -38,7 +38,7 @@ class Failing(ToyEmbedder):
         if self.how == "memory":
             raise MemoryError
         if self.how == "hangs":
-            self.release.wait(60)
+            self.release.wait(WAIT_S)
         vectors = super().embed(batch)
         if self.how == "nan":
             return np.full_like(vectors, np.nan)
@@ -46,10 +46,18 @@ class Failing(ToyEmbedder):
 
 
 def check(server: Listening, *images: bytes) -> list[dict[str, Any]]:
-    answer = httpx2.post(server.url + "/v1/check", files=form(*images), timeout=60)
+    answer = httpx2.post(server.url + "/v1/check", files=form(*images), timeout=WAIT_S)
     assert answer.status_code == 200, answer.text
     verdicts: list[dict[str, Any]] = answer.json()["verdicts"]
     return verdicts
+
+
+def decided(server: Listening) -> bool:
+    """Both pictures rightly; where little time is given, a busy machine may leave one undecided, and never wrongly."""
+    found = [v["decision"] for v in check(server, COPY, STRANGER)]
+    assert found[0] in ("block", None)
+    assert found[1] in ("allow", None)
+    return None not in found
 
 
 @pytest.mark.parametrize(
@@ -58,21 +66,21 @@ def check(server: Listening, *images: bytes) -> list[dict[str, Any]]:
 )
 def test_an_embedder_that_fails_withholds_and_recovers(how: str, reason: str) -> None:
     embedder = Failing(release=threading.Event())
-    with listening(toy_guard(embedder, deadline_s=0.5)) as server:
-        assert [v["decision"] for v in check(server, COPY, STRANGER)] == ["block", "allow"]
+    with listening(toy_guard(embedder, deadline_s=0.5 if how == "hangs" else WAIT_S)) as server:
+        until(lambda: decided(server))
         embedder.how = how
         for verdict in check(server, COPY, STRANGER):
             assert (verdict["status"], verdict["decision"], verdict["reason"]) == ("error", None, reason)
             assert verdict["action"] == "replaced"
         embedder.how = ""
         embedder.release.set()
-        assert [v["decision"] for v in check(server, COPY, STRANGER)] == ["block", "allow"]
+        until(lambda: decided(server))
 
 
 def test_an_index_that_is_deleted_while_it_serves(tmp_path: Path) -> None:
     """What was opened goes on; what cannot be read any more is a failed check and no pass."""
     build_index(open_source(photo_folder(tmp_path / "photos", 12)), tmp_path / "an.index", ToyEmbedder())
-    guard = Guard.open(tmp_path / "an.index", embedder=ToyEmbedder())
+    guard = Guard.open(tmp_path / "an.index", embedder=ToyEmbedder(), deadline_s=WAIT_S)
     with listening(guard, watch_s=0.05, canary_s=1000) as server:
         del guard
         assert check(server, COPY)[0]["decision"] == "block"
@@ -81,7 +89,7 @@ def test_an_index_that_is_deleted_while_it_serves(tmp_path: Path) -> None:
             copy, stranger = check(server, COPY, STRANGER)
             assert copy["action"] == "replaced"
             assert stranger["decision"] in ("allow", None)
-        assert httpx2.get(server.url + "/healthz").status_code == 200
+        assert httpx2.get(server.url + "/healthz", timeout=WAIT_S).status_code == 200
 
 
 def test_two_hundred_clients_at_once() -> None:
@@ -99,7 +107,7 @@ def test_two_hundred_clients_at_once() -> None:
 
     async def all_of_them(url: str) -> list[int]:
         limits = httpx2.Limits(max_connections=200)
-        async with httpx2.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
+        async with httpx2.AsyncClient(base_url=url, timeout=WAIT_S, limits=limits) as client:
             return await asyncio.gather(*(one(client, i) for i in range(200)))
 
     with listening(toy_guard(deadline_s=None)) as server:
@@ -115,7 +123,8 @@ def test_a_flood_of_blocked_images_of_one_pipeline(tmp_path: Path) -> None:
     guard = toy_guard(events=events)
     with listening(guard) as server:
         for _ in range(8):
-            answer = httpx2.post(server.url + "/v1/check", files=form(*[COPY] * 32), data={"pipeline": "flood"})
+            sent = {"files": form(*[COPY] * 32), "data": {"pipeline": "flood"}}
+            answer = httpx2.post(server.url + "/v1/check", **sent, timeout=WAIT_S)
             assert [v["decision"] for v in answer.json()["verdicts"]] == ["block"] * 32
         assert [v["decision"] for v in check(server, COPY, STRANGER)] == ["block", "allow"]
     from guard.events import EventLog

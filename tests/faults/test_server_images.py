@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.support.references import jpeg
-from tests.support.served import form, listening
+from tests.support.served import WAIT_S, form, listening
 from tests.support.toys import picture
 
 # Pillow warns about some of the damage below, through the process-wide `warnings`; users see it on stderr.
@@ -81,7 +81,7 @@ REFUSED = {
 def test_copies_in_other_clothes_are_found_and_the_rest_is_withheld() -> None:
     with listening(max_megapixels=10) as server:
         for chosen, status in ((COPIES, "success"), (REFUSED, "error")):
-            answer = httpx2.post(server.url + "/v1/check", files=form(*chosen.values()), timeout=60)
+            answer = httpx2.post(server.url + "/v1/check", files=form(*chosen.values()), timeout=WAIT_S)
             assert answer.status_code == 200
             for name, verdict in zip(chosen, answer.json()["verdicts"], strict=True):
                 assert verdict["status"] == status, name
@@ -91,7 +91,7 @@ def test_copies_in_other_clothes_are_found_and_the_rest_is_withheld() -> None:
 def test_sixteen_bits_are_read() -> None:
     deep = Image.fromarray(np.asarray(picture(3).convert("L")).astype(np.uint16) * 257)
     with listening() as server:
-        answer = httpx2.post(server.url + "/v1/check", files=form(encoded(deep, "PNG")), timeout=60).json()
+        answer = httpx2.post(server.url + "/v1/check", files=form(encoded(deep, "PNG")), timeout=WAIT_S).json()
     assert answer["verdicts"][0]["status"] == "success"
 
 
@@ -135,7 +135,10 @@ def resident() -> int:
 @pytest.mark.parametrize("inputs", [320, pytest.param(10_240, marks=pytest.mark.slow)])
 def test_damaged_pictures_are_answered_and_memory_stays(inputs: int) -> None:
     rng = random.Random(7)
-    with listening(max_megapixels=2, canary_s=0) as server, httpx2.Client(base_url=server.url, timeout=120) as client:
+    with (
+        listening(max_megapixels=2, canary_s=0) as server,
+        httpx2.Client(base_url=server.url, timeout=WAIT_S) as client,
+    ):
         before = 0
         for sent in range(0, inputs, 32):
             answer = client.post("/v1/check", files=form(*(mutated(rng) for _ in range(32))))
@@ -154,7 +157,7 @@ def test_damaged_pictures_are_answered_and_memory_stays(inputs: int) -> None:
 
 def test_random_requests_are_no_5xx() -> None:
     rng = random.Random(11)
-    with listening(canary_s=0) as server, httpx2.Client(base_url=server.url, timeout=60) as client:
+    with listening(canary_s=0) as server, httpx2.Client(base_url=server.url, timeout=WAIT_S) as client:
         for _ in range(150):
             boundary = rng.choice(["b", "x" * 70, ""])
             kind = rng.choice([f"multipart/form-data; boundary={boundary}", "application/json", "text/plain"])

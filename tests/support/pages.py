@@ -17,7 +17,7 @@ from guard import Guard
 from guard.config import load_config
 from guard.indexes.builder import build_index
 from tests.support.references import jpeg, photo_folder
-from tests.support.served import form
+from tests.support.served import WAIT_S, form
 from tests.support.toys import ToyEmbedder
 
 __all__ = ["HOSTILE", "checked", "csrf_of", "filed", "paged_guard", "reopened", "tags"]
@@ -35,7 +35,7 @@ def paged_guard(folder: Path, n: int = 12, **settings: Any) -> Guard:
 def reopened(folder: Path, **settings: Any) -> Guard:
     """A guard of the index and the log that `paged_guard` has left in a folder."""
     events = {"path": folder / "events.sqlite", "thumbnails": 64, "allow_sample": 0.0}
-    config = load_config(None, **{"events": events, **settings})
+    config = load_config(None, **{"events": events, "deadline_s": WAIT_S, **settings})
     return Guard.open(folder / "an.index", config=config, embedder=ToyEmbedder())
 
 

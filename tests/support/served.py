@@ -26,8 +26,9 @@ from guard_server.process import uvicorn_config
 from guard_server.run import bind
 from tests.support.toys import MemoryIndex, ToyEmbedder, picture
 
-__all__ = ["HeldEmbedder", "client_of", "form", "listening", "serving", "toy_guard", "until"]
+__all__ = ["WAIT_S", "HeldEmbedder", "client_of", "form", "listening", "serving", "toy_guard", "until"]
 
+WAIT_S = 300.0  # reached by what will not come at all, however busy the machine
 BASE = "http://127.0.0.1:8750"
 
 
@@ -42,12 +43,13 @@ class HeldEmbedder(ToyEmbedder):
     def embed(self, batch: ImageBatch) -> Descriptors:
         self.sizes.append(len(batch))
         self.entered.release()
-        assert self.gate.acquire(timeout=30)
+        assert self.gate.acquire(timeout=WAIT_S)
         return super().embed(batch)
 
 
 def toy_guard(embedder: ToyEmbedder | None = None, **settings: Any) -> Guard:
-    """A guard whose references are the pictures of seeds 0 to 19."""
+    """A guard whose references are the pictures of seeds 0 to 19, and which has time."""
+    settings.setdefault("deadline_s", WAIT_S)
     pictures = {f"train/{i}.png": picture(i) for i in range(20)}
     return Guard(MemoryIndex(ToyEmbedder(), pictures), embedder or ToyEmbedder(), config=load_config(None, **settings))
 
@@ -101,11 +103,11 @@ def listening(guard: Guard | None = None, **settings: Any) -> Iterator[Listening
             yield Listening(url, server, thread, app)
         finally:
             server.should_exit = True
-            thread.join(60)
+            thread.join(WAIT_S)
             assert not thread.is_alive()
 
 
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = WAIT_S) -> None:
     """Wait for something that will come true, however slow the machine."""
     end = time.monotonic() + seconds
     while not condition():
@@ -142,7 +144,7 @@ def serving(*arguments: str | Path, workers: int = 1, environ: Mapping[str, str]
     finally:
         process.terminate()
         try:
-            process.wait(60)
+            process.wait(WAIT_S)
         finally:
             process.kill()
             reader.join()

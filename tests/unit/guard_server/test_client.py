@@ -18,7 +18,7 @@ from guard.sources import open_source
 from guard_server import AsyncClient, Client
 from guard_server.tokens import Scope, new_token
 from tests.support.references import photo_folder
-from tests.support.served import HeldEmbedder, listening, toy_guard, until
+from tests.support.served import WAIT_S, HeldEmbedder, listening, toy_guard, until
 from tests.support.toys import ToyEmbedder, picture
 
 
@@ -61,7 +61,7 @@ def test_the_client_that_awaits_says_the_same() -> None:
     clips = [[picture(99), picture(3)], []]
 
     async def ask(url: str) -> Any:
-        async with AsyncClient(url, frame_stride=1) as client:
+        async with AsyncClient(url, frame_stride=1, deadline_s=WAIT_S) as client:
             assert await client.ready()
             with client.disable():
                 skipped = await client.check(images)
@@ -70,7 +70,7 @@ def test_the_client_that_awaits_says_the_same() -> None:
 
     with listening() as server:
         images_report, clips_report, skipped, info = asyncio.run(ask(server.url))
-        with Client(server.url, frame_stride=1) as client:
+        with Client(server.url, frame_stride=1, deadline_s=WAIT_S) as client:
             assert client.info() == info
             assert client.ready()
             for here, there in ((client.check(images), images_report), (client.check_videos(clips), clips_report)):
@@ -82,7 +82,7 @@ def test_the_client_that_awaits_says_the_same() -> None:
 
 def test_the_client_that_awaits_fails_as_its_settings_say() -> None:
     async def ask(url: str) -> Any:
-        async with AsyncClient(url, on_error="open", deadline_s=0.3) as client:
+        async with AsyncClient(url, on_error="open", deadline_s=WAIT_S) as client:
             assert not await client.ready()
             return await client.check([picture(3)]), await client.check_videos([[picture(3)]])
 
@@ -105,7 +105,7 @@ def test_the_client_that_awaits_fails_as_its_settings_say() -> None:
 @pytest.mark.parametrize("encoding", ["ppm", "png"])
 def test_pictures_arrive_bit_for_bit(encoding: Any) -> None:
     guard = toy_guard()
-    with listening(guard) as server, Client(server.url, encoding=encoding) as client:
+    with listening(guard) as server, Client(server.url, encoding=encoding, deadline_s=WAIT_S) as client:
         remote, local = client.check([picture(3, 61, 47)]), guard.check([picture(3, 61, 47)])
     assert [v.to_dict() for v in remote] == [v.to_dict() for v in local]
 
@@ -119,18 +119,21 @@ def test_a_busy_server_is_asked_again_where_there_is_time() -> None:
             with Client(server.url, deadline_s=deadline_s) as client:
                 reports.append(client.check([picture(3)]))
 
-        first = threading.Thread(target=ask, args=(60,))
+        first = threading.Thread(target=ask, args=(WAIT_S,))
         first.start()
-        assert embedder.entered.acquire(timeout=30)
-        ask(0.5)  # the server says a second
+        assert embedder.entered.acquire(timeout=WAIT_S)
+        pace = server.app.state.service.engine._queue._pace
+        pace.seconds = lambda _: 10 * WAIT_S
+        ask(WAIT_S)
+        del pace.seconds
         assert (reports[0][0].status, "answered 429" in reports[0][0].reasons[0]) == (Status.ERROR, True)
-        patient = threading.Thread(target=ask, args=(60,))
+        patient = threading.Thread(target=ask, args=(WAIT_S,))
         patient.start()
         rejected = server.app.state.service.metrics.rejected.labels("queue_full")
         until(lambda: rejected._value.get() >= 2)
         embedder.gate.release(10)
-        first.join(60)
-        patient.join(60)
+        first.join(WAIT_S)
+        patient.join(WAIT_S)
     assert [r[0].decision for r in reports[1:]] == [Decision.BLOCK] * 2
 
 
@@ -167,7 +170,7 @@ def test_any_other_answer_is_a_failed_check(answer: Any) -> None:
 
 
 def test_a_connection_that_was_dropped_is_tried_once_more() -> None:
-    with listening() as server, Client(server.url) as client:
+    with listening() as server, Client(server.url, deadline_s=WAIT_S) as client:
         assert client.check([picture(3)])[0].decision is Decision.BLOCK
         for connection in list(server.server.server_state.connections):
             server.server.servers[0].get_loop().call_soon_threadsafe(connection.transport.close)
@@ -185,9 +188,9 @@ def test_settings_of_the_server_are_refused_here() -> None:
 
 def test_what_was_not_chosen_here_the_server_says() -> None:
     with listening(toy_guard(mode="shadow"), call_options=()) as server:
-        with Client(server.url) as client:
+        with Client(server.url, deadline_s=WAIT_S) as client:
             assert client.check([picture(3)]).mode == "shadow"
-        with Client(server.url, mode="enforce") as client:
+        with Client(server.url, mode="enforce", deadline_s=WAIT_S) as client:
             report = client.check([picture(3)])
             assert (report[0].status, report[0].withheld) == (Status.ERROR, True)
             assert "may not choose 'mode'" in report[0].reasons[0]
@@ -195,7 +198,7 @@ def test_what_was_not_chosen_here_the_server_says() -> None:
 
 def test_prompts_and_names_reach_the_servers_log(tmp_path: Any) -> None:
     guard = toy_guard(events={"path": tmp_path / "events.sqlite", "prompts": "plain"})
-    with listening(guard) as server, Client(server.url) as client:
+    with listening(guard) as server, Client(server.url, deadline_s=WAIT_S) as client:
         client.check([picture(3)] * 40, pipeline="web", prompts=[f"prompt {i}" for i in range(40)])
         client.check_videos([[picture(3)], [picture(5)]], pipeline="video", prompts=["one", "two"])
         client.check([picture(3)], prompts="for all of them")
@@ -209,12 +212,14 @@ def test_prompts_and_names_reach_the_servers_log(tmp_path: Any) -> None:
 def test_it_searches_reads_the_log_reviews_and_reloads(tmp_path: Any) -> None:
     photos = photo_folder(tmp_path / "photos", 6)
     build_index(open_source(photos), tmp_path / "an.index", ToyEmbedder())
-    guard = Guard.open(tmp_path / "an.index", embedder=ToyEmbedder(), events=tmp_path / "events.sqlite")
+    guard = Guard.open(
+        tmp_path / "an.index", embedder=ToyEmbedder(), events=tmp_path / "events.sqlite", deadline_s=WAIT_S
+    )
     events = guard.events
     assert events is not None
 
     async def ask(url: str) -> Any:
-        async with AsyncClient(url) as client:
+        async with AsyncClient(url, deadline_s=WAIT_S) as client:
             (event,) = await client.events(decision=["block"])
             return (
                 await client.search(picture(3)),
@@ -223,7 +228,7 @@ def test_it_searches_reads_the_log_reviews_and_reloads(tmp_path: Any) -> None:
                 await client.reload(),
             )
 
-    with listening(guard, canary_s=0) as server, Client(server.url) as client:
+    with listening(guard, canary_s=0) as server, Client(server.url, deadline_s=WAIT_S) as client:
         page = client.search(picture(3), limit=2)
         assert page.hits[0].record.uri == "0003.jpg"
         assert (page.more, page.index_version) == (True, "0001")

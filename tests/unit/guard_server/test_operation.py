@@ -17,7 +17,7 @@ from guard.config import load_config
 from guard_server.app import create_app
 from guard_server.problems import PROBLEMS
 from tests.support.references import jpeg, photo_folder
-from tests.support.served import client_of, form, serving, toy_guard
+from tests.support.served import WAIT_S, client_of, form, serving, toy_guard
 from tests.support.toys import MemoryIndex, ToyEmbedder
 
 
@@ -105,7 +105,7 @@ def test_the_command_serves_until_it_is_told_to_stop(index: Path, tmp_path: Path
     config = tmp_path / "guard.toml"
     config.write_text('mode = "flag"\n[server]\npipelines = ["web"]\n')
     with serving("--index", index, "--config", config) as server:
-        with httpx2.Client(base_url=server.url) as client:
+        with httpx2.Client(base_url=server.url, timeout=WAIT_S) as client:
             report = client.post("/v1/check", files=form(jpeg(3), jpeg(99)), data={"pipeline": "web"}).json()
             assert client.get("/readyz").json()["ready"] is True
         server.process.terminate()
@@ -116,7 +116,7 @@ def test_the_command_serves_until_it_is_told_to_stop(index: Path, tmp_path: Path
 
 def test_its_log_can_be_json_with_a_line_for_every_copy(index: Path) -> None:
     with serving("--index", index, "--log-json") as server:
-        with httpx2.Client(base_url=server.url) as client:
+        with httpx2.Client(base_url=server.url, timeout=WAIT_S) as client:
             client.post("/v1/check", files=form(jpeg(3), b"no picture"), data={"pipeline": "web"})
         server.process.terminate()
         server.process.wait(30)
