@@ -21,6 +21,7 @@ from guard_server.book import token_book
 from guard_server.config import ServerConfig
 from guard_server.current import Current
 from guard_server.engine import Engine
+from guard_server.meanings import Meanings
 from guard_server.metrics import GONE, ServerMetrics
 from guard_server.pages import install as pages
 from guard_server.problems import ProblemDetails
@@ -42,7 +43,8 @@ ROUTERS = (health.router, check.router, search.router, events.router, admin.rout
 def create_app(guard: Guard, config: ServerConfig | None = None) -> FastAPI:
     """An ASGI application that checks with this guard, and counts on its registry.
 
-    Raises ConfigError where the address of the settings is no loopback and there are no tokens.
+    Raises ConfigError where the address of the settings is no loopback and there are no tokens, or the text tower that
+    they name does not fit; IndexLoadError as opening an index does.
     """
     config = config or ServerConfig()
     tokens = token_book(config)
@@ -67,6 +69,7 @@ def create_app(guard: Guard, config: ServerConfig | None = None) -> FastAPI:
         engine=Engine(current, config, metrics),
         metrics=metrics,
         uploads=UploadBudget(int(config.max_upload_mb * 1_000_000)),
+        meanings=Meanings(config),
     )
     app.hosts = config.hosts or (None if tokens else loopback_names(config.host))
     return app
@@ -127,6 +130,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     await service.watch.stop()
     await service.engine.close()
+    service.meanings.close()
     guard = service.guard
     if guard.events is not None:
         guard.events.close()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from guard.embedders.views import ViewKind
-    from guard.search.query import SearchPage
+    from guard.search.query import SearchPage, WordsBy
 
 __all__ = ["AsyncClient"]
 
@@ -82,6 +82,7 @@ class AsyncClient(RemoteGuard):
         picture: Any = None,
         *,
         words: str = "",
+        by: WordsBy = "captions",
         views: ViewKind = "one",
         source: str = "",
         min_similarity: float | None = None,
@@ -89,7 +90,7 @@ class AsyncClient(RemoteGuard):
         limit: int = 20,
     ) -> SearchPage:
         """See Client.search."""
-        asked = {"words": words, "views": views, "source": source, "min_similarity": min_similarity}
+        asked = {"words": words, "by": by, "views": views, "source": source, "min_similarity": min_similarity}
         return await self._ask(questions.search(picture, self.encoding, **asked, offset=offset, limit=limit))
 
     async def events(self, *, limit: int = 50, before: int | None = None, **filters: Any) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from guard.embedders.views import ViewKind
     from guard.hosted import HostGuard
-    from guard.search.query import SearchPage
+    from guard.search.query import SearchPage, WordsBy
 
 __all__ = ["Client"]
 
@@ -89,6 +89,7 @@ class Client(RemoteGuard):
         picture: Any = None,
         *,
         words: str = "",
+        by: WordsBy = "captions",
         views: ViewKind = "one",
         source: str = "",
         min_similarity: float | None = None,
@@ -99,7 +100,7 @@ class Client(RemoteGuard):
 
         Raises RemoteError, and InputError for a picture that cannot be read.
         """
-        asked = {"words": words, "views": views, "source": source, "min_similarity": min_similarity}
+        asked = {"words": words, "by": by, "views": views, "source": source, "min_similarity": min_similarity}
         return self._ask(questions.search(picture, self.encoding, **asked, offset=offset, limit=limit))
 
     def events(self, *, limit: int = 50, before: int | None = None, **filters: Any) -> list[dict[str, Any]]:

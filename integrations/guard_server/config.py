@@ -110,6 +110,14 @@ class ServerConfig(BaseModel):
         None,
         description="Folder of pictures that must be found, in place of references; their originals are in the index.",
     )
+    meaning: Path | None = Field(
+        None,
+        description="Index of the same pictures that a CLIP built: words are compared with them. Unset: the served "
+        "one, if a CLIP built it.",
+    )
+    text_model: str | None = Field(
+        None, description="The text tower of that CLIP: a name, onnx:FILE or a folder. Unset: by the index's embedder."
+    )
     shutdown_s: int = Field(30, ge=1, description="Seconds that requests get to end when the server is told to stop.")
 
     @field_validator("call_options", "hosts", "pipelines", mode="before")

@@ -10,6 +10,7 @@ from fastapi import Request
 from guard_server.config import ServerConfig
 from guard_server.current import Current
 from guard_server.engine import Engine
+from guard_server.meanings import Meanings
 from guard_server.metrics import ServerMetrics
 from guard_server.tokens import TokenBook
 from guard_server.uploads import UploadBudget
@@ -30,6 +31,7 @@ class Service:
     engine: Engine
     metrics: ServerMetrics
     uploads: UploadBudget
+    meanings: Meanings
 
     @property
     def guard(self) -> Guard:

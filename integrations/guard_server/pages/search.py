@@ -1,4 +1,4 @@
-"""/search: is my picture in the training set? By a picture or by words.
+"""/search: is my picture in the training set? By a picture, by words of captions, or by what they mean.
 
 Knows forms and results; what finds is `guard.search`. A picture that was sent is held by nobody but the visitor's own
 page, so that further pages of results need no second upload.
@@ -18,10 +18,11 @@ from starlette.responses import Response
 
 from guard.decode import decode
 from guard.embedders.views import ViewKind
-from guard.errors import InputError
+from guard.errors import GuardError, InputError
 from guard.indexes.overlaid import OverlaidIndex
 from guard.indexes.overlay import key_of
 from guard.search import RecordFilter, Searcher, SearchPage, SearchQuery
+from guard.search.query import WordsBy
 from guard.types import Evidence
 from guard_server.config import ServerConfig
 from guard_server.multipart import read_form
@@ -41,7 +42,7 @@ __all__ = ["PAGE", "router"]
 
 PAGE = 24
 """Hits of one page."""
-FIELDS = (CSRF, "words", "source", "views", "offset", "held", "seal")
+FIELDS = (CSRF, "words", "by", "source", "views", "offset", "held", "seal")
 router = APIRouter(route_class=PageRoute, include_in_schema=False, prefix="/search")
 Seeker = Annotated[Visit, Depends(visitor(Scope.SEARCH))]
 ServiceHere = Annotated[Service, Depends(service_of)]
@@ -52,6 +53,7 @@ class Asked:
     """One question, as the form holds it."""
 
     words: str = ""
+    by: WordsBy = "captions"
     source: str = ""
     views: ViewKind = "one"
     offset: int = 0
@@ -65,32 +67,31 @@ class Asked:
 
     def query(self, **more: object) -> str:
         """For the address of a search by words."""
-        given = {"words": self.words, "source": self.source, **more}
+        given = {"words": self.words, "by": "meaning" if self.by == "meaning" else "", "source": self.source, **more}
         return f"?{urlencode({name: value for name, value in given.items() if value not in ('', 0)})}"
 
 
 @router.get("")
-def by_words(
+async def by_words(
     request: Request,
     service: ServiceHere,
     visit: Seeker,
     words: Annotated[str, Query(max_length=1000)] = "",
+    by: WordsBy = "captions",
     source: Annotated[str, Query(max_length=200)] = "",
     offset: Annotated[int, Query(ge=0, le=100_000)] = 0,
 ) -> Response:
-    """The form; with words, what captions hold them all."""
-    asked = Asked(words.strip(), source.strip(), offset=offset)
+    """The form; with words, what captions hold them all, or what pictures show what they say."""
+    asked = Asked(words.strip(), by, source.strip(), offset=offset)
     if not asked.words:
-        return shown(request, service, visit, asked, None)
-    query = SearchQuery(words=asked.words, where=asked.where(), offset=offset, limit=PAGE)
-    with searched(service) as guard:
-        page = Searcher(guard.index, guard.embedder).search(query)  # type: ignore[arg-type]
-    return shown(request, service, visit, asked, page)
+        return await run_in_threadpool(shown, request, service, visit, asked, None)
+    async with request.app.state.searches:
+        return await run_in_threadpool(looked_up, request, service, visit, asked)
 
 
 @router.post("")
 async def by_picture(request: Request, service: ServiceHere, visit: Seeker) -> Response:
-    """What is near to a picture, and, with words, has them in its caption."""
+    """What is near to a picture, and, with words, has them in its caption or shows what they say."""
     with service.uploads.hold() as more:
         _, parameters = parse_options_header(request.headers.get("content-type"))
         async with in_time(service.config):
@@ -113,22 +114,42 @@ def asked_of(texts: Mapping[str, str], image: bytes, request: Request, visit: Vi
     """Raises Problem for a held picture that this visit does not hold, or a field that does not fit."""
     held, views, offset = texts.get("held", ""), texts.get("views", "one"), texts.get("offset", "0")
     small = unsealed(request, visit, held, texts.get("seal", "")) if held else b""
-    if views not in get_args(ViewKind) or not offset.isdecimal() or int(offset[:9]) > 100_000:
+    by = texts.get("by", "captions")
+    if (
+        views not in get_args(ViewKind)
+        or by not in get_args(WordsBy)
+        or not offset.isdecimal()
+        or int(offset[:9]) > 100_000
+    ):
         raise Problem("invalid", "The form does not fit; load the page again.")
     words, source = texts.get("words", "").strip()[:1000], texts.get("source", "").strip()[:200]
-    return Asked(words, source, views, int(offset), image, small)  # type: ignore[arg-type]
+    return Asked(words, by, source, views, int(offset), image, small)  # type: ignore[arg-type]
 
 
 def looked_up(request: Request, service: Service, visit: Visit, asked: Asked) -> Response:
+    """What was asked by a picture, by words, or by both."""
+    encoded = asked.image or asked.held
     try:
-        image = pixels(asked.image or asked.held, service.config)
+        image = pixels(encoded, service.config) if encoded else None
     except InputError as exc:
         return shown(request, service, visit, asked, None, f"This picture cannot be read: {exc}.")
     query = SearchQuery(
-        picture=image, views=asked.views, words=asked.words, where=asked.where(), offset=asked.offset, limit=PAGE
+        picture=image,
+        views=asked.views,
+        words=asked.words,
+        by=asked.by,
+        where=asked.where(),
+        offset=asked.offset,
+        limit=PAGE,
     )
     with searched(service) as guard:
-        page = Searcher(guard.index, guard.embedder).search(query)  # type: ignore[arg-type]
+        try:
+            meaning = service.meanings.of(guard) if asked.by == "meaning" and asked.words else None
+        except GuardError as exc:
+            return shown(request, service, visit, asked, None, f"Words cannot be looked for by what they mean: {exc}.")
+        page = Searcher(guard.index, guard.embedder, meaning=meaning).search(query)  # type: ignore[arg-type]
+        if image is None:
+            return shown(request, service, visit, asked, page)
         alone = page.hits and not (page.offset or asked.words or asked.source)
         copies = compared(guard, image, page.hits) if alone else {}
         answer = answer_of(guard, page, copies) if alone else None
@@ -167,6 +188,7 @@ def shown(
         copies=copies or {},
         flag=flag,
         block=block,
+        by_meaning=service.meanings.offered(service.guard),
         may_protect=visit.may(Scope.PROTECT) and isinstance(service.guard.index, OverlaidIndex),
         references=service.guard.index.manifest.count,
     )

@@ -16,10 +16,11 @@ from starlette.responses import JSONResponse, Response
 
 from guard.decode import decode
 from guard.embedders.views import ViewKind
-from guard.errors import ConfigError, InputError
+from guard.errors import ConfigError, InputError, MissingExtraError
 from guard.indexes.overlaid import OverlaidIndex
 from guard.indexes.selection import RecordFilter
 from guard.search import Searcher, SearchQuery
+from guard.search.query import WordsBy
 from guard_server.access import require
 from guard_server.config import ServerConfig
 from guard_server.metrics import GONE
@@ -43,6 +44,10 @@ class SearchFields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     words: str = Field("", max_length=1000, description="Every word stands in the caption.", examples=["a lighthouse"])
+    by: WordsBy = Field(
+        "captions",
+        description="meaning: the words are compared with the pictures instead, where a CLIP is there for it.",
+    )
     views: ViewKind = Field("one", description="Views of the picture that are looked up; crops find parts of it.")
     source: str = Field("", max_length=200, description="Part of the reference's uri: a folder, a shard, a domain.")
     min_similarity: float | None = Field(None, ge=-1, le=1, description="Of hits by the picture, inclusive.")
@@ -105,7 +110,10 @@ BODY = {
     ),
 )  # fmt: skip
 async def search(request: Request, service: ServiceHere) -> Response:
-    """References that are near to a picture, carry words in their caption, or both. Scope `search`."""
+    """References that are near to a picture, carry words in their caption or show what they say, or both.
+
+    Scope `search`.
+    """
     with service.uploads.hold() as more:
         try:
             picture, asked = await _read(request, service.config, more)
@@ -163,6 +171,7 @@ def _found(service: Service, picture: bytes, asked: SearchFields) -> dict[str, A
             picture=pixels,
             views=asked.views,
             words=asked.words,
+            by=asked.by,
             where=RecordFilter(source=asked.source),
             min_similarity=asked.min_similarity,
             offset=asked.offset,
@@ -171,6 +180,9 @@ def _found(service: Service, picture: bytes, asked: SearchFields) -> dict[str, A
         with service.current.use() as guard:
             if not isinstance(guard.index, OverlaidIndex):
                 raise Problem("unavailable", "this index is in memory alone and cannot be searched")
-            return Searcher(guard.index, guard.embedder).search(query).to_dict()
+            meaning = service.meanings.of(guard) if asked.by == "meaning" and asked.words else None
+            return Searcher(guard.index, guard.embedder, meaning=meaning).search(query).to_dict()
     except (ConfigError, InputError) as exc:
         raise Problem("invalid", str(exc)) from None
+    except MissingExtraError as exc:
+        raise Problem("unavailable", str(exc)) from None
