@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from guard.cli.console import Exit, err, errors_to_exit, out, percent
-from guard.cli.eval_options import JsonFile, Limit, Same, Seed, require_folder
+from guard.cli.eval_options import Cache, JsonFile, Limit, Same, Seed, require_folder
 from guard.cli.progress import staged
 from guard.errors import ConfigError
 
@@ -35,12 +35,16 @@ def small(
     family: Annotated[
         list[Family] | None, typer.Option("--family", help="Only edits of this family; repeat it for several.")
     ] = None,
+    edits: Annotated[
+        int, typer.Option("--edits", min=1, help="Edits of each picture, drawn from those of the families.")
+    ] = 12,
     splits: Annotated[int, typer.Option(min=1, help="Halves of the sources that are the private set, in turn.")] = 2,
     embedder: Annotated[
         str | None, typer.Option(help="Embedder, named as for `index build` (default: the one that ships).")
     ] = None,
     limit: Limit = None,
     seed: Seed = 0,
+    cache: Cache = None,
 ) -> None:
     """Hide half of the patients in a small index: are edited copies found, and other patients left alone?
 
@@ -49,6 +53,8 @@ def small(
     [bold]Examples[/bold]
 
     memguard eval small --images xrays/ --json small.json
+
+    memguard eval small --images xrays/ --edits 52 --cache small.cache --json small.json
 
     memguard eval small --images portraits/ --same people.tsv --family photometric --json small.json
     """
@@ -71,7 +77,14 @@ def small(
             if not loaded.pictures:
                 raise ConfigError("none of the pictures can be read")
             document = evaluate_small(
-                loaded.pictures, load_embedder(embedder), chosen, splits=splits, seed=seed, progress=progress
+                loaded.pictures,
+                load_embedder(embedder),
+                chosen,
+                edits_each=edits,
+                splits=splits,
+                seed=seed,
+                cache=cache,
+                progress=progress,
             )
         document["skipped"] = list(loaded.skipped)
         json_file.write_text(json.dumps(document) + "\n", encoding="utf-8")
@@ -83,7 +96,7 @@ def small(
 
 def _print(document: dict[str, Any]) -> None:
     out.print(f"{document['pictures']} pictures of {document['sources']} sources, {document['splits']} splits, "
-              f"{len(document['edits'])} edits", soft_wrap=True)  # fmt: skip
+              f"{document['edits_each']} of {len(document['edits'])} edits each", soft_wrap=True)  # fmt: skip
     table = Table("guard", "pictures", "queries", "flagged or blocked", "blocked", box=None, pad_edge=False)
     for way, groups in document["ways"].items():
         for name, found in sorted(groups.items()):

@@ -2,7 +2,7 @@
 
 In each of a few seeded splits half of the sources (patients) are the private set, and the pictures of the others are
 strangers, as they are and edited. Each split is indexed as a small set, and the usual way: without and with pixels
-compared. Intervals come from a bootstrap over sources.
+compared. Intervals come from a bootstrap over sources. What was decided is written down as it goes (small_journal).
 """
 
 from __future__ import annotations
@@ -11,41 +11,62 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from guard._version import __version__
+from guard.config import GuardConfig
 from guard.embedders.base import Embedder, EmbedderSpec
 from guard.errors import ConfigError
+from guard.evaluation.edits import VERSION as EDITS_VERSION
 from guard.evaluation.edits import Edit
 from guard.evaluation.intervals import clopper_pearson, clustered_mean
 from guard.evaluation.pictures import PictureFile, load
+from guard.evaluation.small_journal import Journal, journal
 from guard.guard import Guard
 from guard.indexes.builder import build_index
+from guard.indexes.store import open_index
 from guard.pixels import ImageBatch, RGBArray
 from guard.small.build import measure_small, small_transform
 from guard.sources.base import Item, Skip, Survey
-from guard.types import Decision, Status
+from guard.types import Decision, Evidence, Mode, Status
+from guard.verification.features import Prepared
+from guard.verification.verifier import PixelVerifier, identity_of
 
-__all__ = ["WAYS", "evaluate_small"]
+__all__ = ["EDITS_EACH", "WAYS", "evaluate_small"]
 
 WAYS: Mapping[str, Mapping[str, Any]] = {"small": {}, "usual": {"verify": False}, "usual, verified": {"verify": True}}
 """Name -> settings of the guard; the first is on an index of a small set."""
 MIN_SOURCES = 4
 AS_IT_IS = "as_it_is"
+EDITS_EACH = 12  # of each picture, unless something else is asked for: intervals come from sources, not from edits
 _BATCH = 16
+_KEPT = 512  # prepared pictures and compared pairs, of which the guards of one batch share most
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Query:
+class _Task:
+    """One query before it is made."""
+
+    picture: int
+    """Number of it."""
     source: int
-    family: str
-    """Of the edit, or AS_IT_IS."""
-    pixels: RGBArray
+    edit: Edit | None
+    """None: as it is."""
     copy: bool
     """True: of a reference."""
+
+    @property
+    def name(self) -> str:
+        return self.edit.name if self.edit else AS_IT_IS
+
+    @property
+    def family(self) -> str:
+        return self.edit.family if self.edit else AS_IT_IS
 
 
 class _Remembering:
@@ -82,57 +103,111 @@ class _Pictures:
             yield Item(str(picture.path), path=picture.path)
 
 
+class _Comparing:
+    """A verifier that knows what it was asked last: two of the guards compare the same pairs."""
+
+    def __init__(self) -> None:
+        verifier = PixelVerifier()
+        self._prepared: Callable[[bytes, tuple[int, ...]], Prepared] = lru_cache(_KEPT)(
+            lambda data, shape: verifier.prepare(np.frombuffer(data, np.uint8).reshape(shape))
+        )
+        self._compared: Callable[[Prepared, Prepared], Evidence] = lru_cache(_KEPT)(verifier.verify)
+
+    def prepare(self, picture: RGBArray) -> Prepared:
+        return self._prepared(picture.tobytes(), picture.shape)
+
+    def verify(self, query: RGBArray | Prepared, reference: RGBArray | Prepared) -> Evidence:
+        one, other = (side if isinstance(side, Prepared) else self.prepare(side) for side in (query, reference))
+        return self._compared(one, other)
+
+
 def evaluate_small(
     pictures: Sequence[PictureFile],
     embedder: Embedder,
     edits: Sequence[Edit],
     *,
+    edits_each: int | None = EDITS_EACH,
     splits: int = 2,
     seed: int = 0,
+    cache: Path | None = None,
     progress: Callable[[str, int, int], None] = lambda _stage, _done, _total: None,
 ) -> dict[str, Any]:
     """Plain JSON values: of each way the copies that were found and the strangers that were flagged, and what each
     split says of itself.
 
-    pictures: of one source never tell against one another. Needs OpenCV, and an embedder with thresholds of its own.
-    Raises ConfigError for fewer than four sources.
+    pictures: of one source never tell against one another. edits_each: of each picture so many of the edits, drawn by
+    the seed; None for all. cache: a folder that keeps what was decided, so that a stopped run goes on. Needs OpenCV,
+    and an embedder with thresholds of its own. Raises ConfigError for fewer than four sources.
     """
     sources = sorted({picture.source for picture in pictures})
     if len(sources) < MIN_SOURCES:
         raise ConfigError(
             f"{len(sources)} sources are too few: at least {MIN_SOURCES} are needed, half of them strangers"
         )
+    each = min(edits_each or len(edits), len(edits))
+    names = [edit.name for edit in edits]
+    said = {"pictures": [_stamp(picture) for picture in pictures], "edits": names, "each": each, "seed": seed,
+            "embedder": embedder.spec.identity(), "verifier": identity_of(), "version": [__version__, EDITS_VERSION],
+            "ways": {way: dict(settings) for way, settings in WAYS.items()}}  # fmt: skip
     decisions: dict[str, dict[str, dict[int, list[Decision]]]] = {
         way: defaultdict(lambda: defaultdict(list)) for way in WAYS
     }
     sets = []
-    for split in range(splits):
-        order = np.random.default_rng([seed, split // 2]).permutation(sources)
-        halves = order[: len(order) // 2], order[len(order) // 2 :]  # in turn, so that every source is both
-        inside = set(halves[split % 2].tolist())
-        references = [picture for picture in pictures if picture.source in inside]
-        with tempfile.TemporaryDirectory() as folder:
-            guards, said = _guards(Path(folder), references, embedder)
-            sets.append({"references": len(references), **said})
-            total = len(pictures) * len(edits) + len(pictures) - len(references)
-            queries = _queries(pictures, inside, edits, seed)
-            done = 0
-            while some := list(islice(queries, _BATCH)):
-                for way, guard in guards.items():
-                    _ask(guard, some, decisions[way])
-                done += len(some)
-                progress(f"split {split + 1} of {splits}", done, total)
+    with journal(cache, said) as known:
+        for split in range(splits):
+            order = np.random.default_rng([seed, split // 2]).permutation(sources)
+            halves = order[: len(order) // 2], order[len(order) // 2 :]  # in turn, so that every source is both
+            inside = set(halves[split % 2].tolist())
+            tasks = _tasks(pictures, inside, edits, each, seed)
+            stage = partial(progress, f"split {split + 1} of {splits}")
+            _decide(split, tasks, pictures, inside, embedder, seed, known, stage)
+            sets.append(known.sets[split])
+            for task in tasks:
+                kind = "copies" if task.copy else "strangers"
+                for way, decision in zip(WAYS, known.decided[split, task.picture, task.name], strict=True):
+                    for group in (kind, f"{kind}: {task.family}"):
+                        decisions[way][group][task.source].append(decision)
     return {
         "pictures": len(pictures),
         "sources": len(sources),
         "splits": splits,
         "seed": seed,
-        "edits": [edit.name for edit in edits],
+        "edits": names,
+        "edits_each": each,
         "embedder": embedder.spec.identity(),
         "sets": sets,
         "ways": {way: {group: _figures(by_source) for group, by_source in found.items()}
                  for way, found in decisions.items()},
     }  # fmt: skip
+
+
+def _decide(
+    split: int,
+    tasks: Sequence[_Task],
+    pictures: Sequence[PictureFile],
+    inside: set[int],
+    embedder: Embedder,
+    seed: int,
+    known: Journal,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Fill the journal with what is missing of a split."""
+    left = [task for task in tasks if (split, task.picture, task.name) not in known.decided]
+    if not left and split in known.sets:
+        return
+    references = [picture for picture in pictures if picture.source in inside]
+    with tempfile.TemporaryDirectory() as folder:
+        guards, of_set = _guards(Path(folder), references, embedder)
+        if split not in known.sets:
+            known.add_set(split, {"references": len(references), **of_set})
+        strangers = [picture for picture in pictures if picture.source not in inside]
+        for at in range(0, len(left), _BATCH):
+            some = left[at : at + _BATCH]
+            images = [_query(task, pictures, strangers, seed) for task in some]
+            found = [_ask(guard, images) for guard in guards.values()]
+            known.add({(split, task.picture, task.name): of_task
+                       for task, of_task in zip(some, zip(*found, strict=True), strict=True)})  # fmt: skip
+            progress(len(tasks) - len(left) + at + len(some), len(tasks))
 
 
 def _guards(
@@ -142,41 +217,55 @@ def _guards(
     build_index(_Pictures(references), folder / "small", embedder, transform=transform)
     small = measure_small(folder / "small", embedder, note=note).small
     build_index(_Pictures(references), folder / "usual", embedder)
-    shared = _Remembering(embedder)
+    shared, comparing = _Remembering(embedder), _Comparing()
     guards = {
-        way: Guard.open(
-            folder / ("small" if way == "small" else "usual"),
-            embedder=shared,
-            deadline_s=None,
-            mode="flag",
-            **settings,
+        way: Guard(
+            open_index(folder / ("small" if way == "small" else "usual"), embedder=shared),
+            shared,
+            config=GuardConfig(deadline_s=None, mode=Mode.FLAG, **settings),
+            verifier=comparing,
         )
         for way, settings in WAYS.items()
     }
     return guards, {**small.model_dump(mode="json"), "warnings": small.warnings}
 
 
-def _queries(pictures: Sequence[PictureFile], inside: set[int], edits: Sequence[Edit], seed: int) -> Iterator[_Query]:
-    """Edits of every picture, with strangers laid under or beside them; strangers as they are as well."""
+def _tasks(
+    pictures: Sequence[PictureFile], inside: set[int], edits: Sequence[Edit], each: int, seed: int
+) -> list[_Task]:
+    """Edits of every picture; strangers as they are as well."""
+    tasks = []
     for i, picture in enumerate(pictures):
-        pixels, copy = load(picture.path), picture.source in inside
-        others = [p for p in pictures if p.source not in inside and p.source != picture.source]
-        chosen = np.random.default_rng([seed, i]).permutation(len(others))[:3]
-        beside = [load(others[j].path) for j in chosen]
-        if not copy:
-            yield _Query(picture.source, AS_IT_IS, pixels, copy)
-        for edit in edits:
-            yield _Query(picture.source, edit.family, edit(pixels, beside, seed=(seed, i)), copy)
+        copy = picture.source in inside
+        drawn = np.random.default_rng([seed, i, 1]).permutation(len(edits))[:each]  # the same in every split
+        chosen: list[Edit | None] = [edits[j] for j in sorted(drawn.tolist())]
+        tasks += [_Task(i, picture.source, edit, copy) for edit in ([] if copy else [None]) + chosen]
+    return tasks
 
 
-def _ask(guard: Guard, queries: Sequence[_Query], into: dict[str, dict[int, list[Decision]]]) -> None:
-    report = guard.check([query.pixels for query in queries])
-    for query, verdict in zip(queries, report, strict=True):
+def _query(task: _Task, pictures: Sequence[PictureFile], strangers: Sequence[PictureFile], seed: int) -> RGBArray:
+    """With strangers laid under or beside it where the edit wants some."""
+    pixels = load(pictures[task.picture].path)
+    if task.edit is None:
+        return pixels
+    others = [picture for picture in strangers if picture.source != task.source]
+    chosen = np.random.default_rng([seed, task.picture]).permutation(len(others))[:3]
+    return task.edit(pixels, [load(others[j].path) for j in chosen], seed=(seed, task.picture))
+
+
+def _ask(guard: Guard, images: Sequence[RGBArray]) -> list[Decision]:
+    decided = []
+    for verdict in guard.check(list(images)):
         if verdict.status is not Status.SUCCESS or verdict.decision is None:
             raise ConfigError(f"a check failed: {'; '.join(verdict.reasons)}")
-        kind = "copies" if query.copy else "strangers"
-        for group in (kind, f"{kind}: {query.family}"):
-            into[group][query.source].append(verdict.decision)
+        decided.append(verdict.decision)
+    return decided
+
+
+def _stamp(picture: PictureFile) -> list[Any]:
+    """What changes if the picture or its patient does."""
+    stat = picture.path.stat()
+    return [str(picture.path), picture.source, stat.st_size, stat.st_mtime_ns]
 
 
 def _figures(by_source: Mapping[int, list[Decision]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -36,6 +37,49 @@ def test_both_halves_take_part_and_every_query_counts(tmp_path: Path) -> None:
     json.dumps(document)
 
 
+class Stopped(Exception):
+    """In place of a kill."""
+
+
+def test_a_stopped_run_goes_on_and_says_the_same(tmp_path: Path) -> None:
+    pictures = find_pictures({"scans": [scan_folder(tmp_path / "scans", 10)]}).pictures
+    edits = [EDITS[name] for name in ("crop_80", "jpeg_30", "blur", "flip_horizontal")]
+    done: list[int] = []
+
+    def run(cache: Path | None, most: int = 1000) -> Any:
+        def count(_stage: str, _done: int, _total: int) -> None:
+            done.append(1)
+            if len(done) == most:
+                raise Stopped
+
+        done.clear()
+        return evaluate_small(pictures, load_embedder(), edits, edits_each=2, cache=cache, progress=count)
+
+    whole = run(None)
+    assert (whole["edits_each"], len(whole["edits"])) == (2, 4)
+    assert whole["ways"]["small"]["copies"]["queries"] == 20
+    ways = whole["ways"]
+    steps = len(done)
+    with pytest.raises(Stopped):
+        run(tmp_path / "cache", 3)
+    (file,) = (tmp_path / "cache").glob("small-*.jsonl")
+    file.write_bytes(file.read_bytes()[:-10])  # as a kill leaves it
+    assert run(tmp_path / "cache")["ways"] == ways
+    assert len(done) < steps
+    assert run(tmp_path / "cache")["ways"] == ways
+    assert done == []
+    pictures[0].path.touch()  # another picture, for all that is known
+    run(tmp_path / "cache")
+    assert len(done) == steps
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    pictures = find_pictures({"scans": [scan_folder(tmp_path / "scans", 4)]}).pictures
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        evaluate_small(pictures, load_embedder(), [EDITS["jpeg_30"]], cache=tmp_path / "file")
+
+
 def test_too_few_sources_are_refused(tmp_path: Path) -> None:
     pictures = find_pictures({"scans": [scan_folder(tmp_path, 3)]}).pictures
     with pytest.raises(ConfigError, match="3 sources are too few"):
@@ -46,10 +90,10 @@ def test_the_command(tmp_path: Path) -> None:
     scans = scan_folder(tmp_path / "scans", 5)
     (scans / "patients.tsv").write_text("file\tpatient\nscan-000.png\ta\nscan-001.png\ta\n", encoding="utf-8")
     (scans / "bad.png").write_bytes(b"?")
-    words = ["eval", "small", "--images", str(scans), "--family", "combination", "--splits", "1"]
+    words = ["eval", "small", "--images", str(scans), "--family", "combination", "--splits", "1", "--edits", "3"]
     result = CliRunner().invoke(app, [*words, "--json", str(tmp_path / "small.json")])
     assert result.exit_code == 2  # a picture could not be read
     assert "5 pictures of 4 sources" in result.stdout
     document = json.loads((tmp_path / "small.json").read_text(encoding="utf-8"))
-    assert document["sources"] == 4
+    assert (document["sources"], document["edits_each"]) == (4, 3)
     assert "bad.png" in document["skipped"][0]
