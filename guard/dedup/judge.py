@@ -29,7 +29,7 @@ from guard.verification.verifier import Verifier
 __all__ = ["Judge", "Remembered"]
 
 PREPARED = 256  # pictures kept ready to be compared; some 0.5 MB each with their keypoints
-NOTHING: Pixels = (None, None, False)
+NOTHING: Pixels = (None, None, False, 0.0)
 STEP = 512  # pairs compared before they are written down: as many are compared again after a kill
 
 
@@ -57,25 +57,24 @@ class Remembered:
         with self._db:
             self._db.execute("CREATE TABLE IF NOT EXISTS of (name TEXT)")
             self._db.execute(
-                "CREATE TABLE IF NOT EXISTS pairs (first INTEGER, second INTEGER, kind TEXT, keypoints INTEGER, "
-                "same_frame INTEGER, "
-                "PRIMARY KEY (first, second)) WITHOUT ROWID"
+                "CREATE TABLE IF NOT EXISTS compared (first INTEGER, second INTEGER, kind TEXT, keypoints INTEGER, "
+                "same_frame INTEGER, agreement REAL, PRIMARY KEY (first, second)) WITHOUT ROWID"
             )
             if self._db.execute("SELECT name FROM of").fetchall() != [(of,)]:
                 self._db.execute("DELETE FROM of")
-                self._db.execute("DELETE FROM pairs")
+                self._db.execute("DELETE FROM compared")
                 self._db.execute("INSERT INTO of VALUES (?)", (of,))
 
     def get(self, first: int, second: int) -> Pixels | None:
-        sql = "SELECT kind, keypoints, same_frame FROM pairs WHERE first = ? AND second = ?"
+        sql = "SELECT kind, keypoints, same_frame, agreement FROM compared WHERE first = ? AND second = ?"
         found = self._db.execute(sql, (first, second)).fetchone()
-        return (EvidenceKind(found[0]) if found[0] else None, found[1], bool(found[2])) if found else None
+        return (EvidenceKind(found[0]) if found[0] else None, found[1], bool(found[2]), found[3]) if found else None
 
     def add(self, found: dict[tuple[int, int], Pixels]) -> None:
         rows = [(*pair, kind.value if kind else None, *rest) for pair, (kind, *rest) in found.items()]
         try:
             with self._db:
-                self._db.executemany("INSERT OR REPLACE INTO pairs VALUES (?, ?, ?, ?, ?)", rows)
+                self._db.executemany("INSERT OR REPLACE INTO compared VALUES (?, ?, ?, ?, ?, ?)", rows)
         except sqlite3.Error as exc:
             raise GuardError(f"{self._path} cannot be written ({exc}); make room, then run the same again") from exc
 
@@ -156,7 +155,7 @@ class Judge:
             evidence = self._verifier.verify(one[1], other[1])
             framed = same_frame(evidence.transform)
             if framed and evidence.kind is EvidenceKind.EDITED and recoloured(_turned(one[0], evidence), other[0]):
-                return EvidenceKind.SAME_TEMPLATE, None, framed
+                return EvidenceKind.SAME_TEMPLATE, None, framed, evidence.agreement
         except InputError:
             return NOTHING
         except GuardError:
@@ -164,7 +163,7 @@ class Judge:
         except Exception:  # OpenCV's own; descriptor and hash decide then
             return NOTHING
         keypoints = min(evidence.keypoints) if evidence.keypoints else None
-        return evidence.kind, keypoints, framed
+        return evidence.kind, keypoints, framed, evidence.agreement
 
     def _prepare(self, reference: int) -> tuple[RGBArray, Any] | None:
         """Its thumbnail, and what the verifier makes of it."""

@@ -14,11 +14,13 @@ __all__ = ["MARGIN", "STRANGE_BITS", "Comparison", "Pixels", "Rule", "same_frame
 
 MARGIN = 0.06  # below the flag threshold: pixels are compared from there
 STRANGE_BITS = 64  # of 256: half way from the same picture to any other one
+LIKE_BITS = 40  # of 256: what a caption or a change of tone costs; a scene drawn again costs more
+SURE_AGREEMENT = 0.93  # of structure: most scenes drawn again lie below, most edits above
 FRAME_SLACK = 0.06  # of a side: how far corners may move in frames that coincide
 
 
-Pixels = tuple[EvidenceKind | None, int | None, bool]
-"""What a Comparison says of them: kind, keypoints, same_frame."""
+Pixels = tuple[EvidenceKind | None, int | None, bool, float]
+"""What a Comparison says of them: kind, keypoints, same_frame, agreement."""
 
 
 def same_frame(transform: Sequence[float] | None) -> bool:
@@ -45,6 +47,8 @@ class Comparison:
     """Of the picture that has fewer; None if they were not needed."""
     same_frame: bool = False
     """Both show the same section, as it is or mirrored."""
+    agreement: float = 0.0
+    """Of their structure; see Evidence."""
 
     @classmethod
     def of(cls, similarity: float, bits: int | None, pixels: Pixels | None) -> Comparison:
@@ -84,22 +88,26 @@ class Rule:
     def copies(self, pair: Comparison) -> bool:
         """Pixels decide where they can: a whole copy is one, a part or a template is none.
 
-        Pages of one layout can be laid on one another, and much of them agrees: where the frames coincide, a copy's
-        hash may not differ in more than STRANGE_BITS. Where they do not, stripes and waves of one picture can be laid
-        on those of another: the descriptor must be sure too, or the hash. Where nothing was found for want of
-        keypoints, descriptor and hash must both be sure. Where no pixels were compared, either of them must be, and a
-        hash needs a similarity that would be flagged.
+        Pages of one layout can be laid on one another, and so can two drawings of one scene, and much of them agrees.
+        Where frames coincide, a copy's hash is never a stranger's, and unless nearly all structure agrees, hash and
+        descriptor must both be near, or without a hash the descriptor sure. Where frames do not coincide, stripes and
+        waves of one picture can be laid on those of another: without such agreement the descriptor must be sure, or
+        the hash. Where nothing was found for want of keypoints, both must be. Where no pixels were compared, either of
+        them must be, and a hash needs a similarity that would be flagged.
         """
         if not self.worth_a_look(pair.similarity, pair.bits):
             return False
         same_hash = pair.bits is not None and pair.bits <= self.bits
         if pair.kind is None:
             return pair.similarity >= self.block or (same_hash and pair.similarity >= self.flag)
-        if pair.kind is EvidenceKind.NEAR_IDENTICAL:
-            return True
-        if pair.kind is EvidenceKind.EDITED:
-            if pair.same_frame:
-                return pair.bits is None or pair.bits <= STRANGE_BITS
-            return pair.similarity >= self.block or same_hash
+        if pair.kind in (EvidenceKind.NEAR_IDENTICAL, EvidenceKind.EDITED):
+            if pair.same_frame and pair.bits is not None and pair.bits > STRANGE_BITS:
+                return False
+            if pair.agreement >= SURE_AGREEMENT:
+                return True
+            sure = pair.similarity >= self.block
+            if not pair.same_frame:
+                return pair.kind is EvidenceKind.NEAR_IDENTICAL or sure or same_hash
+            return sure if pair.bits is None else pair.bits <= LIKE_BITS and pair.similarity >= self.look
         unseen = pair.kind is EvidenceKind.NONE and (pair.keypoints is None or pair.keypoints < KEYPOINTS_TO_REFUTE)
         return unseen and pair.similarity >= self.block and same_hash

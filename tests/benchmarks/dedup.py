@@ -1,11 +1,13 @@
 """Time, recall and precision of finding duplicates, beside others in one run; and 100,000 descriptors on these cores.
 
-    python tests/benchmarks/dedup.py [--pictures 5000] [--images FOLDER] [--rows 100000] [--peer PYTHON] [--json OUT]
+    python tests/benchmarks/dedup.py [--pictures 5000] [--images FOLDER] [--rows 100000] [--peer PYTHON]
+                                     [--work FOLDER] [--json OUT]
 
 Pictures: procedural ones, and with --images those of a folder as well. Of every third, one to three copies are planted,
 edited as pictures are on their way through the web (guard.evaluation.edits). A planted copy is found if it shares a
-cluster with its original; precision is over all pairs that share one. Pictures of one procedural program (its other
-layouts, variants and nudges) are no copies of one another: they are what precision is about.
+cluster with its original; precision is over all pairs that share one. Pictures of one procedural program are no copies
+of one another: its other layouts and contents are what precision is about, and so is, counted apart, the same drawing
+with every parameter moved a little. With --work, pictures are kept, and not drawn again.
 
 Peers: pdqhash with all pairs of hashes within 31 bits, whose components are its clusters; and, where PYTHON has it,
 imagededup's PHash with its own bound of 10 bits. It brings torch and torchvision: give it an environment of its own.
@@ -19,36 +21,24 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import pdqhash
+from _dedup_pictures import Scores, scores, write_pictures
 from _report import finish, options_parser, row
 from PIL import Image
 
-from guard.decode import decode
 from guard.dedup import dedup_source, find_duplicates
 from guard.dedup.neighbours import Pairs, near_bits, near_rows
 from guard.embedders.registry import load_embedder
-from guard.errors import InputError
-from guard.evaluation.edits import EDITS
 from guard.indexes.builder import build_index
 from guard.indexes.store import open_index
 from guard.sources import open_source
-from guard.sources.folder import IMAGE_SUFFIXES
-from guard.training.generators import kindred, picture
 
-SIDE = 256
-EDITED = (
-    "jpeg_30", "jpeg_10", "blur", "noise", "gamma_2", "grey", "colour_cast", "saturation", "low_contrast", "crop_80",
-    "rotate_5", "flip_horizontal", "aspect", "shrink_96", "caption", "watermark", "frame", "painterly", "latent",
-    "repost",
-)  # fmt: skip
 MINUTES = 10  # for 100,000 descriptors, at most
 RECALL = 0.99  # of the exact near pairs, that the approximate search finds at least
 NEAR = 0.65  # cosine of a near pair of descriptors
@@ -61,75 +51,6 @@ logging.disable(logging.INFO)
 found = PHash(verbose=False).find_duplicates(image_dir=sys.argv[1], max_distance_threshold=10)
 json.dump({"seconds": time.perf_counter() - began, "found": found}, open(sys.argv[2], "w"))
 """
-
-
-def write_pictures(folder: Path, total: int, images: Path | None) -> None:
-    """`total` files: originals as o-NUMBER-KIN.png, and copies of them as c-NUMBER-KIN-EDIT.jpg."""
-    folder.mkdir(parents=True)
-    others = [picture(1_000_000 + i, SIDE) for i in range(4)]
-    files, number = 0, 0
-    real = _real(sorted(p for p in images.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES) if images else ())
-    while files < total:
-        kin = next(real, None) if number % 2 else None  # every other one, as long as there are any
-        drawn = [kin] if kin is not None else [picture(number, SIDE)]
-        if number % 4 == 0:
-            drawn = list(kindred(number, SIDE))
-        for i, pixels in enumerate(drawn):
-            Image.fromarray(pixels).save(folder / f"o-{number:05d}-{i}.png")
-        files += len(drawn)
-        if number % 3 == 0:
-            rng = np.random.default_rng(number)
-            for name in rng.choice(EDITED, int(rng.integers(1, 4)), replace=False):
-                edited = EDITS[str(name)](drawn[0], others, seed=(number,))
-                Image.fromarray(edited).save(folder / f"c-{number:05d}-0-{name}.jpg", quality=88)
-                files += 1
-        number += 1
-
-
-def _real(paths: Iterable[Path]) -> Iterator[Any]:
-    for path in paths:
-        try:
-            rgb = decode(path).rgb
-        except InputError:
-            continue
-        if min(rgb.shape[:2]) >= SIDE // 2:
-            image = Image.fromarray(rgb)
-            image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-            yield np.asarray(image)
-
-
-def truth(names: Sequence[str]) -> dict[str, str]:
-    """Name -> of which original it is a copy; an original is its own."""
-    return {name: "-".join(name.split(".")[0].split("-")[1:3]) for name in names}
-
-
-@dataclass(frozen=True)
-class Scores:
-    recall: float
-    """Of the planted copies."""
-    precision: float
-    """Of the pairs that share a cluster."""
-    strangers: int
-    """Pairs that do so and are not even of one procedural program."""
-    by_edit: dict[str, list[int]]
-    """[found, planted]."""
-
-
-def scores(clusters: Sequence[Sequence[str]], names: Sequence[str]) -> Scores:
-    of = truth(names)
-    member = {name: i for i, cluster in enumerate(clusters) for name in cluster}
-    found: dict[str, list[bool]] = {}
-    for name in names:
-        if name.startswith("c-"):
-            original = f"o-{of[name]}.png"
-            same = name in member and member[name] == member.get(original)
-            found.setdefault(name.split(".")[0].split("-", 3)[3], []).append(same)
-    pairs = [(of[one], of[other]) for cluster in clusters for one, other in combinations(cluster, 2)]
-    right = sum(one == other for one, other in pairs)
-    strangers = sum(one.split("-")[0] != other.split("-")[0] for one, other in pairs)
-    every = [hit for hits in found.values() for hit in hits]
-    by_edit = {edit: [sum(hits), len(hits)] for edit, hits in sorted(found.items())}
-    return Scores(float(np.mean(every)), right / max(len(pairs), 1), strangers, by_edit)
 
 
 def components(n: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
@@ -193,10 +114,12 @@ def ours(folder: Path, work: Path) -> tuple[float, float, list[list[str]]]:
     return whole, found, [cluster for cluster in clusters.values() if len(cluster) > 1]
 
 
-def beside(total: int, images: Path | None, python: str | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def beside(
+    total: int, images: Sequence[Path], python: str | None, kept: Path | None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     with tempfile.TemporaryDirectory() as temporary:
-        folder, work = Path(temporary) / "pictures", Path(temporary) / "work"
-        work.mkdir()
+        work = Path(temporary)
+        folder = (kept or work) / "pictures"
         write_pictures(folder, total, images)
         names = sorted(path.name for path in folder.iterdir())
         whole, finding, clusters = ours(folder, work)
@@ -207,24 +130,30 @@ def beside(total: int, images: Path | None, python: str | None) -> tuple[list[di
         copies = sum(name.startswith("c-") for name in names)
         rows = [
             row(f"memguard dedup of {len(names)} pictures, {copies} planted: recall", own.recall, ""),
-            row("… precision of pairs", own.precision, ""),
-            row("… unrelated pictures in one cluster", own.strangers, "pairs"),
+            *_precision(own),
             row("… in all, the index included", whole, "s"),
             row("… without the index", finding, "s"),
         ]
-        details: dict[str, Any] = {"by_edit": {"memguard": own.by_edit}}
+        details: dict[str, Any] = {"by_edit": {"memguard": own.by_edit}, "strangers": own.stranger_pairs}
         for name, (seconds, theirs) in peers.items():
             peer = scores(theirs, names)
             rows += [
                 row(f"{name}: recall", peer.recall, ""),
-                row("… precision of pairs", peer.precision, ""),
-                row("… unrelated pictures in one cluster", peer.strangers, "pairs"),
+                *_precision(peer),
                 row("… seconds", seconds, "s"),
                 row("… recall of memguard over its", own.recall / max(peer.recall, 1e-9), "x", at_least=1.0),
                 row("… time of memguard over its", whole / seconds, "x"),
             ]
             details["by_edit"][name] = peer.by_edit
     return rows, details
+
+
+def _precision(found: Scores) -> list[dict[str, Any]]:
+    return [
+        row("… precision of pairs", found.precision, ""),
+        row("… but for drawings whose parameters moved a little", found.but_for_moved, ""),
+        row("… unrelated pictures in one cluster", found.strangers, "pairs"),
+    ]
 
 
 def descriptors(n: int, dim: int = 256, groups: int = 2000, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -314,9 +243,10 @@ def child(folder: str) -> None:
 def main() -> None:
     parser = options_parser(__doc__)
     parser.add_argument("--pictures", type=int, default=5000, help="planted copies included; 0 to leave them out")
-    parser.add_argument("--images", type=Path, help="a folder of pictures to take part")
+    parser.add_argument("--images", type=Path, action="append", default=[], help="a folder of pictures to take part")
     parser.add_argument("--rows", type=int, default=100_000, help="descriptors; 0 to leave them out")
     parser.add_argument("--peer", help="a Python that has imagededup")
+    parser.add_argument("--work", type=Path, help="a folder that keeps the pictures")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -327,7 +257,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     details: dict[str, Any] = {}
     if options.pictures:
-        rows, details = beside(options.pictures, options.images, options.peer)
+        rows, details = beside(options.pictures, options.images, options.peer, options.work)
     if options.rows:
         rows += large(options.rows)
     finish("dedup", rows, options.json, cores=os.cpu_count(), pictures=options.pictures, **details)

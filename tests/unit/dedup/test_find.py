@@ -136,7 +136,7 @@ def test_what_was_compared_is_remembered(indexed: Path, tmp_path: Path) -> None:
         assert Counting.asked == 0
         assert again.cluster.tolist() == first.cluster.tolist()
         with closing(sqlite3.connect(tmp_path / "pairs.sqlite")) as pairs, pairs:
-            pairs.execute("DELETE FROM pairs WHERE second % 2 = 0")
+            pairs.execute("DELETE FROM compared WHERE second % 2 = 0")
         find_duplicates(index, verifier=Counting(), remember=tmp_path / "pairs.sqlite")
         assert 0 < Counting.asked < before
 
@@ -145,7 +145,7 @@ def test_what_another_index_left_is_not_believed(indexed: Path, tmp_path: Path) 
     with open_index(indexed) as index:
         find_duplicates(index, remember=tmp_path / "pairs.sqlite")
     with closing(sqlite3.connect(tmp_path / "pairs.sqlite")) as pairs, pairs:
-        pairs.execute("UPDATE pairs SET kind = 'near_identical'")
+        pairs.execute("UPDATE compared SET kind = 'near_identical'")
         pairs.execute("UPDATE of SET name = 'another'")
     assert {frozenset(c) for c in find(indexed, remember=tmp_path / "pairs.sqlite")} == {frozenset(c) for c in CLUSTERS}
 
