@@ -25,7 +25,7 @@ from guard_server.meanings import Meanings
 from guard_server.metrics import GONE, ServerMetrics
 from guard_server.pages import install as pages
 from guard_server.problems import ProblemDetails
-from guard_server.routes import admin, check, events, health, search
+from guard_server.routes import admin, check, clip_retrieval, events, health, search
 from guard_server.service import Service
 from guard_server.shield import Shield, loopback_names
 from guard_server.swap import Swap, Swapper
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
-ROUTERS = (health.router, check.router, search.router, events.router, admin.router)
+ROUTERS = (health.router, check.router, search.router, clip_retrieval.router, events.router, admin.router)
 
 
 def create_app(guard: Guard, config: ServerConfig | None = None) -> FastAPI:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,29 @@ def test_search_by_picture_by_words_and_by_both(client: TestClient) -> None:
     assert (shown.status_code, shown.headers["content-type"]) == (200, "image/jpeg")
     for missing in ("999", "-1", str(1 << 70)):
         assert client.get(f"/v1/references/{missing}/thumbnail").status_code == 404
+
+
+def test_clients_of_clip_retrieval_are_answered(client: TestClient) -> None:
+    (name,) = client.get("/indices-list").json()
+    asked = {"text": None, "image": base64.b64encode(jpeg(3)).decode(), "indice_name": name, "num_images": 2}
+    plain = {"Content-Type": "text/plain"}  # they send none that says JSON
+    answer = client.post("/knn-service", content=json.dumps(asked), headers=plain)
+    assert answer.status_code == 200
+    first, _second = answer.json()
+    assert (first["image_path"], first["caption"]) == ("0003.jpg", "a picture of cats, number 3")
+    assert first["similarity"] > 0.99
+    known = client.post("/metadata", content=json.dumps({"ids": [first["id"]], "indice_name": name}), headers=plain)
+    assert [row["metadata"]["image_path"] for row in known.json()] == ["0003.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"[]", 400), (b"{", 400), (b"{}", 422), (b'{"text": "cats", "modality": "image"}', 422),
+     (b'{"image_url": "http://169.254.169.254/"}', 422), (b'{"indice_name": "other", "text": "x"}', 422)],
+)  # fmt: skip
+def test_what_clip_retrieval_would_be_asked_in_vain(client: TestClient, body: bytes, status: int) -> None:
+    answer = client.post("/knn-service", content=body)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
 
 
 @pytest.mark.parametrize(
