@@ -93,12 +93,14 @@ app.add_typer(models_app, name="models")
 app.command()(bench)
 app.add_typer(eval_app, name="eval")
 app.add_typer(events_app, name="events")
+_GROUPS = {"eval": eval_app}  # that integrations may add to: the entry point `eval.NAME` is `memguard eval NAME`
 for _point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-    _verb = verb_of(_point)
+    _verb, (_group, _, _name) = verb_of(_point), _point.name.rpartition(".")
+    _into = _GROUPS.get(_group, app)
     if isinstance(_verb, typer.Typer):
-        app.add_typer(_verb, name=_point.name)
+        _into.add_typer(_verb, name=_name)
     else:
-        app.command(_point.name)(_verb)
+        _into.command(_name)(_verb)
 
 
 def main() -> None:
