@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from guard_diffusers.demo.pipeline import GUIDANCE, STEPS, generate
+from guard_diffusers.demo.pipeline import GUIDANCE, STEPS, generate, weights_sha256
 from guard_diffusers.demo.procedural import draw
 from guard_diffusers.demo.trainingset import training_set
 from guard_diffusers.demo.truth import planted_items
 
-__all__ = ["BATCH", "Stage", "generated", "stages"]
+__all__ = ["BATCH", "Stage", "fresh_drawings", "generated", "stages"]
 
 BATCH = 50  # generations of one call, and of one file
 UNSEEN = 2_000_000  # seeds of drawings that are in no training set; another range than the demo's
+FRESH = 3_000_000  # the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +37,49 @@ class Stage:
     @property
     def key(self) -> str:
         """Changes with whatever decides the generations."""
-        said = json.dumps([self.model, self.prompts, self.seed, STEPS, GUIDANCE, BATCH])
-        return hashlib.sha256(said.encode()).hexdigest()[:12]
+        said = [self.model, self.prompts, self.seed, STEPS, GUIDANCE, BATCH, weights_sha256(self.model)]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
 
 
 def stages(*, calibration: int, controls: int, per_picture: int, seed: int = 0) -> tuple[Stage, ...]:
     """What the evaluation generates.
 
     `calibration` and `control`: control prompts of the memorising model, half of them captions of its procedural
-    training pictures and half unseen; they share no prompt, as long as there are captions. `planted`: each planted
-    caption per_picture times. `other_model`: the same of the model that memorised nothing, a fifth as often.
+    training pictures, as long as there are some, and half unseen. No caption comes twice, in one or the other.
+    `planted`: each planted caption per_picture times. `other_model`: the same of the model that memorised nothing, a
+    fifth as often.
     """
-    seen = [item.caption for item in training_set() if item.name.startswith("procedural/")]
-    planted = [item.caption for item in planted_items()]
+    captions = (item.caption for item in training_set() if item.name.startswith("procedural/"))
+    seen = list(dict.fromkeys(captions))
+    share = min(0.5, len(seen) / max(1, calibration + controls))
+    known, fresh = iter(seen), _unseen(frozenset(seen))
 
-    def control(count: int, offset: int, start: int) -> tuple[str, ...]:
-        known = [seen[(offset + i) % len(seen)] for i in range(count - count // 2)]
-        return (*known, *(draw(UNSEEN + start + i).caption for i in range(count // 2)))
+    def control(number: int) -> tuple[str, ...]:
+        of_training = int(number * share)
+        return (*islice(known, of_training), *islice(fresh, number - of_training))
 
+    planted = tuple(item.caption for item in planted_items())
     return (
-        Stage("calibration", "memorising", control(calibration, 0, 0), 10 + 4 * seed),
-        Stage("control", "memorising", control(controls, calibration - calibration // 2, 500_000), 11 + 4 * seed),
-        Stage("planted", "memorising", tuple(planted) * per_picture, 12 + 4 * seed),
-        Stage("other_model", "control", tuple(planted) * max(1, per_picture // 5), 13 + 4 * seed),
+        Stage("calibration", "memorising", control(calibration), 10 + 4 * seed),
+        Stage("control", "memorising", control(controls), 11 + 4 * seed),
+        Stage("planted", "memorising", planted * per_picture, 12 + 4 * seed),
+        Stage("other_model", "control", planted * max(1, per_picture // 5), 13 + 4 * seed),
     )
+
+
+def fresh_drawings(number: int) -> npt.NDArray[np.uint8]:
+    """(number, SIZE, SIZE, 3) procedural pictures of the same families, which no model made or was trained on."""
+    return np.stack([draw(FRESH + program).picture for program in range(number)])
+
+
+def _unseen(seen: frozenset[str]) -> Iterator[str]:
+    """Captions of drawings that are in no training set, each once, and none that a training picture has as well."""
+    told = set(seen)
+    for program in count(UNSEEN):
+        caption = draw(program).caption
+        if caption not in told:
+            told.add(caption)
+            yield caption
 
 
 def generated(

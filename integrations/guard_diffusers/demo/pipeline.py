@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from functools import cache
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from diffusers import StableDiffusionPipeline
 
-__all__ = ["GUIDANCE", "STEPS", "generate", "load_pipeline"]
+__all__ = ["GUIDANCE", "STEPS", "generate", "load_pipeline", "weights_sha256"]
 
 STEPS = 12  # DDIM; with 25, RMS distances to the planted pictures change by less than 0.01
 GUIDANCE = 2.0
@@ -59,6 +61,18 @@ def load_pipeline(
         logging.enable_progress_bar()
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+@cache
+def weights_sha256(model: Literal["memorising", "control"]) -> str:
+    """Of all files that one of the shipped models is made of."""
+    digest = hashlib.sha256()
+    with as_file(files("guard_diffusers.demo") / "weights") as root:
+        for part in (model, "scheduler", "tokenizer", "vae"):
+            for path in sorted((root / part).rglob("*.*")):
+                digest.update(path.relative_to(root).as_posix().encode())
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def generate(pipe: StableDiffusionPipeline, prompts: Sequence[str], *, seed: int, **call: Any) -> Any:

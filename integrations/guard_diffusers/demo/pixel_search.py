@@ -52,6 +52,8 @@ class PixelSearch:
         plain = _rows(np.broadcast_to(means[:, None, None], (len(means), *self.items[0].picture.shape)))
         self.judged = np.sqrt(np.mean((plain - self._rows) ** 2, axis=1, dtype=np.float64)) > self.bounds
         """(items,) False for a picture that a distance cannot judge."""
+        self.planted = np.array([item.name.startswith("planted/") for item in self.items])
+        """(items,)"""
 
     def __call__(self, generated: npt.NDArray[np.uint8]) -> Nearest:
         """generated: (n, SIZE, SIZE, 3)."""
