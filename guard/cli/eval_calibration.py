@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from guard.cli.console import Exit, err, errors_to_exit, out
-from guard.cli.eval_options import JsonFile, Limit, Same, groups_of, require_folder
+from guard.cli.eval_options import Cache, JsonFile, Limit, Same, groups_of, require_folder
 from guard.cli.progress import staged
 from guard.errors import ConfigError
 
@@ -43,6 +43,7 @@ def calibration(
         str | None, typer.Option(help="Embedder, named as for `index build` (default: the one that ships).")
     ] = None,
     limit: Limit = None,
+    cache: Cache = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the pictures and divisions.")] = 0,
 ) -> None:
     """Calibrate on some pictures, and compare the predicted rates of false matches with those of others.
@@ -50,6 +51,8 @@ def calibration(
     [bold]Examples[/bold]
 
     memguard eval calibration --procedural 200 --json calibration.json
+
+    memguard eval calibration --procedural 3400 --cache .memguard-eval --json large.json
 
     memguard eval calibration --group photographs=photos/ --group xrays=scans/ --same patients.tsv --json found.json
     """
@@ -70,6 +73,7 @@ def calibration(
                 same=same or [],
                 limit=limit,
                 seed=seed,
+                cache=cache,
                 progress=progress,
             )
             document = evaluate_calibration(

@@ -33,6 +33,7 @@ TAIL_STEP = 10.0  # the tail above one share predicts a share that is so many ti
 TAIL_SHARES = (0.01, 0.02, 0.05, 0.1)  # the smallest whose tail has enough pictures is taken
 LEAST_EXCEEDING = 100  # of which a tenth are expected beyond
 LEAST_SOURCES = 40
+BLOCK = 4096  # pictures, and references, that are compared at once
 
 Floats = npt.NDArray[np.float32]
 
@@ -258,13 +259,25 @@ def _nearest(
     queries: Floats, references: Floats, sizes: Sequence[int]
 ) -> dict[int, tuple[Floats, npt.NDArray[np.int64]]]:
     """By size: (n, NEIGHBOURS) similarities to the nearest of the first so many references, and (n,) who is nearest."""
+    parts = [
+        _nearest_of_some(queries[at : at + BLOCK], references, sizes) for at in range(0, max(1, len(queries)), BLOCK)
+    ]
+    return {
+        size: (np.concatenate([part[size][0] for part in parts]), np.concatenate([part[size][1] for part in parts]))
+        for size in sizes
+    }
+
+
+def _nearest_of_some(
+    queries: Floats, references: Floats, sizes: Sequence[int]
+) -> dict[int, tuple[Floats, npt.NDArray[np.int64]]]:
     top = np.full((len(queries), NEIGHBOURS), -np.inf, np.float32)
     first = np.full(len(queries), -1, np.int64)
     found: dict[int, tuple[Floats, npt.NDArray[np.int64]]] = {}
     start = 0
     for size in sizes:
-        for at in range(start, size, 4096):
-            block = queries @ references[at : min(at + 4096, size)].T
+        for at in range(start, size, BLOCK):
+            block = queries @ references[at : min(at + BLOCK, size)].T
             first = np.where(block.max(axis=1) > top[:, 0], at + block.argmax(axis=1), first)
             both = np.concatenate([top, block], axis=1)
             top = -np.sort(np.partition(-both, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS], axis=1)

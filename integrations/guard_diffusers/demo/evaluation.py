@@ -44,7 +44,7 @@ Progress = Callable[[str, int, int], None]
 class PipelineSettings:
     calibration: int = 2000
     """Control generations that the index is calibrated on."""
-    controls: int = 2100
+    controls: int = 2050
     """Others, which must pass; some turn out to be copies."""
     per_picture: int = 50
     """Generations of each planted caption."""

@@ -25,7 +25,7 @@ def pipeline(
     ] = 2000,
     controls: Annotated[
         int, typer.Option(min=1, help="Other control generations, which must pass; some turn out to be copies.")
-    ] = 2100,
+    ] = 2050,
     per_picture: Annotated[int, typer.Option(min=1, help="Generations of each planted caption.")] = 50,
     flag: Annotated[float, typer.Option(help="Target false-positive rate of a flag.")] = 1e-2,
     block: Annotated[float, typer.Option(help="Target false-positive rate of a block.")] = 2e-4,

@@ -120,7 +120,16 @@ def test_no_caption_comes_twice() -> None:
     assert sum(caption in known for caption in control.prompts) == 40
     assert set(planted.prompts) == set(other.prompts) == {item.caption for item in planted_items()}
     assert (len(planted.prompts), len(other.prompts)) == (10 * len(set(planted.prompts)), 2 * len(set(planted.prompts)))
-    again = stages(calibration=60, controls=80, per_picture=10)[1]
-    assert again.key == control.key
-    assert len({one.key for one in (calibration, control, planted, other)}) == 4
-    assert stages(calibration=60, controls=80, per_picture=10, seed=1)[1].key != control.key
+    more = stages(calibration=100, controls=120, per_picture=12)
+    for one, larger in zip((calibration, control, planted, other), more, strict=True):
+        assert larger.prompts[: len(one.prompts)] == one.prompts
+        assert larger.seed == one.seed
+    assert len({one.seed for one in [*more, *stages(calibration=4, controls=4, per_picture=1, seed=1)]}) == 8
+
+
+@pytest.mark.slow
+def test_captions_of_training_pictures_may_run_out() -> None:
+    calibration, control, *_ = stages(calibration=3000, controls=3000, per_picture=1)
+    known = {item.caption for item in training_set()}
+    assert len({*calibration.prompts, *control.prompts}) == 6000
+    assert sum(caption in known for caption in (*calibration.prompts, *control.prompts)) > 2000
