@@ -5,6 +5,7 @@ Everything comes from the check itself: the reasoning is the one that made the v
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,8 @@ class Explanation:
     calibration: dict[str, Any] | None
     rules: list[dict[str, Any]]
     """Of each collection of the index: thresholds, where they come from, and the false-positive rate of each threshold
-    with its interval, where a calibration says so."""
+    with its interval, where a calibration says so. flag_strength, block_strength: of evidence, from which pixels count
+    by themselves; None: they only confirm."""
     reasoning: Reasoning | None
     """None: the check failed."""
     verdict: Verdict
@@ -154,6 +156,8 @@ def _rule(rule: Rule, guard: Guard) -> dict[str, Any]:
         "block": rule.block,
         "block_from": rule.block_from,
         "block_rate": _rate(rule.block, guard),
+        "flag_strength": None if math.isinf(rule.flag_strength) else rule.flag_strength,
+        "block_strength": None if math.isinf(rule.block_strength) else rule.block_strength,
         "sure": rule.sure,
         "identical": rule.identical,
         "at_most": rule.at_most.value,

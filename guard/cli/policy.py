@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,6 +89,8 @@ def _show(image: Path, told: Explanation) -> None:
     _step(3, "index", *_index_lines(index, told.calibration))
     _step(4, "thresholds", "of each collection that a reference is in; inclusive")
     out.print(_rules(told.rules))
+    for line in _strengths(told.rules):
+        _line(line)
     reasoning = told.reasoning
     if reasoning is None:
         return
@@ -165,6 +168,19 @@ def _rules(rules: list[dict[str, Any]]) -> Table:
         at_most, identical = ("excuses", "") if allows else (rule["at_most"], rule["identical"])
         table.add_row("  ", rule["collection"], flag, block, at_most, identical, "; ".join(sources))
     return table
+
+
+def _strengths(rules: list[dict[str, Any]]) -> Iterator[str]:
+    """What pixels take to count by themselves, where a rate asks for more than any copy shows."""
+    from guard.calibration.strength import in_words
+
+    alike: dict[str, list[str]] = {}
+    for rule in rules:
+        strengths = {decision: rule[f"{decision}_strength"] for decision in ("flag", "block")}
+        if rule["at_most"] != "allow" and any(strength != 0 for strength in strengths.values()):
+            said = (f"{d} {'never' if s is None else f'from {in_words(s)}'}" for d, s in strengths.items())
+            alike.setdefault(", ".join(said), []).append(rule["collection"])
+    return (f"compared pixels alone, in {', '.join(names)}: {said}" for said, names in alike.items())
 
 
 def _threshold(similarity: float, rate: dict[str, float] | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,13 +13,16 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from guard import Guard
+from guard.calibration.calibrate import calibrate_index
 from guard.cli.main import app
 from guard.embedders.registry import load_embedder
 from guard.events import EventLog
-from guard.indexes.builder import build_index
+from guard.indexes.builder import add_to_index, build_index
 from guard.indexes.overlay import Overlay, key_of
 from guard.pixels import to_batch
 from tests.support.photographs import photograph
+from tests.support.pictures_in_memory import InMemory
+from tests.support.toys import picture as toy
 
 NAMES = ("astronaut", "chelsea", "coffee")
 STEPS = ("pixels", "embedder", "index", "thresholds", "candidates", "pixels compared", "exemptions", "own input",
@@ -106,6 +110,33 @@ def test_for_people_every_step_is_there_in_order(folder: Path) -> None:
     assert "coffee.png (allow) is allowed" in text
     code, text = run(str(folder / "training" / "astronaut.png"), "--index", str(folder / "my.index"))
     assert "a reviewer called it no copy of astronaut.png" in text
+
+
+def test_a_calibrated_index_tells_the_intervals_of_its_thresholds(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "my.index", tmp_path / "my.index")
+    clean = InMemory([toy(i, 64, 64) for i in range(110)])
+    calibrate_index(
+        tmp_path / "my.index", clean=clean, embedder=load_embedder("procedural"), targets=(0.2,), candidates=3
+    )
+    arguments = [str(folder / "training" / "chelsea.png"), "--index", str(tmp_path / "my.index"), "--flag", "fpr:0.2"]
+    code, text = run(*arguments, "--block", "0.99")
+    assert code == 0
+    assert "(false 0." in text
+    assert "compared pixels alone" not in text
+    settings = tmp_path / "guard.toml"
+    settings.write_text('verify = true\nverify_candidates = 3\n[policy]\nblock = "fpr:0.05"\n', encoding="utf-8")
+    code, text = run(*arguments, "--config", str(settings))
+    assert code == 0, text
+    # None of 110 bounds the flags' half of the rate, 0.1, and not the blocks', 0.025.
+    assert re.search(r"compared pixels alone, in training: flag from \d+ inliers .*, block never", text)
+    _, text = run(*arguments, "--config", str(settings), "--json")
+    told = json.loads(text)
+    rule = told["rules"][0]
+    assert rule["flag_rate"]["low"] <= rule["flag_rate"]["value"] <= rule["flag_rate"]["high"]
+    assert (rule["flag_strength"], rule["block_strength"]) == (0.0, None)
+    assert told["calibration"]["pictures"] == 110
+    add_to_index(InMemory([toy(500 + i, 64, 64) for i in range(3)]), tmp_path / "my.index", load_embedder("procedural"))
+    assert "stale: the index holds 6 references, and held 3" in run(*arguments, "--block", "0.99")[1]
 
 
 def test_nothing_is_counted_or_logged(folder: Path, tmp_path: Path) -> None:
