@@ -52,7 +52,7 @@ def calibration(
 
     memguard eval calibration --procedural 200 --json calibration.json
 
-    memguard eval calibration --procedural 3400 --cache .memguard-eval --json large.json
+    memguard eval calibration --procedural 2600 --cache .memguard-eval --json large.json
 
     memguard eval calibration --group photographs=photos/ --group xrays=scans/ --same patients.tsv --json found.json
     """

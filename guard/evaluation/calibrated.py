@@ -1,9 +1,10 @@
 """Does a calibration predict what happens to pictures that it has not seen? Knows descriptors; no pictures, no files.
 
-In each of some seeded resamples the sources are divided: half of them are references, a quarter calibrates, a quarter
-is checked; of each clean source one picture takes part, so that clean pictures are independent. Rates that the first
-quarter predicts are compared with those that the second shows: at the same references (`size`), at more of them
-(`growth`), beyond what a tail was fitted on (`tail`), and with quarters of different groups (`groups`).
+In each of some seeded resamples the sources are divided: as many of them as the largest size takes are references, at
+most half, and of the others one half calibrates and one is checked; of each clean source one picture takes part, so
+that clean pictures are independent. Rates that the first of these predicts are compared with those of the second: at
+the same references (`size`), at more of them (`growth`), beyond what a tail was fitted on (`tail`), and with clean
+pictures of different groups (`groups`).
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def _resample(
     pool: Pool, sizes: Sequence[int], targets: Sequence[float], resample: int, rng: np.random.Generator
 ) -> Iterator[tuple[int, Kind, Point | None]]:
     """(references, kind, point); None for a prediction that the calibration refuses."""
-    references, first, second = _divided(pool, rng)
+    references, first, second = _divided(pool, sizes, rng)
     order = rng.permutation(references)
     known = [size for size in sizes if size <= len(order)]
     if not known:
@@ -231,15 +232,18 @@ def _threshold(rates: Rates, target: float) -> float | None:
         return None
 
 
-def _divided(pool: Pool, rng: np.random.Generator) -> tuple[npt.NDArray[np.intp], ...]:
-    """All pictures of half of the sources; one picture of each source of the two other quarters."""
-    numbers = rng.permutation(np.unique(pool.sources))
-    half, quarter = len(numbers) // 2, len(numbers) // 4
-    references = np.flatnonzero(np.isin(pool.sources, numbers[:half]))
+def _divided(pool: Pool, sizes: Sequence[int], rng: np.random.Generator) -> tuple[npt.NDArray[np.intp], ...]:
+    """All pictures of the sources that are references; one picture of each source of two halves of the others."""
+    numbers, pictures = np.unique(pool.sources, return_counts=True)
+    order = rng.permutation(len(numbers))
+    numbers, held = numbers[order], np.cumsum(pictures[order])[: len(order) // 2]
+    wanted = max((size for size in sizes if size <= held[-1]), default=0)
+    start = int(np.searchsorted(held, wanted)) + 1
+    middle = start + (len(numbers) - start) // 2
+    references = np.flatnonzero(np.isin(pool.sources, numbers[:start]))
     shuffled = rng.permutation(len(pool.sources))
     ones = shuffled[np.unique(pool.sources[shuffled], return_index=True)[1]]  # one picture a source
-    parts = (numbers[half : half + quarter], numbers[half + quarter :])
-    first, second = (ones[np.isin(pool.sources[ones], part)] for part in parts)
+    first, second = (ones[np.isin(pool.sources[ones], part)] for part in (numbers[start:middle], numbers[middle:]))
     return references, first, second
 
 
