@@ -89,8 +89,12 @@ def test_decisions_are_held_against_pixels(tmp_path: Path) -> None:
         assert sum(stage["planted"] + stage["others"] for stage in found.values()) == (
             one["planted"]["generations"] + one["others"]["generations"]
         )
-        assert one["planted"]["blocked"] >= one["planted"]["generations"] - 1, name
-        assert len(one["listed"]) == one["missed"]
+        assert one["planted"]["blocked"] > one["planted"]["generations"] / 2, name
+        assert (
+            len(one["listed"])
+            == one["missed"]
+            == sum(one[part]["generations"] - one[part]["blocked"] for part in ("planted", "others"))
+        )
         assert guard["originals"]["blocked"] == 0, name
         assert guard["originals"]["generations"] >= 20
         assert 0 < guard["originals"]["upper_bound"] < 0.2
@@ -107,7 +111,8 @@ def test_the_search_has_the_criteria_of_the_docs() -> None:
         at = [one.name for one in search.items].index(item.name)
         assert search.bounds[at] == pytest.approx(copy_bound(item), abs=1e-5)
         blends = np.stack([(item.picture * (1 - a) + 255 * a).astype(np.uint8) for a in (0.0, 0.02, 0.3, 0.6)])
-        assert search(blends).copied.tolist() == is_copy(blends, item, copy_bound(item)).tolist()
+        found = search(blends)  # of another picture, one that fades to white may be a copy too
+        assert (found.copied & (found.item == at)).tolist() == is_copy(blends, item, copy_bound(item)).tolist()
     assert search.judged.sum() >= 0.95 * len(search.items)
 
 
@@ -128,8 +133,11 @@ def test_no_caption_comes_twice() -> None:
 
 
 @pytest.mark.slow
-def test_captions_of_training_pictures_may_run_out() -> None:
-    calibration, control, *_ = stages(calibration=3000, controls=3000, per_picture=1)
-    known = {item.caption for item in training_set()}
-    assert len({*calibration.prompts, *control.prompts}) == 6000
-    assert sum(caption in known for caption in (*calibration.prompts, *control.prompts)) > 2000
+def test_captions_of_training_pictures_may_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = training_set()[:79]  # 29 pictures that are not procedural
+    monkeypatch.setattr("guard_diffusers.demo.generations.training_set", lambda: few)
+    calibration, control, *_ = stages(calibration=80, controls=70, per_picture=1)
+    assert len({*calibration.prompts, *control.prompts}) == 150
+    known = {item.caption for item in few}
+    assert sum(caption in known for caption in control.prompts) == 35
+    assert sum(caption in known for caption in calibration.prompts) == len(known) - 29 - 35
