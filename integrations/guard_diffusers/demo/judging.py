@@ -52,9 +52,9 @@ def judged(
         original = ~near.copied & ~near.unclear
         blocked = np.array([v.decision is Decision.BLOCK for v in of_stage])
         flagged = blocked | np.array([v.decision is Decision.FLAG for v in of_stage])
-        missed += [_line(search, name, i, near, of_stage[i]) for i in np.flatnonzero(near.copied & ~blocked)]
+        missed += [_line(search, name, i, near, of_stage[i]) for i in np.flatnonzero(near.copied & ~blocked).tolist()]
         if name != "planted":
-            false += [_line(search, name, i, near, of_stage[i]) for i in np.flatnonzero(original & blocked)]
+            false += [_line(search, name, i, near, of_stage[i]) for i in np.flatnonzero(original & blocked).tolist()]
         parts = {"planted": near.copied & planted, "others": near.copied & ~planted, "unclear": near.unclear,
                  "originals": original}  # fmt: skip
         by_stage[name] = {
@@ -117,7 +117,7 @@ def _line(search: PixelSearch, stage: str, i: int, near: Nearest, verdict: Verdi
     item = near.item[i]
     return {
         "stage": stage,
-        "generation": int(i),
+        "generation": i,
         "nearest_by_pixels": search.items[item].name,
         "rms": round(float(near.distance[i]), 4),
         "bound": round(float(search.bounds[item]), 4),

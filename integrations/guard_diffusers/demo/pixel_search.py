@@ -69,12 +69,14 @@ class PixelSearch:
     def _nearest(self, generated: npt.NDArray[np.uint8]) -> Nearest:
         distance = self._distances(_rows(generated))
         # Inclusive at MAX_RMS and exclusive at an adaptive bound, as truth.is_copy has it.
-        within = np.where(self.bounds == MAX_RMS, distance <= self.bounds, distance < self.bounds)
-        copied = (within & self.judged).any(axis=1)
-        candidates = np.where(copied[:, None] & ~(within & self.judged), np.inf, distance)
+        bounds = self.bounds[None]
+        within = np.where(bounds == MAX_RMS, distance <= bounds, distance < bounds)
+        judged = within & self.judged
+        copied = np.logical_or.reduce(judged, axis=1)
+        candidates = np.where(copied[:, None] & ~judged, np.inf, distance)
         item = candidates.argmin(axis=1)
         found = distance[np.arange(len(distance)), item]
-        return Nearest(item, found, copied, within.any(axis=1) & ~copied)
+        return Nearest(item, found, copied, np.logical_or.reduce(within, axis=1) & ~copied)
 
     def _distances(self, rows: npt.NDArray[np.float32]) -> Floats:
         """(n, items) RMS."""
