@@ -53,6 +53,8 @@ class Recorded:
     """Seconds since the epoch; the services had been scraped for a while."""
     ill: float
     """When the faults began."""
+    settled: float
+    """When all that was started with them answered: on a busy machine that takes a while."""
     ended: float
     fired_well: set[str]
     """Alerts that fired before there was a fault."""
@@ -141,11 +143,14 @@ def play(folder: Path, pace: Pace, enough: Callable[[set[str]], bool]) -> Iterat
         )
         prometheus.watch({JOB: [first, second, doomed], GPU: [host], OTHER: [ill_host, forgotten]})
         fired: set[str] = set()
+        settled = 0.0
         while not enough(fired) and time.time() < ill + pace * LIMIT_S:
             time.sleep(1)
             fired |= prometheus.firing()
+            if not settled and prometheus.healthy() == 5:
+                settled = time.time()
         loads.stop()
-        yield Recorded(prometheus, pace, began, ill, time.time(), fired_well)
+        yield Recorded(prometheus, pace, began, ill, settled or ill, time.time(), fired_well)
 
 
 def _made(folder: Path) -> Path:

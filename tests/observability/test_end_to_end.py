@@ -99,13 +99,16 @@ def flaw_of(panel: Panel, recorded: Recorded) -> str:
 
 
 def _moved(found: list[Series], recorded: Recorded) -> bool:
-    """True if a series came or went when the faults began, or is on average a tenth higher or lower since then."""
+    """True if a series came or went when the faults began, or is on average a tenth higher or lower since
+    then, or since all was there that they came with.
+    """
     for series in found:
         well = [value for t, value in zip(series.times, series.values, strict=True) if t < recorded.ill]
-        ill = [value for t, value in zip(series.times, series.values, strict=True) if t >= recorded.ill]
-        if not well or not ill or series.times[-1] < recorded.ended - 5 * recorded.pace.step_s:
+        if not well or series.times[-1] < recorded.ended - 5 * recorded.pace.step_s:
             return True
-        before, after = statistics.fmean(well), statistics.fmean(ill)
-        if abs(after - before) > 0.1 * abs(before):
-            return True
+        before = statistics.fmean(well)
+        for since in (recorded.ill, recorded.settled):
+            ill = [value for t, value in zip(series.times, series.values, strict=True) if t >= since]
+            if not ill or abs(statistics.fmean(ill) - before) > 0.1 * abs(before):
+                return True
     return False
