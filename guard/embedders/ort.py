@@ -160,6 +160,8 @@ class OrtEmbedder:
             raise ConfigError(self._missing_provider(f"it offers {', '.join(ort.get_available_providers())}"))
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
+        # Between two runs the cores are for others: decoders, an event loop, the pipeline.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3  # errors; they come as exceptions too
         own = [{"device_id": self._device_id}] if self._provider != "cpu" else [{}]
         own[0].update(provider_options)
