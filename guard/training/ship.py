@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -123,14 +124,19 @@ def _thresholds(by_group: Document, measured: Document, today: date) -> Threshol
     group = next(iter(measured["groups"]))
     limits, counts = by_group[group], measured["groups"][group]["counts"]
     return Thresholds(
-        flag=round(sum(limits[rate] for rate in FLAG_FPRS) / len(FLAG_FPRS), 3),
-        block=round(limits[BLOCK_FPR], 3),
+        flag=_rounded_up(sum(limits[rate] for rate in FLAG_FPRS) / len(FLAG_FPRS)),
+        block=_rounded_up(limits[BLOCK_FPR]),
         source=f"flag: halfway between what 1 % and 0.1 % of {counts['negative_queries']:,} queries exceed that are no "
         f"copies (of {counts['sources']} {group}), among {counts['pictures'] // 2} references; block: what "
         "0.01 % exceed. "
         f"memguard eval descriptors, {today.isoformat()}. Larger indexes and look-alikes (X-rays, faces, flags) "
         "need higher ones: calibrate",
     )
+
+
+def _rounded_up(similarity: float) -> float:
+    """To two decimals: some hundred sources say nothing of a third."""
+    return math.ceil(100 * similarity) / 100
 
 
 def _weak_spots(evaluation: Document, entrant: str) -> tuple[str, ...]:

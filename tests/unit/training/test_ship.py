@@ -79,8 +79,10 @@ def test_the_card_says_what_was_measured(run: Path, evaluation: dict[str, Any], 
     assert sha256_of(tmp_path / f"{SHIPPED}.safetensors") == card.weights_sha256
     assert sha256_of(tmp_path / f"{SHIPPED}.onnx") == card.onnx_sha256
     limits = evaluation["thresholds"]["onnx:somewhere"]["photographs"]
-    assert card.thresholds.flag == pytest.approx((limits["0.01"] + limits["0.001"]) / 2, abs=1e-3)
-    assert card.thresholds.block == pytest.approx(limits["0.0001"], abs=1e-3)
+    halfway, highest = (limits["0.01"] + limits["0.001"]) / 2, limits["0.0001"]
+    assert halfway <= card.thresholds.flag < halfway + 0.01
+    assert highest <= card.thresholds.block < highest + 0.01
+    assert all(t == round(t, 2) for t in (card.thresholds.flag, card.thresholds.block))
     assert "2026-11-22" in card.thresholds.source
     (trained,) = card.training["runs"]
     assert (trained["views"], trained["hours"], trained["commit"], trained["cpu_cores"]) == (320, 2.0, "abc", 2)
