@@ -37,7 +37,7 @@ __all__ = ["PAIR_SIMILARITY", "PAIR_SLACK", "Moment", "OverlaidIndex", "open_ove
 
 PAIR_SIMILARITY = 0.99
 """Cosine, before the index's transform, from which a query counts as the one that was reviewed. With the shipped
-descriptor a JPEG of quality 80 keeps 0.998, half the size 0.992, a crop of 2 % off each side 0.95 (docs/policy.md)."""
+descriptor a JPEG of quality 80 keeps 0.999, half the size 0.998, a crop of 2 % off each side 0.96 (docs/policy.md)."""
 PAIR_SLACK = 0.01
 """Similarity by which it may lie nearer to the reference than the one that was reviewed."""
 _MOST = 1 << 20
