@@ -156,7 +156,7 @@ class GuardConfig(BaseModel):
         description="Compare pixels with the stored thumbnails of the candidates before deciding; needs OpenCV.",
     )
     verify_candidates: int = Field(
-        CANDIDATES, ge=1, le=100, description="How many of an image's nearest references are compared with it."
+        CANDIDATES, ge=1, le=100, description="How many of an image's nearest references are looked at."
     )
     verify_margin: float = Field(
         0.15, ge=0, le=2, description="How far below policy.flag a candidate's similarity may lie to be compared."

@@ -62,8 +62,8 @@ def calibrate(
         ),
     ] = None,
     candidates: Annotated[
-        int, typer.Option(min=1, max=100, help="References compared with each picture: the setting verify_candidates.")
-    ] = 10,
+        int, typer.Option(min=1, max=100, help="References looked at for each picture: the setting verify_candidates.")
+    ] = 30,
     duplicate: Annotated[
         float, typer.Option(help="Of references: cosine above which two of them are one picture.")
     ] = 0.95,

@@ -44,7 +44,7 @@ def detection(
     same: Same = None,
     one_source: OneSource = None,
     candidates: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Nearest references compared for each query (a guard's).")
+        int | None, typer.Option(min=1, max=1000, help="Nearest references looked at for each query (a guard's).")
     ] = None,
     kin: Annotated[
         int, typer.Option(min=0, help="Procedural pictures whose siblings and template variants are compared, too.")

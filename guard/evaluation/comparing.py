@@ -1,7 +1,7 @@
 """Queries of an evaluation, compared pixel by pixel with their candidates. Knows which pairs; no metric.
 
-As in a check: the query at its full size, the reference as the thumbnail that an index keeps; the candidates in their
-order, until one settles the matter. A pair is compared once, whichever split or entrant asks.
+As in a check: the query at its full size, the reference as the thumbnail that an index keeps; the candidates in the
+verifier's order, until one settles the matter. A pair is compared once, whichever split or entrant asks.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -28,9 +29,10 @@ from guard.indexes.preparation import thumbnail_of
 from guard.pixels import RGBArray
 from guard.types import Evidence, EvidenceKind
 from guard.verification.verifier import Verifier, identity_of
+from guard.verification.walk import Walk
 from guard.verification.weigh import refutes, settles
 
-__all__ = ["KINDS", "NOT_COMPARED", "Asked", "Compared", "References", "compare_all"]
+__all__ = ["KINDS", "NOT_COMPARED", "Asked", "Compared", "Look", "References", "compare_all"]
 
 KINDS = tuple(EvidenceKind)
 NOT_COMPARED = -1
@@ -40,7 +42,20 @@ Asked = Callable[[int], npt.NDArray[np.intp]]
 """Picture i -> (rows, variants, k) positions of its candidates, nearest first; -1 for none. Rows stand alone."""
 Columns = npt.NDArray[Any]
 
-_COLUMNS = np.dtype(
+
+class Look(IntEnum):
+    """What became of a candidate."""
+
+    NONE = 0
+    """Another one had settled the matter before."""
+    COMPARED = 1
+    REFUTED = 2
+    """Dismissed at a glance, with keypoints enough on both sides."""
+    DISMISSED = 3
+    """Dismissed, with too few to say so."""
+
+
+_PAIRS = np.dtype(
     [
         ("variant", np.int16),
         ("reference", "S64"),
@@ -51,17 +66,21 @@ _COLUMNS = np.dtype(
         ("keypoints", np.int32, (2,)),  # -1: they were not needed
     ]
 )
+_KEY_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compared:
-    """One picture's variants against others; (variants, pictures) each."""
+    """One picture's variants against others."""
 
     kind: npt.NDArray[np.int8]
-    """Position in KINDS, or NOT_COMPARED."""
+    """(variants, pictures) position in KINDS, or NOT_COMPARED."""
     refutes: npt.NDArray[np.bool_]
+    """(variants, pictures), as the next two."""
     settles: npt.NDArray[np.bool_]
     strength: npt.NDArray[np.float32]
+    looks: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    """One (rows, variants, k) of each `Asked`: what became of each candidate, a `Look`."""
 
     @property
     def copies(self) -> npt.NDArray[np.bool_]:
@@ -78,7 +97,7 @@ class Compared:
         )
 
     def put(self, variant: int, reference: int, row: Any) -> None:
-        """row: of a cache, see _COLUMNS."""
+        """row: of a cache, see _PAIRS."""
         query, other = row["keypoints"].tolist()
         evidence = Evidence(
             KINDS[row["kind"]],
@@ -134,27 +153,20 @@ def compare_all(
     names = [p.sha256 for p in pictures]
 
     def one(i: int) -> Compared:
-        path = _cached(cache, context, pictures[i])
-        rows, known = _read(path), Compared.nothing(1 + len(edits), len(pictures))
-        positions: dict[bytes, list[int]] = {}
-        for position, name in enumerate(names):
-            positions.setdefault(name.encode(), []).append(position)
-        for row in rows:
-            for position in positions.get(bytes(row["reference"]), ()):
-                known.put(int(row["variant"]), position, row)
-        made: list[RGBArray] = []
-        prepared: dict[int, Any] = {}
-        fresh = []
-        for variant, reference in _walk(known, [of(i) for of in asked]):
-            if variant not in prepared:
-                made = made or variants_of(pictures[i], carriers, edits, seed, side)
-                prepared = {variant: verifier.prepare(made[variant])}  # of one variant at a time
-            evidence = verifier.verify(prepared[variant], references[reference])
-            fresh.append(_row(variant, names[reference], evidence))
-            known.put(variant, reference, fresh[-1])
-        if fresh:
-            _write(path, np.concatenate([rows, np.array(fresh, _COLUMNS)]))
-        return known
+        path, orders = _cached(cache, context, pictures[i]), [of(i) for of in asked]
+        work = _Work(
+            verifier, references, names, lambda: variants_of(pictures[i], carriers, edits, seed, side), 1 + len(edits)
+        )
+        work.load(path)
+        for order in orders:
+            looks = np.zeros(order.shape, np.uint8)
+            for variant in range(order.shape[1]):
+                for row in range(len(order)):
+                    members = order[row, variant][order[row, variant] >= 0]
+                    looks[row, variant, : len(members)] = work.look(variant, members.tolist())
+            work.known.looks.append(looks)
+        work.save(path)
+        return work.known
 
     found = []
     for compared in ahead(one, len(pictures), workers):
@@ -163,22 +175,96 @@ def compare_all(
     return found
 
 
-def _walk(known: Compared, orders: Sequence[npt.NDArray[np.intp]]) -> Iterator[tuple[int, int]]:
-    """Yield what must be compared next; whoever takes it writes the outcome into `known` before it goes on."""
-    for variant in range(len(known.kind)):
-        for order in orders:
-            for row in order[:, variant]:
-                for reference in row.tolist():
-                    if reference < 0:
-                        break
-                    if known.kind[variant, reference] == NOT_COMPARED:
-                        yield variant, reference
-                    if known.settles[variant, reference]:
-                        break
+class _Work:
+    """The comparisons of one picture's variants."""
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        references: References,
+        names: Sequence[str],
+        make: Callable[[], list[RGBArray]],
+        variants: int,
+    ) -> None:
+        self.verifier, self.references, self.names, self.make = verifier, references, names, make
+        self.known = Compared.nothing(variants, len(names))
+        self.made: list[RGBArray] = []
+        self.prepared: tuple[int, Any] = (-1, None)  # of one variant at a time
+        self.pairs: dict[tuple[int, int], Columns] = {}
+        self.seen: dict[bytes, bytes] = {}
+        self.fresh = False
+
+    def look(self, variant: int, members: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """(k,) what becomes of these candidates; what must be compared for it, is."""
+        named = "\n".join([str(variant), *(self.names[j] for j in members)])
+        key = hashlib.sha256(named.encode()).digest()[:_KEY_BYTES]
+        if key not in self.seen:
+            self.seen[key] = self._walk(variant, members).tobytes()
+            self.fresh = True
+        return np.frombuffer(self.seen[key], np.uint8)
+
+    def _walk(self, variant: int, members: Sequence[int]) -> npt.NDArray[np.uint8]:
+        query, looks = self._query(variant), np.full(len(members), Look.NONE, np.uint8)
+        walk = Walk(self.verifier, query, [self.references[j] for j in members])
+        for at in walk.order():
+            reference = members[at]
+            if (variant, reference) not in self.pairs:
+                evidence = self.verifier.verify(query, self.references[reference])
+                self._put(variant, reference, _row(variant, self.names[reference], evidence))
+            looks[at] = Look.COMPARED
+            if self.known.settles[variant, reference]:
+                return looks
+        for at, evidence in walk.dismissed():
+            looks[at] = Look.REFUTED if refutes(evidence) else Look.DISMISSED
+        return looks
+
+    def _query(self, variant: int) -> Any:
+        if self.prepared[0] != variant:
+            self.made = self.made or self.make()
+            self.prepared = variant, self.verifier.prepare(self.made[variant])
+        return self.prepared[1]
+
+    def _put(self, variant: int, reference: int, row: Columns) -> None:
+        self.pairs[variant, reference] = row
+        self.known.put(variant, reference, row)
+
+    def load(self, path: Path | None) -> None:
+        """What a run before this one has found out; nothing, if that cannot be read."""
+        if path is None or not path.exists():
+            return
+        damaged = (OSError, ValueError, KeyError, EOFError, BadZipFile)
+        with suppress(*damaged), path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
+            pairs, keys, sizes, looks = (file[name] for name in ("pairs", "keys", "sizes", "looks"))
+            if pairs.dtype != _PAIRS:
+                return
+            positions: dict[bytes, list[int]] = {}
+            for position, name in enumerate(self.names):
+                positions.setdefault(name.encode(), []).append(position)
+            for row in pairs:
+                for position in positions.get(bytes(row["reference"]), ()):
+                    self._put(int(row["variant"]), position, row)
+            ends = np.cumsum(sizes)
+            self.seen = {
+                bytes(key): looks[end - size : end].tobytes() for key, size, end in zip(keys, sizes, ends, strict=True)
+            }
+
+    def save(self, path: Path | None) -> None:
+        if path is None or not self.fresh:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        keys = np.frombuffer(b"".join(self.seen), np.uint8).reshape(-1, _KEY_BYTES)
+        looks = np.frombuffer(b"".join(self.seen.values()), np.uint8)
+        with part.open("wb") as file:
+            np.savez(
+                file, pairs=np.array(list(self.pairs.values()), _PAIRS), keys=keys,
+                sizes=np.array([len(one) for one in self.seen.values()], np.int64), looks=looks,
+            )  # fmt: skip
+        part.replace(path)
 
 
 def _row(variant: int, reference: str, evidence: Evidence) -> Columns:
-    row = np.zeros((), _COLUMNS)
+    row = np.zeros((), _PAIRS)
     row["variant"], row["reference"] = variant, reference.encode()
     row["kind"] = KINDS.index(evidence.kind)
     row["strength"], row["inliers"], row["agreement"] = evidence.strength, evidence.inliers, evidence.agreement
@@ -194,23 +280,4 @@ def _cached(cache: Path | None, context: str, picture: PictureFile) -> Path | No
     if cache is None:
         return None
     key = hashlib.sha256(f"pixels\n{context}\n{picture.sha256}".encode()).hexdigest()
-    return cache / key[:2] / f"{key}.npy"
-
-
-def _read(path: Path | None) -> Columns:
-    if path is not None and path.exists():
-        with suppress(OSError, ValueError, EOFError, BadZipFile):  # damaged: made anew
-            found: Columns = np.load(path, allow_pickle=False)
-            if found.dtype == _COLUMNS:
-                return found
-    return np.zeros(0, _COLUMNS)
-
-
-def _write(path: Path | None, rows: Columns) -> None:
-    if path is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        np.save(file, rows, allow_pickle=False)
-    part.replace(path)
+    return cache / key[:2] / f"{key}.npz"

@@ -31,12 +31,12 @@ from guard.evaluation.run import Progress, Settings, arranged
 from guard.evaluation.scores import inner_products, score
 from guard.evaluation.verified import Verified, nearest
 from guard.types import Match, Record
+from guard.verification.examiner import CANDIDATES
 from guard.verification.verifier import PixelVerifier, Verifier
 from guard.verification.weigh import standing
 
-__all__ = ["CANDIDATES", "STRICT", "DetectionSettings", "evaluate_detection"]
+__all__ = ["STRICT", "DetectionSettings", "evaluate_detection"]
 
-CANDIDATES = 10
 RESAMPLES = 2000  # of which a twentieth must exceed the number of edits that are tested together
 RAREST = min(FPRS)
 STRICT = {fpr: 0.0 if fpr == RAREST else fpr for fpr in FPRS}
@@ -47,7 +47,7 @@ STRICT = {fpr: 0.0 if fpr == RAREST else fpr for fpr in FPRS}
 class DetectionSettings:
     protocol: Settings = field(default_factory=lambda: Settings(resamples=RESAMPLES))
     candidates: int = CANDIDATES
-    """Nearest references that are compared for each query."""
+    """Nearest references that are looked at for each query."""
     kin: int = 0
     """Procedural programs whose siblings and variants are compared."""
     workers: int | None = None
@@ -88,12 +88,12 @@ def evaluate_detection(
         cache=protocol.cache, workers=settings.workers, progress=one_more,
     )  # fmt: skip
     derived: list[Derived] = []
-    for base in bases:
+    for asking, base in enumerate(bases):
         block = entrants[base].block
         bound = math.inf if block is None else block
-        derived.append(Verified(base, settings.candidates, bound, compared))
+        derived.append(Verified(base, settings.candidates, bound, compared, asking))
         if PDQ in entrants:
-            derived += [PdqBeside(base), Verified(base, settings.candidates, bound, compared, hashes=True)]
+            derived += [PdqBeside(base), Verified(base, settings.candidates, bound, compared, asking, hashes=True)]
     results: dict[str, Results] = {}
     similarities = plain | {one.name: one.similarities(embedded, drawn) for one in derived}
     for i, (name, of_pair) in enumerate(similarities.items()):

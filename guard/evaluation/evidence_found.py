@@ -8,21 +8,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from guard.evaluation.comparing import KINDS, Asked, Compared
+from guard.evaluation.comparing import KINDS, Asked, Compared, Look
 from guard.evaluation.edits import FAMILIES, Edit
 from guard.evaluation.intervals import clopper_pearson
 from guard.evaluation.protocol import ALL_EDITS, Plan
-from guard.evaluation.verified import walked
+from guard.evaluation.verified import looked
+from guard.types import EvidenceKind
 
 __all__ = ["LISTED", "MISSED", "evidence_found"]
 
 LISTED = 100  # false matches that are listed one by one
 MISSED = "not_compared"
-"""The query's own reference was not among its candidates."""
+"""The query's own reference was not among its candidates, or another one settled the matter."""
+NOTHING = KINDS.index(EvidenceKind.NONE)
 
 
 def evidence_found(drawn: Plan, edits: Sequence[Edit], compared: Sequence[Compared], asked: Asked) -> dict[str, Any]:
-    """Plain JSON values.
+    """Plain JSON values. asked: the first of those that were compared.
 
     `own[group][edit, "family:NAME" or "all_edits"]`: share of the queries by the kind of evidence with their own
     reference. `wrong[group]["untouched" or "edited"]`: negative queries with a copy among their candidates, by pixels;
@@ -34,9 +36,12 @@ def evidence_found(drawn: Plan, edits: Sequence[Edit], compared: Sequence[Compar
     listed: dict[tuple[int, int, int], None] = {}
     for i, found in enumerate(compared):
         for split, order in enumerate(asked(i)):
-            seen = walked(order, found)
+            looks = looked(order, found.looks[0][split], n)
+            seen = looks == Look.COMPARED
             if drawn.is_reference[split, i]:
-                kinds = np.where(seen[:, i], found.kind[:, i], len(KINDS))
+                dismissed = (looks[:, i] == Look.REFUTED) | (looks[:, i] == Look.DISMISSED)
+                unseen = np.where(dismissed, NOTHING, len(KINDS))
+                kinds = np.where(seen[:, i], found.kind[:, i], unseen)
                 own[i, np.arange(variants), kinds] += 1
                 continue
             wrong = seen & found.copies & (drawn.sources != drawn.sources[i])

@@ -14,14 +14,13 @@ import numpy.typing as npt
 
 from guard.embedders.pdq import BITS
 from guard.embedders.pdq import BLOCK_BITS as IDENTICAL_BITS
-from guard.evaluation.comparing import Asked, Compared
+from guard.evaluation.comparing import Asked, Compared, Look
 from guard.evaluation.pdq_beside import PDQ, identical_bits
 from guard.evaluation.protocol import Plan
 from guard.evaluation.scores import Embedded, Similarities, inner_products
 
-__all__ = ["Verified", "nearest", "standings", "walked"]
+__all__ = ["Verified", "looked", "nearest", "standings"]
 
-Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 
 
@@ -36,6 +35,8 @@ class Verified:
     """Similarity that no pixels refute; +inf if the base advises none."""
     compared: Sequence[Compared]
     """Of each picture of the plan."""
+    asked: int = 0
+    """Which of their looks is the base's."""
     hashes: bool = False
     """PDQ beside it, as a check with an index of hashes has it."""
 
@@ -54,7 +55,7 @@ class Verified:
             bits = bits_of(picture)[0] if bits_of is not None else None
             parts = []
             for split, row in enumerate(order(picture)):
-                seen = walked(row, compared)
+                seen = looked(row, compared.looks[self.asked][split], len(drawn.pictures))
                 parts.append(standings(similarity[split % len(similarity)], compared, seen, self.block, bits))
             return np.stack(parts)
 
@@ -79,25 +80,25 @@ def nearest(similarities: Similarities, drawn: Plan, k: int) -> Asked:
     return order
 
 
-def walked(order: npt.NDArray[np.intp], compared: Compared) -> Bools:
-    """(variants, pictures) what a check compares: its candidates in order, until one settles. order: (variants, k)."""
-    variants = np.arange(len(order))[:, None]
-    there = order >= 0
-    settled = compared.settles[variants, np.maximum(order, 0)] & there
-    before: Bools = np.cumsum(settled, axis=1) - settled == 0  # the one that settles is compared too
-    seen = np.zeros(compared.kind.shape, np.bool_)
-    rows, columns = np.nonzero(there & before)
-    seen[rows, order[rows, columns]] = True
+def looked(order: npt.NDArray[np.intp], looks: npt.NDArray[np.uint8], pictures: int) -> npt.NDArray[np.uint8]:
+    """(variants, pictures) what became of each picture, a `Look`. order, looks: (variants, k)."""
+    seen = np.full((len(order), pictures), Look.NONE, np.uint8)
+    rows, columns = np.nonzero(order >= 0)
+    seen[rows, order[rows, columns]] = looks[rows, columns]
     return seen
 
 
-def standings(similarity: Floats, compared: Compared, seen: Bools, block: float, bits: Floats | None = None) -> Floats:
+def standings(
+    similarity: Floats, compared: Compared, seen: npt.NDArray[np.uint8], block: float, bits: Floats | None = None
+) -> Floats:
     """guard.verification.weigh.standing of many pairs at once; (variants, pictures), as all but block.
 
-    seen: which pairs were compared. bits: by which PDQ hashes differ; None without hashes.
+    seen: what became of each, see `looked`. bits: by which PDQ hashes differ; None without hashes.
     """
-    found = np.where(seen & compared.refutes & (similarity < block), similarity - np.float32(3), similarity)
-    found = np.where(seen & compared.copies, 1 + compared.strength, found)
+    there = seen == Look.COMPARED
+    refuted = (there & compared.refutes) | (seen == Look.REFUTED)
+    found = np.where(refuted & (similarity < block), similarity - np.float32(3), similarity)
+    found = np.where(there & compared.copies, 1 + compared.strength, found)
     if bits is not None:
         found = np.where(bits <= IDENTICAL_BITS, 3 - bits / BITS, found)
     return found.astype(np.float32)

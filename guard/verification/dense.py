@@ -6,6 +6,7 @@ by correlation of luma without its coarsest part; the best is refined by ECC (Ev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from guard.verification.features import Floats, Prepared
 from guard.verification.geometry import plausible
 from guard.verification.opencv import opencv
 
-__all__ = ["Overlay", "in_shares", "part", "refined", "whole"]
+__all__ = ["Overlay", "in_shares", "part", "refined", "whole", "whole_correlations"]
 
 WHOLE_PX = 48  # side of the plates that are laid on one another
 PART_PX = 64
@@ -39,11 +40,20 @@ class Overlay:
 
 def whole(query: Prepared, reference: Prepared) -> Overlay:
     """The best of the eight flips and quarter turns, both frames filled."""
-    wanted = _unit(query.plate(WHOLE_PX))
-    rows = _dihedral(_unit(reference.plate(WHOLE_PX)))
+    wanted = _unit_plate(query)
+    rows = _dihedral(_unit_plate(reference))
     correlations = rows.reshape(8, -1) @ wanted.ravel()
     best = int(correlations.argmax())
     return Overlay(_in_pixels(_TURNS[best], query, reference), float(correlations[best]))
+
+
+def whole_correlations(query: Prepared, references: Sequence[Prepared]) -> Floats:
+    """(k,) what `whole` finds of each reference: the correlation of the best flip or quarter turn."""
+    rows = np.stack([_unit_plate(reference).ravel() for reference in references])
+    # Turning the query instead of the reference gives the same eight numbers.
+    turned = _dihedral(_unit_plate(query)).reshape(8, -1)
+    best: Floats = (rows @ turned.T).max(axis=1)
+    return best
 
 
 def part(query: Prepared, reference: Prepared) -> Overlay:
@@ -100,6 +110,10 @@ def _band(plate: Floats) -> Floats:
     coarse = cv2.GaussianBlur(plate, (0, 0), COARSE_SHARE * len(plate))
     band: Floats = plate - coarse
     return band
+
+
+def _unit_plate(picture: Prepared) -> Floats:
+    return picture.derived("unit plate", lambda: _unit(picture.plate(WHOLE_PX)))
 
 
 def _unit(plate: Floats) -> Floats:

@@ -18,6 +18,7 @@ from guard.errors import GuardError, IndexLoadError, InputError, MissingExtraErr
 from guard.indexes.base import SupportsThumbnails
 from guard.pixels import ImageBatch, RGBArray
 from guard.types import Evidence, Match
+from guard.verification.walk import Walk
 from guard.verification.weigh import settles
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CANDIDATES", "KEPT", "Examined", "Examiner"]
 
-KEPT = 256  # prepared references; some 0.3 MB each with their keypoints
-CANDIDATES = 10  # compared for one image, unless something else is asked for
+KEPT = 512  # prepared references; some 0.3 MB each with their keypoints
+CANDIDATES = 30  # looked at for one image, unless something else is asked for; a few of them are compared in full
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,35 +92,56 @@ class Examiner:
         if not worth:
             return Examined(tuple(candidates), None)
         verifier = self.ready()
-        found: dict[int, Match] = {}
         reasons = ["more candidates than are compared"] if len(worth) > most else []
-        query: Any = None
-        copied = False
-        for match in worth[:most]:
+        matches, references = self._references(verifier, worth[:most], until, reasons)
+        found: dict[int, Evidence] = {}
+        conclusion = False
+        if matches:
+            try:
+                query = verifier.prepare(picture.as_arrays()[0])
+                walk = Walk(verifier, query, references, lambda: time.perf_counter() < until)
+                for i in walk.order():
+                    if time.perf_counter() >= until:
+                        break
+                    evidence = _compared(verifier, query, references[i], reasons)
+                    if evidence is not None:
+                        found[i] = evidence
+                        conclusion = settles(evidence) and conclusive(matches[i])
+                    if conclusion:
+                        break
+                else:
+                    found |= {i: evidence for i, evidence in walk.dismissed() if i not in found}
+            except GuardError:
+                raise
+            except Exception as exc:  # OpenCV's own; the similarity still decides
+                reasons.append(f"comparing failed ({type(exc).__name__})")
+            if not conclusion and not reasons and len(found) < len(matches):
+                reasons.append("out of time")
+        copied = any(evidence.is_copy for evidence in found.values())
+        of = {id(matches[i]): replace(matches[i], evidence=evidence) for i, evidence in found.items()}
+        seen = tuple(of.get(id(match), match) for match in candidates)
+        return Examined(seen, copied or not reasons, "" if copied else ", ".join(dict.fromkeys(reasons)))
+
+    def _references(
+        self, verifier: Verifier, worth: Sequence[Match], until: float, reasons: list[str]
+    ) -> tuple[list[Match], list[Any]]:
+        """Those that can be compared, and what is prepared of them; why the others cannot goes to reasons."""
+        matches, prepared = [], []
+        for match in worth:
             if time.perf_counter() >= until:
                 reasons.append("out of time")
                 break
             try:
                 reference = self._prepared(verifier, match.record.id)
-                if reference is None:
-                    reasons.append("no thumbnail")
-                    continue
-                query = query if query is not None else verifier.prepare(picture.as_arrays()[0])
-                evidence = verifier.verify(query, reference)
             except (InputError, IndexLoadError):
                 reasons.append("a thumbnail cannot be read")
                 continue
-            except GuardError:
-                raise
-            except Exception as exc:  # OpenCV's own; the similarity still decides
-                reasons.append(f"comparing failed ({type(exc).__name__})")
+            if reference is None:
+                reasons.append("no thumbnail")
                 continue
-            found[id(match)] = replace(match, evidence=evidence)
-            copied = copied or evidence.is_copy
-            if settles(evidence) and conclusive(match):
-                break
-        seen = tuple(found.get(id(match), match) for match in candidates)
-        return Examined(seen, copied or not reasons, "" if copied else ", ".join(dict.fromkeys(reasons)))
+            matches.append(match)
+            prepared.append(reference)
+        return matches, prepared
 
     def thumbnail(self, reference: int) -> bytes | None:
         """The encoded thumbnail of a reference; None without one. Raises IndexLoadError for a damaged file."""
@@ -168,3 +190,13 @@ class Examiner:
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         return prepared
+
+
+def _compared(verifier: Verifier, query: Any, reference: Any, reasons: list[str]) -> Evidence | None:
+    try:
+        return verifier.verify(query, reference)
+    except GuardError:
+        raise
+    except Exception as exc:  # OpenCV's own; the other references may do
+        reasons.append(f"comparing failed ({type(exc).__name__})")
+        return None

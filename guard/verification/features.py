@@ -6,7 +6,8 @@ Knows no second picture. Keypoints are SIFT (Lowe 2004) with root-SIFT descripto
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from guard.pixels import RGBArray
 from guard.verification.opencv import opencv
 
-__all__ = ["DESCRIPTOR_SCALE", "Floats", "Keypoints", "Prepared", "longest", "mirrored"]
+__all__ = ["DESCRIPTOR_SCALE", "Floats", "Keypoints", "Prepared", "compacted", "longest", "mirrored"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -27,15 +28,22 @@ DESCRIPTOR_SCALE = 510.0  # root-SIFT values are 0.5 at most but for the plaines
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Keypoints:
-    """The keypoints of one picture, 136 bytes each."""
+    """The keypoints of one picture, 136 bytes each, and 128 more once they were screened."""
 
     points: Floats
     """(n, 2): x and y in px of `Prepared.rgb`."""
     descriptors: npt.NDArray[np.uint8]
     """(n, 128): root-SIFT, times DESCRIPTOR_SCALE."""
+    _compact: list[Floats] = field(default_factory=list, repr=False)
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def compact(self) -> Floats:
+        """(n, 32) see `compacted`; computed once."""
+        if not self._compact:
+            self._compact.append(compacted(self.unit_rows()))
+        return self._compact[0]
 
     def unit_rows(self) -> Floats:
         """(n, 128) of unit L2 norm."""
@@ -44,19 +52,42 @@ class Keypoints:
         return rows
 
 
+def compacted(unit_rows: Floats) -> Floats:
+    """(n, 128) descriptors -> (n, 32) of unit L2 norm: what varies slowly over the 4 x 4 cells.
+
+    The four lowest frequencies of a cosine transform over the cells, of each direction. Neighbouring cells are alike,
+    so that this keeps most of what tells descriptors apart, without anything that was fitted.
+    """
+    rows: Floats = unit_rows @ _SLOW
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    return rows
+
+
+def _slow() -> Floats:
+    """(128, 32)."""
+    cells = np.arange(4)
+    waves = np.stack([np.full(4, 0.5), np.cos(np.pi * (2 * cells + 1) / 8) / np.sqrt(2)])  # orthonormal
+    over = np.einsum("ay,bx->abyx", waves, waves).reshape(4, 16)
+    return np.kron(over, np.eye(8)).T.astype(np.float32)
+
+
+_SLOW = _slow()
+
+
 class Prepared:
     """A picture as the verifier holds it. Safe for threads; what it computes it keeps.
 
     rgb: (h, w, 3) uint8 of any size; kept with a longest side of at most PIXELS_PX.
     """
 
-    __slots__ = ("_keypoints", "_lock", "_plates", "grey", "rgb")
+    __slots__ = ("_derived", "_keypoints", "_lock", "_plates", "grey", "rgb")
 
     def __init__(self, rgb: RGBArray) -> None:
         self.rgb: RGBArray = longest(rgb, PIXELS_PX)
         self.grey: npt.NDArray[np.uint8] = opencv().cvtColor(self.rgb, opencv().COLOR_RGB2GRAY)
         self._keypoints: Keypoints | None = None
         self._plates: dict[int, Floats] = {}
+        self._derived: dict[str, Floats] = {}
         self._lock = threading.Lock()
 
     @property
@@ -87,6 +118,13 @@ class Prepared:
                 small = cv2.resize(self.grey, (side, side), interpolation=cv2.INTER_AREA)
                 self._plates[side] = small.astype(np.float32)
             return self._plates[side]
+
+    def derived(self, name: str, make: Callable[[], Floats]) -> Floats:
+        """What somebody makes of this picture, made once for each name. make: may ask for plates, not for keypoints."""
+        found = self._derived.get(name)
+        if found is None:
+            found = self._derived[name] = make()  # two threads may both make it; it is the same
+        return found
 
 
 def longest(rgb: RGBArray, side: int) -> RGBArray:

@@ -7,6 +7,7 @@ gives the same evidence.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -23,10 +24,10 @@ from guard.verification.classify import Limits, judged
 from guard.verification.features import Prepared
 from guard.verification.geometry import align
 from guard.verification.opencv import opencv
+from guard.verification.screening import WHOLE_CORRELATION, Shortlist
 
-__all__ = ["PixelVerifier", "Verifier", "identity_of"]
+__all__ = ["PixelVerifier", "SupportsShortlist", "Verifier", "identity_of"]
 
-WHOLE_CORRELATION = 0.25  # of the whole frames: below, laying them on one another finds nothing
 PART_CORRELATION = 0.5
 _DECIDING = ("examiner.py", "picture.py", "weigh.py")  # what makes use of evidence, and does not change it
 FEW_KEYPOINTS = 60  # on either side: a copy could have gone unseen, and a part is looked for without them
@@ -42,6 +43,19 @@ class Verifier(Protocol):
 
     def verify(self, query: Any, reference: Any) -> Evidence:
         """Say whether the query shows the reference. Each is (h, w, 3) uint8 RGB of any size, or prepared."""
+        ...
+
+
+@runtime_checkable
+class SupportsShortlist(Protocol):
+    """A verifier that can tell at a glance which of many references are worth `verify`."""
+
+    def shortlist(self, query: Any, references: Sequence[Any], in_time: Callable[[], bool]) -> Shortlist:
+        """query, references: prepared; see Shortlist."""
+        ...
+
+    def dismissed(self, query: Any, reference: Any) -> Evidence:
+        """What a glance in vain says."""
         ...
 
 
@@ -84,6 +98,16 @@ class PixelVerifier:
         answers = [self._evidence(f, few=few) for f in founds if f is not None]
         best = max(answers, key=_rank, default=Evidence(EvidenceKind.NONE))
         return replace(best, keypoints=counts)
+
+    def shortlist(
+        self, query: Prepared, references: Sequence[Prepared], in_time: Callable[[], bool] = lambda: True
+    ) -> Shortlist:
+        """See SupportsShortlist."""
+        return Shortlist(query, references, few_keypoints=FEW_KEYPOINTS, in_time=in_time)
+
+    def dismissed(self, query: Prepared, reference: Prepared) -> Evidence:
+        """Nothing was found; as in `verify`, with few keypoints that means little."""
+        return Evidence(EvidenceKind.NONE, keypoints=(len(query.keypoints), len(reference.keypoints)))
 
     def _evidence(self, found: _Found, *, few: bool) -> Evidence:
         comparison, unit = found.comparison, found.unit

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from guard.embedders.base import unit_rows
-from guard.evaluation.comparing import KINDS, NOT_COMPARED, Compared
+from guard.evaluation.comparing import KINDS, NOT_COMPARED, Compared, Look, compare_all
 from guard.evaluation.edits import EDITS
 from guard.evaluation.evidence_found import MISSED, evidence_found
 from guard.evaluation.pictures import PictureFile
 from guard.evaluation.protocol import Plan, plan
 from guard.evaluation.scores import Embedded, inner_products, score
-from guard.evaluation.verified import Verified, nearest, standings, walked
+from guard.evaluation.verified import Verified, looked, nearest, standings
 from guard.types import Evidence, EvidenceKind, Match, Record
+from guard.verification.verifier import PixelVerifier
 from guard.verification.weigh import refutes, settles, standing
+from tests.support.photographs import photograph
 
 EDIT = [EDITS["blur"]]
 VARIANTS, N = 3, 12
@@ -48,22 +52,76 @@ def test_standings_are_those_of_the_guard(block: float) -> None:
     found, known = compared(1)
     similarity = rng.uniform(-1, 1, (VARIANTS, N)).astype(np.float32)
     bits = rng.integers(20, 60, (VARIANTS, N)).astype(np.float32)
-    seen = found.kind != NOT_COMPARED
+    seen = np.where(found.kind != NOT_COMPARED, Look.COMPARED, Look.NONE).astype(np.uint8)
+    dismissed = {}
+    for v, j in np.argwhere(seen == Look.NONE)[::2].tolist():  # some at a glance, with or without keypoints enough
+        dismissed[v, j] = Evidence(EvidenceKind.NONE, keypoints=(200, 100 if j % 2 else 20))
+        seen[v, j] = Look.REFUTED if j % 2 else Look.DISMISSED
     for with_bits in (bits, None):
         values = standings(similarity, found, seen, block, with_bits)
         for v in range(VARIANTS):
             for j in range(N):
                 same = int(bits[v, j]) if with_bits is not None and bits[v, j] <= 31 else None
-                one = Match(Record(j, "", ""), float(similarity[v, j]), same, known.get((v, j)))
+                one = Match(Record(j, "", ""), float(similarity[v, j]), same, known.get((v, j), dismissed.get((v, j))))
                 assert values[v, j] == pytest.approx(standing(one, block=block), abs=1e-5)
 
 
-def test_candidates_are_compared_until_one_settles() -> None:
-    found = Compared.nothing(1, 6)
-    found.settles[0, 3] = True
-    order = np.array([[4, 3, 2, -1]])
-    assert np.flatnonzero(walked(order, found)[0]).tolist() == [3, 4]
-    assert np.flatnonzero(walked(np.array([[4, 2, -1, -1]]), found)[0]).tolist() == [2, 4]
+def test_what_became_of_candidates_is_put_at_their_places() -> None:
+    order = np.array([[4, 3, 2, -1], [0, -1, -1, -1]])
+    looks = np.array([[1, 2, 0, 0], [3, 0, 0, 0]], np.uint8)
+    found = looked(order, looks, 6)
+    assert found.tolist() == [[0, 0, 0, 2, 1, 0], [3, 0, 0, 0, 0, 0]]
+
+
+class Counting(PixelVerifier):
+    def __init__(self) -> None:
+        super().__init__()
+        self.compared: list[int] = []
+        self.looks = 0
+
+    def verify(self, query: Any, reference: Any) -> Evidence:
+        self.compared.append(reference.width)
+        return super().verify(query, reference)
+
+    def shortlist(self, *args: Any, **keywords: Any) -> Any:
+        self.looks += 1
+        return super().shortlist(*args, **keywords)
+
+
+def test_candidates_are_looked_at_until_one_settles_and_never_twice(tmp_path: Path) -> None:
+    """Seven photographs; the query is the first of them, edited, and comes last among the candidates."""
+    names = ("astronaut", "chelsea", "coffee", "rocket", "camera", "coins", "retina")
+    files = []
+    for i, name in enumerate(names):
+        path = tmp_path / f"{name}.png"
+        Image.fromarray(photograph(name, 200)).save(path)
+        files.append(PictureFile(path, "photographs", f"{i:064}", i))
+    order = np.array([[[5, 4, 3, 2, 1, 0]] * 2, [[5, 4, 3, 2, 1, -1]] * 2])  # two splits: one without the copy
+
+    def asked(picture: int) -> np.ndarray:
+        return order if picture == 0 else np.full_like(order, -1)
+
+    def run(verifier: PixelVerifier) -> list[Compared]:
+        return compare_all(
+            files, [photograph("page", 200)], EDIT, [asked], verifier, seed=0, side=256, cache=tmp_path / "cache",
+            workers=1,
+        )  # fmt: skip
+
+    verifier = Counting()
+    found = run(verifier)[0]
+    with_copy, without = found.looks[0]
+    assert with_copy[:, 5].tolist() == [Look.COMPARED] * 2
+    assert found.settles[:, 0].all()
+    assert (without[:, :5] != Look.NONE).all()  # nothing settles: each was compared or dismissed
+    assert (without[:, 5] == Look.NONE).all()
+    assert (without == Look.REFUTED).any()
+    assert not found.copies[:, 1:].any()
+    again = Counting()
+    kept = run(again)[0]
+    assert (again.compared, again.looks) == ([], 0)
+    for name in ("kind", "refutes", "settles", "strength"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(found, name))
+    np.testing.assert_array_equal(kept.looks[0], found.looks[0])
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +155,13 @@ def test_a_copy_outside_the_candidates_keeps_its_similarity(drawn: Plan) -> None
     every = [Compared.nothing(2, n) for _ in range(n)]
     for i, one in enumerate(every):
         one.kind[:, i], one.strength[:, i] = KINDS.index(EvidenceKind.EDITED), 0.5
+    order = nearest(inner_products(embedded), drawn, 2)
+    for one in every:
+        one.looks.append(np.full((2, 2, 2), Look.COMPARED, np.uint8))
     verified = Verified("toy", 2, float("inf"), every)
     assert verified.name == "toy+verifier"
     similarities = verified.similarities({"toy": embedded}, drawn)
     scores = score(similarities, drawn.sources, drawn.is_reference)
-    order = nearest(inner_products(embedded), drawn, 2)
     for i in range(n):
         for split in range(2):
             if drawn.is_reference[split, i]:
