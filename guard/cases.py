@@ -57,6 +57,7 @@ def cases_of(
                 one,
                 candidates,
                 gate=lambda match: rules.lowest_flag(match.record.collections) - config.verify_margin,
+                missed=rules.counts,
                 conclusive=lambda match: rules.can_block(match.record.collections),
                 until=until,
                 most=config.verify_candidates,

@@ -102,7 +102,7 @@ class SmallSet(BaseModel):
     def applied(self, config: GuardConfig) -> GuardConfig:
         """The settings of a guard, with what a small set needs where nobody set something else: the pixels of every
         candidate are compared."""
-        needed: dict[str, Any] = {"verify": True, "verify_margin": 2.0, "verify_budget_ms": 1000.0}
+        needed: dict[str, Any] = {"verify": True, "verify_budget_ms": 1000.0}
         unset = {name: value for name, value in needed.items() if name not in config.model_fields_set}
         return config.model_copy(update=unset)
 

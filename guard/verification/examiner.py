@@ -78,6 +78,7 @@ class Examiner:
         *,
         gate: Callable[[Match], float],
         conclusive: Callable[[Match], bool] = lambda _: True,
+        missed: Callable[[Match], bool] = lambda _: True,
         until: float,
         most: int = CANDIDATES,
     ) -> Examined:
@@ -85,6 +86,7 @@ class Examiner:
 
         picture: a batch of one; taken off its device only if there is something to compare.
         conclusive: whether a strong copy of this one makes the others not matter.
+        missed: whether it is to be said of this one that it was not compared, for want of a thumbnail or of `most`.
         until: time.perf_counter() from which no further comparison begins; one that is running is not broken off.
         Raises MissingExtraError where the verifier lacks a package; nothing else.
         """
@@ -92,8 +94,10 @@ class Examiner:
         if not worth:
             return Examined(tuple(candidates), None)
         verifier = self.ready()
-        reasons = ["more candidates than are compared"] if len(worth) > most else []
-        matches, references = self._references(verifier, worth[:most], until, reasons)
+        reasons = ["more candidates than are compared"] if any(map(missed, worth[most:])) else []
+        matches, references = self._references(verifier, worth[:most], missed, until, reasons)
+        if not matches and not reasons:
+            return Examined(tuple(candidates), None)
         found: dict[int, Evidence] = {}
         conclusion = False
         if matches:
@@ -123,7 +127,12 @@ class Examiner:
         return Examined(seen, copied or not reasons, "" if copied else ", ".join(dict.fromkeys(reasons)))
 
     def _references(
-        self, verifier: Verifier, worth: Sequence[Match], until: float, reasons: list[str]
+        self,
+        verifier: Verifier,
+        worth: Sequence[Match],
+        missed: Callable[[Match], bool],
+        until: float,
+        reasons: list[str],
     ) -> tuple[list[Match], list[Any]]:
         """Those that can be compared, and what is prepared of them; why the others cannot goes to reasons."""
         matches, prepared = [], []
@@ -137,7 +146,8 @@ class Examiner:
                 reasons.append("a thumbnail cannot be read")
                 continue
             if reference is None:
-                reasons.append("no thumbnail")
+                if missed(match):
+                    reasons.append("no thumbnail")
                 continue
             matches.append(match)
             prepared.append(reference)

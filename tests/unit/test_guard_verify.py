@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from PIL import Image
 
 from guard import ConfigError, Decision, Guard, GuardConfig, Policy
-from guard.config import load_config
+from guard.comparing import settled
+from guard.config import PolicyConfig, load_config
 from guard.embedders.registry import load_embedder
 from guard.indexes.builder import build_index
 from guard.types import EvidenceKind
@@ -34,7 +36,7 @@ def indexes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(indexes: Path, name: str = "with.index", **settings: object) -> Guard:
-    settings = {"policy": NOTHING_MATCHES, "verify": True, "verify_margin": 2.0, "verify_budget_ms": 60_000, **settings}
+    settings = {"policy": NOTHING_MATCHES, "verify": True, "verify_budget_ms": 60_000, **settings}
     return Guard.open(indexes / name, deadline_s=None, **settings)  # type: ignore[arg-type]
 
 
@@ -77,8 +79,42 @@ def test_tensors_are_verified_as_arrays_are(indexes: Path) -> None:
     assert one.matches[0].evidence == other.matches[0].evidence
 
 
-def test_off_by_default_and_on_for_one_call(indexes: Path) -> None:
-    assert GuardConfig().verify is False
+def test_on_wherever_it_can_be_done(indexes: Path) -> None:
+    """Unset, it follows the index: with thumbnails the inset is found, whatever its similarity."""
+    assert GuardConfig().verify is None
+    guard = Guard.open(indexes / "with.index", policy=NOTHING_MATCHES, verify_budget_ms=60_000, deadline_s=None)
+    assert guard.config.verify is True
+    assert guard.check(inset())[0].decision is Decision.FLAG
+    without = Guard.open(indexes / "without.index", policy=Policy(flag=0.6, block=0.9), deadline_s=None)
+    assert without.config.verify is False
+    copy = without.check(photograph("chelsea"))[0]
+    assert (copy.decision, copy.verified) == (Decision.BLOCK, None)
+
+
+def test_a_calibration_without_pixels_keeps_them_out_where_it_gives_rates() -> None:
+    class Index:
+        has_thumbnails = True
+
+        def thumbnail(self, id: int) -> None:  # noqa: A002 - the protocol's word
+            return None
+
+    @dataclass
+    class Measured:
+        pixels: object = None
+
+    @dataclass
+    class Calibration:
+        calibration: Measured
+
+    rates = GuardConfig(policy=PolicyConfig(flag="fpr:1e-3", block="fpr:1e-5"))
+    without, measured = Calibration(Measured()), Calibration(Measured("so"))
+    assert settled(rates, Index(), without, "x").verify is False  # type: ignore[arg-type]
+    assert settled(rates, Index(), measured, "x").verify is True  # type: ignore[arg-type]
+    assert settled(GuardConfig(), Index(), without, "x").verify is True  # type: ignore[arg-type]
+    assert settled(GuardConfig(verify=False), Index(), measured, "x").verify is False  # type: ignore[arg-type]
+
+
+def test_off_and_on_for_one_call(indexes: Path) -> None:
     guard = opened(indexes, verify=False)
     assert guard.check(inset())[0].verified is None
     assert guard.check(inset(), options={"verify": True})[0].decision is Decision.FLAG
@@ -102,7 +138,8 @@ def test_what_cannot_be_verified_is_decided_by_similarity(
     guard = opened(indexes, name, policy=Policy(flag=0.6, block=0.9), **settings)
     copy, other = guard.check([photograph("chelsea"), photograph("rocket")])
     assert (copy.decision, copy.verified) == (Decision.BLOCK, False)
-    assert (other.decision, other.verified) == (Decision.ALLOW, False)
+    # A far reference without a thumbnail is not missed; one that there was no time for may have been the copy.
+    assert (other.decision, other.verified) == (Decision.ALLOW, None if reason == "no thumbnail" else False)
     assert f"not verified ({reason}): the similarity decides" in copy.reasons
 
 
@@ -116,7 +153,7 @@ def test_an_index_that_knows_no_thumbnails_is_said_too() -> None:
 def test_the_deadline_leaves_time_to_decide(indexes: Path) -> None:
     """A budget far beyond the deadline: half of what is left is taken, and the decision still comes."""
     guard = Guard.open(
-        indexes / "with.index", policy=NOTHING_MATCHES, verify=True, verify_margin=2.0, verify_budget_ms=1e6,
+        indexes / "with.index", policy=NOTHING_MATCHES, verify=True, verify_budget_ms=1e6,
         deadline_s=30.0,
     )  # fmt: skip
     report = guard.check([inset()] * 3)

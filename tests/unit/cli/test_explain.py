@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(photograph("rocket")).save(folder / "renders" / "own.png")
     build_index(folder / "training", folder / "my.index", load_embedder("pdq"))
     build_index(folder / "training", folder / "bare.index", load_embedder("pdq"), thumbnails=0)
-    (folder / "verify.toml").write_text("verify = true\nverify_margin = 2.0\nverify_budget_ms = 60000\n")
+    (folder / "verify.toml").write_text("verify = true\nverify_budget_ms = 60000\n")
     return folder
 
 

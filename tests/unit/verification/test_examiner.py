@@ -131,6 +131,18 @@ def test_without_thumbnails_nothing_is_verified() -> None:
         assert found.candidates[0].evidence is None
 
 
+def test_what_is_not_missed_is_not_said() -> None:
+    found = Examiner(Thumbnails(()), Counting()).examine(
+        query(), candidates(0.9, 0.2), gate=at(0), missed=lambda match: match.similarity > 0.95, until=FOREVER
+    )
+    assert (found.verified, found.reason) == (None, "")
+    many = Examiner(Thumbnails(), Counting()).examine(
+        query("rocket"), candidates(0.9, 0.2), gate=at(0), missed=lambda match: match.similarity > 0.5, until=FOREVER,
+        most=1,
+    )  # fmt: skip
+    assert (many.verified, many.reason) == (True, "")
+
+
 def test_out_of_time_is_said() -> None:
     verifier = Counting()
     found = Examiner(Thumbnails(), verifier).examine(
