@@ -130,7 +130,9 @@ def _print(document: dict[str, Any]) -> None:
         out.print()
     if "kin" in document:
         for relation, one in document["kin"]["pixels"].items():
-            either = one["either"]
-            out.print(f"{relation}: pixels called {either['false']} of {document['kin']['programs']} a copy, "
-                      f"at most {100 * either['high']:.2f} %", soft_wrap=True)  # fmt: skip
+            said = (
+                f"{of['false']} of {of['programs']}, at most {100 * of['high']:.2f} %"
+                for of in (one["either"], one["different"])
+            )
+            out.print(f"{relation}: pixels called a copy: {', and of different ones '.join(said)}", soft_wrap=True)
     out.print(NOTE, style="dim", soft_wrap=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from guard.evaluation.markdown import (
     Document,
@@ -104,7 +105,8 @@ def _kin(document: Document) -> Iterator[str]:
     yield "### Related pictures that are no copies\n"
     yield (
         f"{kin['programs']} procedural programs, each relation as it is and under one edit; a program is false if "
-        "either is. At most: the upper end of the 95 % interval.\n"
+        f"either is. *Different*: without those of which one {kin['apart']}. At most: the upper end of the 95 % "
+        "interval.\n"
     )
     decided = {"pixels alone": kin["pixels"]}
     decided |= {
@@ -113,9 +115,12 @@ def _kin(document: Document) -> Iterator[str]:
         if not name.startswith("default")
     }
     rows = [
-        [relation, what, f"{one[relation]['either']['false']} of {kin['programs']}",
-         f"{100 * one[relation]['either']['high']:.2f} %"]
+        [relation, what, *_bounded(one[relation]["either"]), *_bounded(one[relation]["different"])]
         for relation in kin["pixels"]
         for what, one in decided.items()
     ]  # fmt: skip
-    yield from table_lines(["relation", "decided by", "false", "at most"], rows)
+    yield from table_lines(["relation", "decided by", "all", "at most", "different", "at most"], rows)
+
+
+def _bounded(one: Mapping[str, Any]) -> tuple[str, str]:
+    return f"{one['false']} of {one['programs']}", f"{100 * one['high']:.2f} %"

@@ -2,7 +2,9 @@
 
 One program draws a first picture, a sibling (another layout), a variant (the same layout, other content: a template)
 and a near one (every choice the same, moved a little: `docs/verification.md` says why those count as copies). The first
-is the reference; the others are looked up as they are and under one edit each. A match is a false one.
+is the reference; the others are looked up as they are and under one edit each. A match is a false one, unless the
+picture as it was drawn shows a part of the first one pixel by pixel (guard.evaluation.shared_pixels): a program may
+draw its kin on one and the same texture. Those are counted too, and counted apart.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from guard.evaluation.edits import Edit
 from guard.evaluation.entrants import Entrant
 from guard.evaluation.intervals import clopper_pearson
 from guard.evaluation.scores import ahead
+from guard.evaluation.shared_pixels import SHARED, shared_pixels
 from guard.pixels import RGBArray
 from guard.types import Evidence
 from guard.verification.verifier import Verifier
@@ -42,6 +45,8 @@ class KinPairs:
     """(programs, 2 * relations) name of the edit, AS_IT_IS for the first half."""
     evidence: tuple[tuple[Evidence, ...], ...]
     """(programs, 2 * relations) against the program's first picture."""
+    shared: npt.NDArray[np.float32]
+    """(programs, relations) see `shared_pixels`: of the first picture, what the relation shows of it."""
     similarities: Mapping[str, npt.NDArray[np.float32]]
     """Entrant -> (programs, 2 * relations)."""
 
@@ -62,7 +67,7 @@ def compare_kin(
     relations = tuple(kin.name.lower() for kin in Kin if kin is not Kin.FIRST)
     numbers = tuple(FIRST_PROGRAM + ((seed * 100 + 99) << 24) + i for i in range(programs))
 
-    def drawn(i: int) -> tuple[RGBArray, list[RGBArray], list[str], list[Evidence]]:
+    def drawn(i: int) -> tuple[RGBArray, list[RGBArray], list[str], list[Evidence], list[float]]:
         first, *kin = kindred(numbers[i], KIN_PX)
         others = [kindred(numbers[i] + (1 << 23), KIN_PX)[0]]
         chosen = [edits[j] for j in np.random.default_rng([seed, i]).integers(len(edits), size=len(kin))]
@@ -70,20 +75,28 @@ def compare_kin(
         queries = [*kin, *altered]
         reference = References(verifier, [lambda: first])[0]
         names = [*[AS_IT_IS] * len(kin), *(edit.name for edit in chosen)]
-        return first, queries, names, [verifier.verify(query, reference) for query in queries]
+        found = [verifier.verify(query, reference) for query in queries]
+        return first, queries, names, found, [shared_pixels(first, picture) for picture in kin]
 
     names: list[tuple[str, ...]] = []
     evidence: list[tuple[Evidence, ...]] = []
+    shared: list[list[float]] = []
     similarities: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in entrants}
-    for done, (first, queries, named, found) in enumerate(ahead(drawn, programs, workers), start=1):
+    for done, (first, queries, named, found, shares) in enumerate(ahead(drawn, programs, workers), start=1):
         names.append(tuple(named))
         evidence.append(tuple(found))
+        shared.append(shares)
         for name, entrant in entrants.items():
             reference, looked = entrant.references([first])[0], entrant.queries(queries)
             similarities[name].append((looked @ reference.T).max(axis=(1, 2)))
         progress(done)
     return KinPairs(
-        numbers, relations, tuple(names), tuple(evidence), {name: np.stack(rows) for name, rows in similarities.items()}
+        numbers,
+        relations,
+        tuple(names),
+        tuple(evidence),
+        np.array(shared, np.float32),
+        {name: np.stack(rows) for name, rows in similarities.items()},
     )
 
 
@@ -92,19 +105,29 @@ def kin_described(
 ) -> dict[str, Any]:
     """Plain JSON values. standing: of each entrant, shaped as similarities; limits: FPR -> threshold, exclusive.
 
-    A program counts once for each relation: false if any of its two queries is.
+    A program counts once for each relation: false if any of its two queries is. "different": of the programs whose
+    relation shares less than SHARED with the first picture.
     """
     n, half = len(pairs.programs), len(pairs.relations)
     copies = np.array([[one.is_copy for one in row] for row in pairs.evidence], np.bool_)
     kinds = np.array([[one.kind.value for one in row] for row in pairs.evidence])
 
+    apart = pairs.shared >= SHARED
+
     def share(hits: npt.NDArray[np.bool_]) -> dict[str, Any]:
-        found = clopper_pearson(int(hits.sum()), n)
-        return {"false": int(hits.sum()), "value": found.value, "low": found.low, "high": found.high}
+        found = clopper_pearson(int(hits.sum()), len(hits))
+        value = found.value if len(hits) else None
+        return {"programs": len(hits), "false": int(hits.sum()), "value": value, "low": found.low, "high": found.high}
 
     def both(hits: npt.NDArray[np.bool_], relation: int) -> dict[str, Any]:
         plain, edited = hits[:, relation], hits[:, half + relation]
-        return {"as_it_is": share(plain), "edited": share(edited), "either": share(plain | edited)}
+        either = plain | edited
+        return {
+            "as_it_is": share(plain),
+            "edited": share(edited),
+            "either": share(either),
+            "different": share(either[~apart[:, relation]]),
+        }
 
     def by_relation(hits: npt.NDArray[np.bool_]) -> dict[str, Any]:
         return {name: both(hits, i) for i, name in enumerate(pairs.relations)}
@@ -114,6 +137,7 @@ def kin_described(
             "program": pairs.programs[i],
             "relation": pairs.relations[j % half],
             "edit": pairs.edits[i][j],
+            "shared": round(float(pairs.shared[i, j % half]), 4),
             "kind": pairs.evidence[i][j].kind.value,
             "strength": round(pairs.evidence[i][j].strength, 4),
             "inliers": pairs.evidence[i][j].inliers,
@@ -124,6 +148,7 @@ def kin_described(
     ]
     return {
         "programs": n,
+        "apart": f"shows {SHARED:.0%} or more of the first picture's textured blocks pixel by pixel",
         "pixels": by_relation(copies),
         "kinds": {
             name: {kind: int((kinds[:, [i, half + i]] == kind).sum()) for kind in sorted(set(kinds.ravel().tolist()))}
