@@ -3,7 +3,7 @@
 One program draws a first picture, a sibling (another layout), a variant (the same layout, other content: a template)
 and a near one (every choice the same, moved a little: `docs/verification.md` says why those count as copies). The first
 is the reference; the others are looked up as they are and under one edit each. A match is a false one, unless the
-picture as it was drawn shows a part of the first one pixel by pixel (guard.evaluation.shared_pixels): a program may
+picture as it was drawn shows a part of the first one block by block (guard.evaluation.shared_pixels): a program may
 draw its kin on one and the same texture. Those are counted too, and counted apart.
 """
 
@@ -148,7 +148,7 @@ def kin_described(
     ]
     return {
         "programs": n,
-        "apart": f"shows {SHARED:.0%} or more of the first picture's textured blocks pixel by pixel",
+        "apart": f"shows {SHARED:.0%} or more of the first picture's distinctive blocks",
         "pixels": by_relation(copies),
         "kinds": {
             name: {kind: int((kinds[:, [i, half + i]] == kind).sum()) for kind in sorted(set(kinds.ravel().tolist()))}

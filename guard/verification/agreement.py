@@ -63,6 +63,8 @@ class Comparison:
     """As agreement, and the next two, after a stronger blur: what a redrawing keeps. 0 where it was not needed."""
     coarse_agreeing: float
     coarse_detail: float
+    crisp: float
+    """Correlation that three quarters of the agreeing windows have: near 1 where nothing but an overlay was changed."""
     coloured: float
     """Share of the overlap whose colours are the same but for one change of tone of the whole."""
     tiled_l2: float
@@ -119,6 +121,7 @@ def compare(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64
         coarse_agreement=_agreement(coarse) if coarse else 0.0,
         coarse_agreeing=_agreeing(coarse) if coarse else 0.0,
         coarse_detail=_detail(coarse) if coarse else 0.0,
+        crisp=_crisp(found),
         coloured=float(coloured.sum() / seen.sum()),
         tiled_l2=distance,
         mask=Mask.pack(mask),
@@ -231,6 +234,11 @@ def _agreement(windows: _Windows) -> float:
 
 def _agreeing(windows: _Windows) -> float:
     return float(windows.own[windows.correlation >= AGREES].sum() / max(1e-6, float(windows.own.sum())))
+
+
+def _crisp(windows: _Windows) -> float:
+    agreeing = windows.correlation[(windows.correlation >= AGREES) & (windows.own > 0)]
+    return float(np.quantile(agreeing, 0.25)) if len(agreeing) else 0.0
 
 
 def _detail(windows: _Windows) -> float:

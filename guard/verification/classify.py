@@ -15,7 +15,18 @@ from guard.verification.agreement import Comparison
 
 __all__ = ["COUNTS", "Judgement", "Limits", "judged"]
 
-COUNTS = frozenset({"inliers", "inliers_many", "some_inliers", "structure", "structure_alone", "structure_toned"})
+COUNTS = frozenset(
+    {
+        "inliers",
+        "inliers_many",
+        "inliers_kept",
+        "inliers_kept_few",
+        "some_inliers",
+        "structure",
+        "structure_alone",
+        "structure_toned",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,18 @@ class Limits:
     content."""
     template_few_inliers: float = 0.78
     """The same below inliers_many: flags that share a canton reach 0.77 (and one pair 0.81)."""
+    crisp: float = 0.85
+    """Correlation that three quarters of the agreeing windows must have: what an overlay leaves is as it was, and what
+    a drawing shares with another of the same layout mostly is not. Or one of the next four holds."""
+    kept_coarse: float = 0.92
+    """Share of the reference's structure that agrees after a stronger blur, with coarse_agreement: all of it was
+    redrawn or bent, and no part is another."""
+    inliers_kept: int = 40
+    """Matched keypoints, one a cell; drawings of one layout reach 36."""
+    inliers_kept_few: int = 20
+    """The same where they are inliers_share of the keypoints."""
+    inliers_share: float = 0.25
+    """Of the picture with fewer; drawings of one layout reach 0.23, or lie on one and the same texture."""
     whole: float = 0.6
     """Share of the reference that is shown, and of the query that shows it; less of either is a part."""
     identical_frame: float = 0.93
@@ -92,13 +115,24 @@ class Judgement(NamedTuple):
     no copy, and this is how far it is from one."""
 
 
-def judged(comparison: Comparison, *, inliers: int, few_keypoints: bool, upright: bool, limits: Limits) -> Judgement:
-    """inliers: that the transform explains. few_keypoints: of either picture. upright: it neither turns nor mirrors."""
+def judged(
+    comparison: Comparison,
+    *,
+    inliers: int,
+    few_keypoints: bool,
+    upright: bool,
+    limits: Limits,
+    keypoints: int = 0,
+) -> Judgement:
+    """inliers: that the transform explains. few_keypoints: of either picture. upright: it neither turns nor mirrors.
+
+    keypoints: of the picture with fewer; 0 if nobody looked.
+    """
     c = comparison
     coincide = min(c.overlap_query, c.overlap_reference) >= limits.same_frame
     found = _found(c, inliers, few_keypoints, coincide, limits)
     against = _against(c, inliers, coincide, limits)
-    strength = min(found, against)
+    strength = min(found, against, _kept(c, inliers, keypoints, limits))
     if strength >= 0:
         return Judgement(_copy(c, upright, limits), strength)
     one_layout = found >= 0 or (inliers >= limits.inliers and coincide)
@@ -142,6 +176,20 @@ def _against(c: Comparison, inliers: int, coincide: bool, limits: Limits) -> flo
     agreeing = max(c.agreeing, c.coarse_agreeing) if redrawn else c.agreeing
     layout = max(min(many, _share(agreeing, limits.template)), _share(agreeing, limits.template_few_inliers))
     return min(colours, layout)
+
+
+def _kept(c: Comparison, inliers: int, keypoints: int, limits: Limits) -> float:
+    """Margin of the best of five signs that the same picture was edited, rather than one like it drawn."""
+    redrawn = min(_share(c.coarse_agreeing, limits.kept_coarse), _share(c.coarse_agreement, limits.coarse_agreement))
+    share = min(1.0, inliers / keypoints) if keypoints else 0.0
+    most = min(_count(inliers, limits.inliers_kept_few), _share(share, limits.inliers_share))
+    return max(
+        _share(c.crisp, limits.crisp),
+        redrawn,
+        _count(inliers, limits.inliers_kept),
+        most,
+        _share(c.agreement, limits.agreement_alone),
+    )
 
 
 def _copy(c: Comparison, upright: bool, limits: Limits) -> EvidenceKind:

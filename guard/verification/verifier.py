@@ -84,18 +84,19 @@ class PixelVerifier:
         if whole.correlation >= WHOLE_CORRELATION:
             laid = _found(q, r, dense.refined(q, r, whole.matrix))
             if laid is not None:
-                evidence = self._evidence(laid, few=False)
+                evidence = self._evidence(laid)
                 if evidence.is_copy:
                     return evidence
         counts = (len(q.keypoints), len(r.keypoints))
-        few = min(counts) < FEW_KEYPOINTS
+        fewest = min(counts)
+        few = fewest < FEW_KEYPOINTS
         aligned = align(q.keypoints, r.keypoints)
         founds = [laid, _found(q, r, aligned.matrix, aligned.inliers) if aligned else None]
-        if few and not any(self._evidence(f, few=few).is_copy for f in founds if f is not None):
+        if few and not any(self._evidence(f, fewest).is_copy for f in founds if f is not None):
             part = dense.part(q, r)
             if part.correlation >= PART_CORRELATION:
                 founds.append(_found(q, r, dense.refined(q, r, part.matrix)))
-        answers = [self._evidence(f, few=few) for f in founds if f is not None]
+        answers = [self._evidence(f, fewest) for f in founds if f is not None]
         best = max(answers, key=_rank, default=Evidence(EvidenceKind.NONE))
         return replace(best, keypoints=counts)
 
@@ -109,10 +110,16 @@ class PixelVerifier:
         """Nothing was found; as in `verify`, with few keypoints that means little."""
         return Evidence(EvidenceKind.NONE, keypoints=(len(query.keypoints), len(reference.keypoints)))
 
-    def _evidence(self, found: _Found, *, few: bool) -> Evidence:
+    def _evidence(self, found: _Found, keypoints: int | None = None) -> Evidence:
+        """keypoints: of the picture with fewer; None if nobody looked."""
         comparison, unit = found.comparison, found.unit
         kind, strength = judged(
-            comparison, inliers=found.inliers, few_keypoints=few, upright=_upright(unit), limits=self.limits
+            comparison,
+            inliers=found.inliers,
+            few_keypoints=keypoints is not None and keypoints < FEW_KEYPOINTS,
+            upright=_upright(unit),
+            limits=self.limits,
+            keypoints=keypoints or 0,
         )
         a, b, c, d, e, f = (float(value) for value in unit.ravel())
         return Evidence(

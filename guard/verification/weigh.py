@@ -14,6 +14,7 @@ from guard.types import Decision, Evidence, EvidenceKind, Match
 from guard.verification.picture import summary
 
 __all__ = [
+    "DOUBT",
     "KEYPOINTS_TO_REFUTE",
     "STRONG_AGREEMENT",
     "by_pixels",
@@ -26,6 +27,7 @@ __all__ = [
 
 STRONG_AGREEMENT = 0.88  # as Limits.agreement_alone: pixels that need no keypoints
 STRONG_INLIERS, STRONG_AGREEMENT_WITH_INLIERS = 16, 0.6  # above Limits.inliers, and most of the overlap
+DOUBT = 0.1  # a strength above minus this is a copy missed by a little: neither for it nor against it
 KEYPOINTS_TO_REFUTE = 60  # of either picture: with fewer, a copy could have gone unseen
 
 
@@ -91,7 +93,7 @@ def settles(evidence: Evidence) -> bool:
 
 
 def refutes(evidence: Evidence) -> bool:
-    """True if it is no copy, and both pictures have keypoints enough that a copy would have been found."""
-    if evidence.is_copy or evidence.keypoints is None:
+    """True if it clearly is no copy, and both pictures have keypoints enough that a copy would have been found."""
+    if evidence.is_copy or evidence.keypoints is None or evidence.strength > -DOUBT:
         return False
     return min(evidence.keypoints) >= KEYPOINTS_TO_REFUTE

@@ -26,6 +26,7 @@ WHOLE = Comparison(
     coarse_agreement=0.0,
     coarse_agreeing=0.0,
     coarse_detail=0.0,
+    crisp=0.95,
     coloured=0.95,
     tiled_l2=0.05,
     mask=Mask.pack(np.ones((4, 4), bool)),
@@ -85,7 +86,7 @@ def test_outlines_that_fit_are_no_copy() -> None:
 
 
 def test_a_redrawing_keeps_what_is_coarse() -> None:
-    fine = replace(WHOLE, agreement=0.65, detail=0.5, agreeing=0.7)
+    fine = replace(WHOLE, agreement=0.65, detail=0.5, agreeing=0.7)  # and crisp where it agrees
     redrawn = replace(fine, coarse_agreement=LIMITS.coarse_agreement, coarse_detail=LIMITS.coarse_detail)
     assert kind(fine) is EvidenceKind.NONE
     assert kind(redrawn) is EvidenceKind.SAME_TEMPLATE
@@ -102,6 +103,28 @@ def test_a_drawing_in_other_colours_is_a_template() -> None:
     assert kind(other, inliers=LIMITS.inliers) is EvidenceKind.NEAR_IDENTICAL
     assert kind(redrawn, inliers=LIMITS.inliers) is EvidenceKind.SAME_TEMPLATE
     assert kind(replace(WHOLE, coloured=LIMITS.colours)) is EvidenceKind.NEAR_IDENTICAL
+
+
+def test_what_agrees_neither_crisply_nor_coarsely_is_another_drawing_of_one_layout() -> None:
+    """Each of five signs makes a copy of it by itself, at its limit and not below."""
+    alike = replace(WHOLE, agreement=0.8, crisp=LIMITS.crisp - 0.01)
+
+    def found(c: Comparison = alike, inliers: int = LIMITS.inliers_many, keypoints: int = 500) -> EvidenceKind:
+        return judged(
+            c, inliers=inliers, few_keypoints=False, upright=True, limits=LIMITS, keypoints=keypoints
+        ).kind  # fmt: skip
+
+    assert found() is EvidenceKind.SAME_TEMPLATE
+    assert found(replace(alike, crisp=LIMITS.crisp)) is EvidenceKind.NEAR_IDENTICAL
+    assert found(replace(alike, agreement=LIMITS.agreement_alone)) is EvidenceKind.NEAR_IDENTICAL
+    assert found(inliers=LIMITS.inliers_kept) is EvidenceKind.NEAR_IDENTICAL
+    assert found(inliers=LIMITS.inliers_kept - 1) is EvidenceKind.SAME_TEMPLATE
+    assert found(keypoints=4 * LIMITS.inliers_many) is EvidenceKind.NEAR_IDENTICAL
+    assert found(keypoints=4 * LIMITS.inliers_many + 1) is EvidenceKind.SAME_TEMPLATE
+    assert found(inliers=LIMITS.inliers_kept_few - 1, keypoints=30) is EvidenceKind.SAME_TEMPLATE
+    coarse = replace(alike, coarse_agreement=LIMITS.coarse_agreement, coarse_agreeing=LIMITS.kept_coarse)
+    assert found(coarse) is EvidenceKind.NEAR_IDENTICAL
+    assert found(replace(coarse, coarse_agreeing=LIMITS.kept_coarse - 0.01)) is EvidenceKind.SAME_TEMPLATE
 
 
 def test_the_fewer_inliers_the_more_of_the_layout_must_agree() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guard.types import Decision, Evidence, EvidenceKind, Match, Record, Verdict
-from guard.verification.weigh import KEYPOINTS_TO_REFUTE, settles, standing
+from guard.verification.weigh import DOUBT, KEYPOINTS_TO_REFUTE, settles, standing
 from tests.support.deciding import decide
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -56,6 +58,13 @@ def test_pixels_and_similarity(similarity: float, evidence: Evidence | None, dec
     assert found.verified is True
     if evidence is not None and (evidence.is_copy or similarity >= 0.6) and evidence is not UNSEEN:
         assert any("agreement" in reason or "nothing could be aligned" in reason for reason in found.reasons)
+
+
+def test_a_copy_that_was_missed_by_a_little_is_left_to_the_similarity() -> None:
+    clearly, nearly = replace(TEMPLATE, strength=-DOUBT), replace(TEMPLATE, strength=-DOUBT / 2)
+    assert verdict(match(0.7, clearly), verified=True).decision is Decision.ALLOW
+    assert verdict(match(0.7, nearly), verified=True).decision is Decision.FLAG
+    assert verdict(match(0.5, nearly), verified=True).decision is Decision.ALLOW
 
 
 def test_a_copy_below_the_threshold_becomes_a_match() -> None:
