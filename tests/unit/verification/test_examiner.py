@@ -12,7 +12,7 @@ from PIL import Image
 
 from guard.pixels import ImageBatch, to_batch
 from guard.types import Evidence, EvidenceKind, Match, Record
-from guard.verification.examiner import CANDIDATES, Examiner
+from guard.verification.examiner import Examiner
 from guard.verification.verifier import PixelVerifier, Verifier
 from tests.support.photographs import photograph
 
@@ -105,11 +105,10 @@ def test_only_what_reaches_the_gate_is_compared_nearest_first() -> None:
 
 def test_no_more_than_most_are_compared() -> None:
     verifier = Counting()
-    thumbnails = Thumbnails(("chelsea",) * (CANDIDATES + 3))
-    found = Examiner(thumbnails, verifier).examine(
-        query(), candidates(*[0.5] * (CANDIDATES + 3)), gate=at(0), until=FOREVER
+    found = Examiner(Thumbnails(), verifier).examine(
+        query(), candidates(0.5, 0.5, 0.5), gate=at(0), until=FOREVER, most=2
     )
-    assert verifier.verified == CANDIDATES
+    assert verifier.verified == 2
     assert found.verified is False
     assert "more candidates" in found.reason
 
