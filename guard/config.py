@@ -151,10 +151,9 @@ class GuardConfig(BaseModel):
         description="How each image is looked up: one (as it is), turns (and in three quarter turns), crops (and in 14 "
         "crops, for copies that fill a part of it), turns+crops. Embedding costs as many times more.",
     )
-    verify: bool | None = Field(
-        None,
-        description="Compare pixels with the stored thumbnails of the candidates before deciding; unset: where the "
-        "index holds thumbnails, OpenCV is installed and a calibration that gives rates was measured so.",
+    verify: bool = Field(
+        False,
+        description="Compare pixels with the stored thumbnails of the candidates before deciding; needs OpenCV.",
     )
     verify_candidates: int = Field(
         CANDIDATES, ge=1, le=100, description="How many of an image's nearest references are looked at."

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guard.cases import cases_of
-from guard.comparing import settled
 from guard.config import GuardConfig, load_config, override
 from guard.decision import Reasoning, decide
 from guard.decision_lines import log_decisions
@@ -97,8 +96,7 @@ class Guard(Hosted):
         self.index = index
         self.embedder = embedder
         self.small = small_of(index)
-        applied = self.small.applied(config or GuardConfig()) if self.small else config or GuardConfig()
-        self.config = settled(applied, index, calibration, name)
+        self.config = self.small.applied(config or GuardConfig()) if self.small else config or GuardConfig()
         self.calibration = calibration
         self.name = name
         self.examiner = Examiner(index, verifier)
@@ -160,7 +158,7 @@ class Guard(Hosted):
         parts = open_parts(Path(path), checked, embedder)
         if metrics is None:
             small = small_of(parts.index)
-            applied = settled(small.applied(checked) if small else checked, parts.index, parts.calibration, parts.name)
+            applied = small.applied(checked) if small else checked
             rules = rules_of(
                 applied,
                 parts.index,

@@ -13,11 +13,10 @@ if TYPE_CHECKING:
     from guard.config import GuardConfig
     from guard.embedders.base import Embedder
     from guard.indexes.base import Index
-    from guard.policy import Policy
     from guard.small.record import SmallSet
     from guard.verification.verifier import Verifier
 
-__all__ = ["asks_rate", "compared_pixels", "rules_of"]
+__all__ = ["compared_pixels", "rules_of"]
 
 
 def compared_pixels(config: GuardConfig, verifier: Verifier | None = None) -> ComparedPixels | None:
@@ -28,12 +27,6 @@ def compared_pixels(config: GuardConfig, verifier: Verifier | None = None) -> Co
     from guard.verification.verifier import identity_of
 
     return ComparedPixels(identity_of(verifier), config.verify_candidates)
-
-
-def asks_rate(policy: Policy) -> bool:
-    """True if any threshold of it is a false-positive rate."""
-    rules = (policy, *policy.collections.values())
-    return any(isinstance(bound, FalsePositiveRate) for rule in rules for bound in (rule.flag, rule.block))
 
 
 def rules_of(
@@ -54,7 +47,10 @@ def rules_of(
     """
     policy = config.policy.build()
     asked, strength_of = None, None
-    if asks_rate(policy):
+    own = [policy.flag, policy.block]
+    for one in policy.collections.values():
+        own += [one.flag, one.block]
+    if any(isinstance(value, FalsePositiveRate) for value in own):
         from guard.calibration.calibrated import threshold_of
 
         hashes = policy.identical != "ignore"

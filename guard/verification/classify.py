@@ -78,12 +78,14 @@ class Limits:
     content."""
     template_few_inliers: float = 0.78
     """The same below inliers_many: flags that share a canton reach 0.77 (and one pair 0.81)."""
-    crisp: float = 0.85
-    """Correlation that three quarters of the agreeing windows must have: what an overlay leaves is as it was, and what
-    a drawing shares with another of the same layout mostly is not. Or one of the next four holds."""
+    crisp: float = 0.86
+    """Correlation that three quarters of the agreeing windows must have, with some_inliers: what an overlay leaves is
+    as it was, and what a drawing shares with another of the same layout mostly is not. Other signs: see `_kept`."""
     kept_coarse: float = 0.92
-    """Share of the reference's structure that agrees after a stronger blur, with coarse_agreement: all of it was
-    redrawn or bent, and no part is another."""
+    """Share of the reference's structure that agrees after a stronger blur, with coarse_agreement and inliers: all of
+    it was redrawn or bent, and no part is another."""
+    kept_coarse_alone: float = 0.97
+    """The same with fewer inliers; chests of one outline reach 0.95."""
     inliers_kept: int = 40
     """Matched keypoints, one a cell; drawings of one layout reach 36."""
     inliers_kept_few: int = 20
@@ -179,12 +181,14 @@ def _against(c: Comparison, inliers: int, coincide: bool, limits: Limits) -> flo
 
 
 def _kept(c: Comparison, inliers: int, keypoints: int, limits: Limits) -> float:
-    """Margin of the best of five signs that the same picture was edited, rather than one like it drawn."""
-    redrawn = min(_share(c.coarse_agreeing, limits.kept_coarse), _share(c.coarse_agreement, limits.coarse_agreement))
+    """Margin of the best of six signs that the same picture was edited, rather than one like it drawn."""
+    with_inliers = min(_share(c.coarse_agreeing, limits.kept_coarse), _count(inliers, limits.inliers))
+    coarse = max(with_inliers, _share(c.coarse_agreeing, limits.kept_coarse_alone))
+    redrawn = min(coarse, _share(c.coarse_agreement, limits.coarse_agreement))
     share = min(1.0, inliers / keypoints) if keypoints else 0.0
     most = min(_count(inliers, limits.inliers_kept_few), _share(share, limits.inliers_share))
     return max(
-        _share(c.crisp, limits.crisp),
+        min(_share(c.crisp, limits.crisp), _count(inliers, limits.some_inliers)),
         redrawn,
         _count(inliers, limits.inliers_kept),
         most,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,7 @@ import torch
 from PIL import Image
 
 from guard import ConfigError, Decision, Guard, GuardConfig, Policy
-from guard.comparing import settled
-from guard.config import PolicyConfig, load_config
+from guard.config import load_config
 from guard.embedders.registry import load_embedder
 from guard.indexes.builder import build_index
 from guard.types import EvidenceKind
@@ -79,42 +77,8 @@ def test_tensors_are_verified_as_arrays_are(indexes: Path) -> None:
     assert one.matches[0].evidence == other.matches[0].evidence
 
 
-def test_on_wherever_it_can_be_done(indexes: Path) -> None:
-    """Unset, it follows the index: with thumbnails the inset is found, whatever its similarity."""
-    assert GuardConfig().verify is None
-    guard = Guard.open(indexes / "with.index", policy=NOTHING_MATCHES, verify_budget_ms=60_000, deadline_s=None)
-    assert guard.config.verify is True
-    assert guard.check(inset())[0].decision is Decision.FLAG
-    without = Guard.open(indexes / "without.index", policy=Policy(flag=0.6, block=0.9), deadline_s=None)
-    assert without.config.verify is False
-    copy = without.check(photograph("chelsea"))[0]
-    assert (copy.decision, copy.verified) == (Decision.BLOCK, None)
-
-
-def test_a_calibration_without_pixels_keeps_them_out_where_it_gives_rates() -> None:
-    class Index:
-        has_thumbnails = True
-
-        def thumbnail(self, id: int) -> None:  # noqa: A002 - the protocol's word
-            return None
-
-    @dataclass
-    class Measured:
-        pixels: object = None
-
-    @dataclass
-    class Calibration:
-        calibration: Measured
-
-    rates = GuardConfig(policy=PolicyConfig(flag="fpr:1e-3", block="fpr:1e-5"))
-    without, measured = Calibration(Measured()), Calibration(Measured("so"))
-    assert settled(rates, Index(), without, "x").verify is False  # type: ignore[arg-type]
-    assert settled(rates, Index(), measured, "x").verify is True  # type: ignore[arg-type]
-    assert settled(GuardConfig(), Index(), without, "x").verify is True  # type: ignore[arg-type]
-    assert settled(GuardConfig(verify=False), Index(), measured, "x").verify is False  # type: ignore[arg-type]
-
-
-def test_off_and_on_for_one_call(indexes: Path) -> None:
+def test_off_by_default_and_on_for_one_call(indexes: Path) -> None:
+    assert GuardConfig().verify is False
     guard = opened(indexes, verify=False)
     assert guard.check(inset())[0].verified is None
     assert guard.check(inset(), options={"verify": True})[0].decision is Decision.FLAG

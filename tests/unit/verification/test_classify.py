@@ -59,7 +59,8 @@ def test_the_same_picture_is_near_identical_and_its_edits_are_not() -> None:
     ],
 )
 def test_the_fewer_keypoints_agree_the_more_pixels_must(inliers: int, few: bool, needed: float) -> None:
-    reached, missed = (replace(WHOLE, agreement=needed - less, overlap_query=0.7) for less in (0, 0.001))
+    bent = replace(WHOLE, overlap_query=0.7, coarse_agreement=LIMITS.coarse_agreement, coarse_agreeing=1.0)
+    reached, missed = (replace(bent, agreement=needed - less) for less in (0, 0.001))
     assert kind(reached, inliers=inliers, few=few) is EvidenceKind.EDITED
     assert kind(missed, inliers=inliers, few=few) is EvidenceKind.NONE
 
@@ -106,7 +107,7 @@ def test_a_drawing_in_other_colours_is_a_template() -> None:
 
 
 def test_what_agrees_neither_crisply_nor_coarsely_is_another_drawing_of_one_layout() -> None:
-    """Each of five signs makes a copy of it by itself, at its limit and not below."""
+    """Each of six signs makes a copy of it by itself, at its limit and not below."""
     alike = replace(WHOLE, agreement=0.8, crisp=LIMITS.crisp - 0.01)
 
     def found(c: Comparison = alike, inliers: int = LIMITS.inliers_many, keypoints: int = 500) -> EvidenceKind:
@@ -125,6 +126,10 @@ def test_what_agrees_neither_crisply_nor_coarsely_is_another_drawing_of_one_layo
     coarse = replace(alike, coarse_agreement=LIMITS.coarse_agreement, coarse_agreeing=LIMITS.kept_coarse)
     assert found(coarse) is EvidenceKind.NEAR_IDENTICAL
     assert found(replace(coarse, coarse_agreeing=LIMITS.kept_coarse - 0.01)) is EvidenceKind.SAME_TEMPLATE
+    assert found(coarse, inliers=LIMITS.some_inliers) is EvidenceKind.SAME_TEMPLATE
+    alone = replace(coarse, coarse_agreeing=LIMITS.kept_coarse_alone, crisp=0.0)
+    assert found(alone, inliers=LIMITS.some_inliers) is EvidenceKind.NEAR_IDENTICAL
+    assert found(alone, inliers=0) is EvidenceKind.NONE  # nothing was found by such pixels without an inlier
 
 
 def test_the_fewer_inliers_the_more_of_the_layout_must_agree() -> None:
