@@ -91,7 +91,7 @@ def test_a_redrawing_keeps_what_is_coarse() -> None:
     redrawn = replace(fine, coarse_agreement=LIMITS.coarse_agreement, coarse_detail=LIMITS.coarse_detail)
     assert kind(fine) is EvidenceKind.NONE
     assert kind(redrawn) is EvidenceKind.SAME_TEMPLATE
-    assert kind(replace(redrawn, coarse_agreeing=LIMITS.template_few_inliers)) is EvidenceKind.EDITED
+    assert kind(replace(redrawn, coarse_agreeing=LIMITS.kept_coarse_alone)) is EvidenceKind.EDITED
     assert kind(replace(redrawn, coarse_detail=LIMITS.coarse_detail - 0.01)) is EvidenceKind.NONE
     assert kind(replace(redrawn, coarse_agreement=LIMITS.coarse_agreement - 0.01)) is EvidenceKind.NONE
 
