@@ -56,7 +56,7 @@ def edited(path: Path) -> np.ndarray[Any, Any]:
 
 
 def test_copies_are_found_and_strangers_are_left_alone(scans: Path) -> None:
-    guard = Guard.open(scans / "x.index", deadline_s=None)
+    guard = Guard.open(scans / "x.index", deadline_s=None, verify_budget_ms=60_000)
     assert guard.config.verify
     copies = guard.check([edited(path) for path in sorted((scans / "set").iterdir())])
     assert sum(verdict.decision is not Decision.ALLOW for verdict in copies) >= 22
