@@ -104,7 +104,7 @@ def play(folder: Path, pace: Pace, enough: Callable[[set[str]], bool]) -> Iterat
         urls = {port: f"http://127.0.0.1:{port}" for port in ports}
         loads.start(
             Load(urls[first], "web", 0.3, 0.05),
-            Load(urls[first], "quiet", 0.6, 0.3),
+            Load(urls[first], "quiet", 0.6, 0.6),
             Load(urls[first], "failing", 0.6),
             Load(urls[first], "open", 0.8, options={"on_error": "open"}),
             Load(urls[second], "default", 1.0),
