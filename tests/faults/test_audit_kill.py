@@ -66,7 +66,7 @@ def killed_once(index: Path, state: Path, out: Path, wait_s: float) -> tuple[int
 
 def finished(index: Path, state: Path, out: Path) -> AuditReport:
     process = child(index, state, out)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=1200)
     assert process.returncode == 0, errors
     return read_report(out)
 

@@ -86,7 +86,7 @@ def test_killed_while_writing(tmp_path: Path, kind: str, copy: bool) -> None:
             break
         assert (killed / ".once.partial" / "dedup.json").exists()
     process = child(source, killed, copy=copy)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=1200)
     assert process.returncode == 0, errors
     assert f"kept {report.applied.kept}" in output
     ours, expected = tree(killed / "once"), tree(whole / "once")
@@ -115,7 +115,7 @@ def test_killed_while_comparing(tmp_path: Path) -> None:
     assert report.clusters == 16
     kill_at(child(str(folder), killed, copy=False), "near hashes", 0.3)
     process = child(str(folder), killed, copy=False)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=1200)
     assert process.returncode == 0, errors
     assert tree(killed / "once").keys() == tree(whole / "once").keys()
 

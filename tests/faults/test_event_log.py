@@ -86,7 +86,7 @@ def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Path, se
 def test_two_processes_and_a_reviewer_share_one_log(tmp_path: Path) -> None:
     path = tmp_path / "e.sqlite"
     writers = [child(WRITE, path, name, 60, "no") for name in ("a", "b")]
-    outputs = [process.communicate(timeout=120) for process in writers]
+    outputs = [process.communicate(timeout=1200) for process in writers]
     assert [out.split()[-2:] for out, _ in outputs] == [["dropped", "0"]] * 2, outputs
     log = EventLog(path)
     assert log.count() == 600
@@ -107,7 +107,7 @@ def test_a_review_waits_for_a_writer_and_a_reader_does_not(tmp_path: Path) -> No
     log = EventLog(path)
     for event in log.read():
         log.review(event.id, Outcome.CONFIRM, who="kim")
-    out, errors = writer.communicate(timeout=120)
+    out, errors = writer.communicate(timeout=1200)
     assert out.split() == ["dropped", "0"], errors
     assert events.close(30)
     assert sorted(e.outcome for e in log.all() if e.pipeline == "p") == [Outcome.CONFIRM] * 3
@@ -185,7 +185,7 @@ def test_a_folder_that_may_not_be_written(there: bool) -> None:
             filled(folder / "e.sqlite", 5)
             (folder / "e.sqlite").chmod(0o444)
         folder.chmod(0o555)
-        out, errors = child(ORDINARY + CLOSED, folder / "e.sqlite").communicate(timeout=60)
+        out, errors = child(ORDINARY + CLOSED, folder / "e.sqlite").communicate(timeout=1200)
         assert out.strip() == "3.0", errors
         assert errors.count("events are dropped and counted") == 1
         assert [p.name for p in folder.iterdir()] == ["e.sqlite"] * there
@@ -196,7 +196,7 @@ def test_a_log_is_read_where_nothing_may_be_written() -> None:
         filled(folder / "e.sqlite", 5)
         (folder / "e.sqlite").chmod(0o444)
         folder.chmod(0o555)
-        out, errors = child(ORDINARY + READ, folder / "e.sqlite").communicate(timeout=60)
+        out, errors = child(ORDINARY + READ, folder / "e.sqlite").communicate(timeout=1200)
         assert out.strip() == "5", errors
 
 
@@ -247,7 +247,7 @@ print(sorted(dropped), sum(dropped.values()))
 
 def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
     process = child(LIMITED, tmp_path / "e.sqlite")
-    out, errors = process.communicate(timeout=120)
+    out, errors = process.communicate(timeout=1200)
     assert process.returncode == 0, errors
     reasons, lost = out.rsplit(maxsplit=1)
     assert reasons == "['disk']"
@@ -345,6 +345,6 @@ for _ in range(100):
     events.record(blocked(3), used)
 """
     process = child(code, tmp_path / "e.sqlite")
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=1200)
     assert (process.returncode, errors) == (0, "")
     assert EventLog(tmp_path / "e.sqlite").count() == 300

@@ -72,7 +72,7 @@ def killed_often(tmp_path: Path, kills: int, seed: int, embedder: str) -> None:
             in_flight = BATCH + 16  # the step that was lost, and the group that filled it
             assert told - position <= in_flight, f"{told - position} items are done twice"
     process = child(source, killed, embedder)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=1200)
     assert process.returncode == 0, errors
     assert "resumed" in output
     with open_index(tmp_path / "whole.index") as whole, open_index(killed) as resumed:

@@ -38,7 +38,9 @@ def test_workers_add_up(tmp_path: Path, start: str) -> None:
     store = tmp_path / "prometheus"
     store.mkdir()
     environ = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(store), "PYTHONPATH": str(Path(__file__).parents[2])}
-    run = subprocess.run([sys.executable, str(script), start], env=environ, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, str(script), start], env=environ, capture_output=True, text=True, timeout=1200
+    )
     assert run.returncode == 0, run.stderr
     assert 'memguard_images_total{decision="block",mode="enforce",pipeline="p"} 5.0' in run.stdout
     assert 'memguard_images_total{decision="allow",mode="enforce",pipeline="p"} 5.0' in run.stdout
