@@ -92,8 +92,9 @@ class Rule:
         Where frames coincide, a copy's hash is never a stranger's, and unless nearly all structure agrees, hash and
         descriptor must both be near, or without a hash the descriptor sure. Where frames do not coincide, stripes and
         waves of one picture can be laid on those of another: without such agreement the descriptor must be sure, or
-        the hash. Where nothing was found for want of keypoints, both must be. Where no pixels were compared, either of
-        them must be, and a hash needs a similarity that would be flagged.
+        the hash; and rings on rings agree in nearly all, so that with a stranger's hash and no keypoints to speak for
+        it the descriptor must be sure in any case. Where nothing was found for want of keypoints, both must be. Where
+        no pixels were compared, either of them must be, and a hash needs a similarity that would be flagged.
         """
         if not self.worth_a_look(pair.similarity, pair.bits):
             return False
@@ -101,13 +102,20 @@ class Rule:
         if pair.kind is None:
             return pair.similarity >= self.block or (same_hash and pair.similarity >= self.flag)
         if pair.kind in (EvidenceKind.NEAR_IDENTICAL, EvidenceKind.EDITED):
-            if pair.same_frame and pair.bits is not None and pair.bits > STRANGE_BITS:
+            strange = pair.bits is not None and pair.bits > STRANGE_BITS
+            sure = pair.similarity >= self.block
+            if strange and pair.same_frame:
                 return False
+            if strange and _few(pair.keypoints):
+                return sure
             if pair.agreement >= SURE_AGREEMENT:
                 return True
-            sure = pair.similarity >= self.block
             if not pair.same_frame:
                 return pair.kind is EvidenceKind.NEAR_IDENTICAL or sure or same_hash
             return sure if pair.bits is None else pair.bits <= LIKE_BITS and pair.similarity >= self.look
-        unseen = pair.kind is EvidenceKind.NONE and (pair.keypoints is None or pair.keypoints < KEYPOINTS_TO_REFUTE)
-        return unseen and pair.similarity >= self.block and same_hash
+        return pair.kind is EvidenceKind.NONE and _few(pair.keypoints) and pair.similarity >= self.block and same_hash
+
+
+def _few(keypoints: int | None) -> bool:
+    """None: a dense alignment was enough."""
+    return keypoints is None or keypoints < KEYPOINTS_TO_REFUTE
