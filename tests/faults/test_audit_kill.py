@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 
 from guard.audit.report import AuditReport, read_report
 from tests.support.audits import training_pictures, write_training_index
+from tests.support.killing import killed
 
 ROOT = Path(__file__).parents[2]
 BATCH, GENERATIONS, PROMPTS = 8, 40, 5
@@ -57,8 +57,7 @@ def killed_once(index: Path, state: Path, out: Path, wait_s: float) -> tuple[int
     assert process.stdout is not None
     first = process.stdout.readline()
     time.sleep(wait_s)  # the random moment of the kill; nothing is waited for
-    process.send_signal(signal.SIGKILL)
-    rest, errors = process.communicate()
+    rest, errors = killed(process)
     assert "Traceback" not in errors, errors
     numbers = [int(word) for word in (first + rest).split()]
     return numbers[0], numbers[-1]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from guard import Decision
 from guard.events import EventLog, Outcome
 from guard.events.store import set_aside
 from tests.support.events import blocked, logging_guard, recorder, used
+from tests.support.killing import killed
 from tests.support.toys import picture
 
 ROOT = Path(__file__).parents[2]
@@ -65,8 +65,7 @@ def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Path, se
         assert process.stdout is not None
         first = process.stdout.readline()
         time.sleep(rng.uniform(0.0, 0.3))  # the random moment of the kill; nothing is waited for
-        process.send_signal(signal.SIGKILL)
-        rest, errors = process.communicate()
+        rest, errors = killed(process)
         assert "Traceback" not in errors, errors
         acknowledged = int((first + rest).split()[-1])
         found = {event.pipeline for event in EventLog(path).all()}

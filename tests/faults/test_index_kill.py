@@ -22,6 +22,7 @@ from guard.indexes.builder import add_to_index, build_index
 from guard.indexes.layout import IndexFolder
 from guard.indexes.store import open_index
 from guard.indexes.verify import verify_index
+from tests.support.killing import killed
 from tests.support.references import photo_folder, same_index
 from tests.support.toys import ToyEmbedder
 
@@ -51,8 +52,7 @@ def kill_once(source: Path, out: Path, wait_s: float, embedder: str) -> int:
     assert process.stdout is not None
     first = process.stdout.readline()
     time.sleep(wait_s)  # the random moment of the kill; nothing is waited for
-    process.send_signal(signal.SIGKILL)
-    rest, errors = process.communicate()
+    rest, errors = killed(process)
     assert "Traceback" not in errors, errors
     numbers = [int(word) for word in (first + rest).split() if word.isdecimal()]
     return numbers[-1] if numbers else 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from guard.indexes.overlay import Overlay
 from guard.indexes.overlay_file import OVERLAY, open_for_writing
 from guard.indexes.verify import verify_index
 from guard.types import Action, Status
+from tests.support.killing import killed
 from tests.support.overlays import addition, index_of_rows
 from tests.support.references import photo_folder, unit_rows
 from tests.support.toys import ToyEmbedder, picture
@@ -60,8 +60,7 @@ def test_what_was_acknowledged_survives_a_kill_in_the_next_write(path: Path, lin
         process = writer(path, 100)
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(lines)]
-        process.send_signal(signal.SIGKILL)
-        rest, errors = process.communicate()
+        rest, errors = killed(process)
         assert "Traceback" not in errors, errors
         done = [int(line.split()[1]) for line in ("".join(said) + rest).splitlines() if line.startswith("done")]
         begun = [int(line) for line in ("".join(said) + rest).splitlines() if line.isdecimal()]
