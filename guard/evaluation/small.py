@@ -108,6 +108,7 @@ class _Comparing:
 
     def __init__(self) -> None:
         verifier = PixelVerifier()
+        self.shortlist, self.dismissed = verifier.shortlist, verifier.dismissed  # as a guard's own verifier is asked
         self._prepared: Callable[[bytes, tuple[int, ...]], Prepared] = lru_cache(_KEPT)(
             lambda data, shape: verifier.prepare(np.frombuffer(data, np.uint8).reshape(shape))
         )

@@ -14,7 +14,8 @@ from guard.embedders.registry import load_embedder
 from guard.errors import ConfigError
 from guard.evaluation.edits import EDITS
 from guard.evaluation.pictures import find_pictures
-from guard.evaluation.small import WAYS, evaluate_small
+from guard.evaluation.small import WAYS, _Comparing, evaluate_small
+from guard.verification.verifier import SupportsShortlist
 from tests.support.scans import scan_folder
 
 
@@ -35,6 +36,11 @@ def test_both_halves_take_part_and_every_query_counts(tmp_path: Path) -> None:
     assert document["ways"]["small"]["copies"]["flagged"]["value"] > 0.8
     assert document["ways"]["small"]["strangers"]["flagged"]["value"] < 0.4  # one in nine and more, of so few
     json.dumps(document)
+
+
+def test_pixels_are_compared_as_in_a_check() -> None:
+    """A guard looks at its candidates and compares a few; a verifier without a shortlist has all of them compared."""
+    assert isinstance(_Comparing(), SupportsShortlist)
 
 
 class Stopped(Exception):
