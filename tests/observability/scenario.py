@@ -58,6 +58,8 @@ class Recorded:
     ended: float
     fired_well: set[str]
     """Alerts that fired before there was a fault."""
+    fired: set[str]
+    """Alerts that fired since, as seen while it went on: a range query with its step can miss the last ones."""
 
 
 @dataclass
@@ -150,7 +152,7 @@ def play(folder: Path, pace: Pace, enough: Callable[[set[str]], bool]) -> Iterat
             if not settled and prometheus.healthy() == 5:
                 settled = time.time()
         loads.stop()
-        yield Recorded(prometheus, pace, began, ill, settled or ill, time.time(), fired_well)
+        yield Recorded(prometheus, pace, began, ill, settled or ill, time.time(), fired_well, fired)
 
 
 def _made(folder: Path) -> Path:
