@@ -11,15 +11,13 @@ import typer
 from rich.text import Text
 
 from guard.cli.console import Exit, err, errors_to_exit, out, print_json
+from guard.cli.index_options import IndexArgument, JsonOption, KeepOption
 
 __all__ = ["LogOption", "merge", "purge_keys", "remove", "verify"]
 
-IndexArgument = Annotated[Path, typer.Argument(metavar="X.index", help="Folder of the index.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 LogOption = Annotated[
     list[Path] | None, typer.Option("--log", help="With --purge: decision log to clear of them; may be repeated.")
 ]
-KeepOption = Annotated[int, typer.Option(min=1, help="Versions to keep, the new one included.")]
 
 
 def verify(index: IndexArgument, as_json: JsonOption = False) -> None:

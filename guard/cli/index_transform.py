@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from guard.cli.console import Exit, err, errors_to_exit, out, print_json
+from guard.cli.index_options import IndexArgument, JsonOption, KeepOption, WorkersOption
 from guard.cli.progress import counted
 
 __all__ = ["transform"]
 
 
 def transform(
-    index: Annotated[Path, typer.Argument(metavar="X.index", help="Folder of the index.")],
+    index: IndexArgument,
     whiten: Annotated[
         bool | None,
         typer.Option("--whiten/--no-whiten", help="Fit a whitening on all references, or take it off (default: keep)."),
@@ -38,9 +39,9 @@ def transform(
         str | None,
         typer.Option(help="For a background, where the index's embedder was a file: onnx:FILE or torchscript:FILE."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Decoding threads (default: one a core).")] = None,
-    keep: Annotated[int, typer.Option(min=1, help="Versions to keep, the new one included.")] = 2,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+    workers: WorkersOption = None,
+    keep: KeepOption = 2,
+    as_json: JsonOption = False,
 ) -> None:
     """Change how an index compares: a version with a whitening, a score normalisation, both, or neither.
 

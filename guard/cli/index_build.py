@@ -1,0 +1,142 @@
+"""`memguard index build`: make an index of a source. Knows options; no format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from guard.cli.console import errors_to_exit
+from guard.cli.index_options import (
+    BatchOption,
+    CaptionOption,
+    CollectionOption,
+    ImageOption,
+    JsonOption,
+    KeepOption,
+    MetadataOption,
+    PixelsOption,
+    PseudonymsOption,
+    RestartOption,
+    SourceArgument,
+    WorkersOption,
+    limits_of,
+)
+from guard.cli.index_report import show
+from guard.cli.index_small import KeyOption, SmallBuild, named, sealing_key
+from guard.cli.progress import counted, staged
+
+if TYPE_CHECKING:
+    from guard.indexes.manifest import ClustersEntry
+    from guard.indexes.sealing import SealingKey
+
+__all__ = ["build"]
+
+EmbedderOption = Annotated[
+    str | None,
+    typer.Option(help="procedural (the default), pdq, a name of `memguard models`, onnx:FILE or torchscript:FILE."),
+]
+
+
+def build(
+    source: SourceArgument,
+    out_folder: Annotated[Path, typer.Option("--out", metavar="X.index", help="Folder of the index.")],
+    embedder: EmbedderOption = None,
+    caption_column: CaptionOption = None,
+    image_column: ImageOption = None,
+    metadata: MetadataOption = None,
+    collection: CollectionOption = None,
+    thumbnails: Annotated[int, typer.Option(min=0, help="Longer side of stored thumbnails in px; 0 for none.")] = 256,
+    regions: Annotated[
+        bool, typer.Option("--regions", help="Index 14 crops of each picture too, for images that show a part of it.")
+    ] = False,
+    hashes: Annotated[
+        bool | None, typer.Option("--hashes/--no-hashes", help="PDQ hashes beside descriptors (default: with them).")
+    ] = None,
+    batch: BatchOption = 256,
+    workers: WorkersOption = None,
+    max_pixels: PixelsOption = None,
+    small: Annotated[
+        bool | None,
+        typer.Option(
+            "--small/--no-small",
+            help="A small set of pictures that may look alike: compare pixels, and take thresholds from the set itself "
+            "(default: up to 500 pictures, with the embedder that ships and thumbnails).",
+        ),
+    ] = None,
+    key: KeyOption = None,
+    pseudonyms: PseudonymsOption = None,
+    clusters: Annotated[
+        bool,
+        typer.Option(
+            "--clusters",
+            help="Look for duplicates too, as `memguard dedup` does: verdicts and audits then say how often a picture "
+            "stands in the set.",
+        ),
+    ] = False,
+    restart: RestartOption = False,
+    keep: KeepOption = 2,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the index of a source and make it the version in use.
+
+    A build that was killed is resumed by the same command. Pictures that cannot be read are
+    listed in skipped.jsonl with the reason, and the exit code is 2 after the others are done.
+
+    [bold]Examples[/bold]
+
+    memguard index build photos/ --out training.index
+
+    memguard index build 'laion-{00000..00031}.tar' --out training.index --collection training
+
+    memguard index build train.parquet --out training.index --caption-column prompt --thumbnails 0
+
+    memguard index build photos/ --out training.index --clusters
+
+    memguard index build xrays/ --out scans.index --small
+
+    memguard index build xrays/ --out scans.index --small --key scans.key --pseudonyms names.csv
+    """
+    from guard.embedders.registry import load_embedder
+    from guard.indexes.builder import build_index
+    from guard.indexes.hashes import HASHES_BY_DEFAULT
+    from guard.sources import open_source
+
+    with errors_to_exit():
+        model = load_embedder(embedder)
+        reader = open_source(
+            source, spec=model.spec, caption_column=caption_column, image_column=image_column, metadata=metadata
+        )
+        secret = sealing_key(key)
+        reader, private = named(reader, pseudonyms, secret)
+        chosen = SmallBuild.choose(small, reader, model, thumbnails)
+        with counted("indexing", quiet=as_json) as on_progress:
+            report = build_index(
+                reader,
+                out_folder,
+                model,
+                collections=tuple(collection or ["training"]),
+                thumbnails=thumbnails,
+                hashes=HASHES_BY_DEFAULT if hashes is None else hashes,
+                regions=regions,
+                batch=batch,
+                workers=workers,
+                limits=limits_of(max_pixels),
+                restart=restart,
+                keep=keep,
+                transform=chosen.transform if chosen else None,
+                key=secret,
+                on_progress=on_progress,
+            )
+        private()
+        measured = chosen.measure(out_folder, model, keep, key=secret, quiet=as_json) if chosen else None
+        found = _clustered(out_folder, workers, keep, secret, as_json) if clusters else None
+        raise typer.Exit(show(report, as_json, measured, found))
+
+
+def _clustered(index: Path, workers: int | None, keep: int, key: SealingKey | None, quiet: bool) -> ClustersEntry:
+    from guard.dedup.clusters import find_clusters
+
+    with staged(quiet=quiet) as on_progress:
+        return find_clusters(index, workers=workers, keep=keep, key=key, on_progress=on_progress)

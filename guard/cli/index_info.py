@@ -1,0 +1,75 @@
+"""`memguard index info`: say what an index holds. Knows a table; no format."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from rich.table import Table
+
+from guard.cli.calibrate import calibration_lines, calibration_summary
+from guard.cli.console import errors_to_exit, out, print_json
+from guard.cli.index_options import IndexArgument, JsonOption
+from guard.cli.index_report import counts, in_use
+
+__all__ = ["info"]
+
+
+def info(index: IndexArgument, as_json: JsonOption = False) -> None:
+    """Say what an index holds: how much, from where, by which embedder, and what it lacks.
+
+    [bold]Example[/bold]
+
+    memguard index info training.index
+    """
+    from guard.calibration.record import read_calibration
+    from guard.indexes.clusters import describe_clusters
+    from guard.indexes.overlaid import state_of
+    from guard.indexes.transforming import describe
+    from guard.small.record import read_small
+
+    with errors_to_exit():
+        name, manifest = in_use(index)
+        calibration = read_calibration(index / "versions" / name, manifest)
+        overlay = state_of(index, manifest).counts()
+        small = read_small(index / "versions" / name, manifest)
+        if as_json:
+            known = calibration_summary(calibration, manifest) if calibration else None
+            set_known = small.model_dump(mode="json") | {"warnings": small.warnings} if small else None
+            shown = {"path": str(index), "version": name, **manifest.model_dump(mode="json"), "calibration": known,
+                     "overlay": overlay, "small": set_known}  # fmt: skip
+            print_json(shown)
+            return
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_row("index", f"{index}, version {name}")
+        table.add_row("references", f"{manifest.count}")
+        table.add_row("embedder", f"{manifest.embedder.name} ({manifest.embedder.dim} values, {manifest.vectors})")
+        table.add_row("built", f"{manifest.built_at:%Y-%m-%d %H:%M:%S} UTC by version {manifest.tool_version}")
+        table.add_row("regions", f"{manifest.regions} vectors a picture" if manifest.regions > 1 else "none")
+        if manifest.sealed:
+            table.add_row("thumbnails", f"sealed ({manifest.sealed.cipher}, key {manifest.sealed.key_id})")
+        if small:
+            lines = [f"flag {small.flag:.4f}, block {small.block:.4f}, of {small.count} references", *small.warnings]
+            table.add_row("small set", "\n".join(lines))
+        table.add_row("hashes", f"PDQ, of {manifest.hashes.usable} references" if manifest.hashes else "none")
+        found = describe_clusters(manifest.clusters, manifest.count) if manifest.clusters else ["not looked for"]
+        table.add_row("clusters", "\n".join(found))
+        changed = describe(manifest.transform, manifest.embedder.dim) if manifest.transform else ["none"]
+        table.add_row("transform", "\n".join(changed))
+        table.add_row("sources", "\n".join(manifest.sources))
+        table.add_row("collections", counts(manifest.collections))
+        table.add_row("overlay", counts({kind.replace("_", " "): n for kind, n in overlay.items() if n}))
+        table.add_row("skipped", counts(manifest.skipped))
+        table.add_row("notes", counts(manifest.notes))
+        if manifest.thresholds:
+            advice = manifest.thresholds
+            hold = "; they do not hold after the transform" if manifest.transform else ""
+            table.add_row("thresholds", f"flag {advice.flag:.4f}, block {advice.block:.4f} ({advice.source}){hold}")
+        if calibration:
+            stale = calibration.stale(manifest, datetime.now(UTC))
+            rates = [f"{one.rate:g}: threshold {one.similarity:.4f}" for one in calibration.thresholds]
+            said = [f"stale: {reason}" for reason in stale]
+            table.add_row("calibration", "\n".join([*calibration_lines(calibration), *rates, *said]))
+        else:
+            table.add_row("calibration", "none")
+        table.add_row("files", counts({n: f"{f.bytes} bytes" for n, f in manifest.files.items()}))
+        out.print(table)

@@ -1,0 +1,84 @@
+"""What `memguard index build | add` print of what they did, and the version that is in use. Does nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from guard.cli.console import Exit, err, out, print_json
+from guard.cli.index_small import show_small, small_json
+
+if TYPE_CHECKING:
+    from guard.indexes.builder import BuildReport
+    from guard.indexes.manifest import ClustersEntry, Manifest
+    from guard.small.build import SmallReport
+
+__all__ = ["counts", "in_use", "show"]
+
+
+def show(
+    report: BuildReport, as_json: bool, small: SmallReport | None = None, clusters: ClustersEntry | None = None
+) -> Exit:
+    """Print, and return the exit code: INPUT for pictures that could not be read, or none at all."""
+    if small is not None or clusters is not None:
+        report = replace(report, version=in_use(report.path)[0])
+    nothing = not (report.added or report.skipped or report.unchanged)
+    code = Exit.INPUT if report.skipped or nothing else Exit.FINE
+    if nothing:
+        beside = f", only {report.ignored} other files" if report.ignored else ""
+        err.print(f"the source holds no picture{beside}: look at its path and kind", style="yellow", soft_wrap=True)
+    if as_json:
+        said = clusters.model_dump(mode="json") if clusters else None
+        print_json({**report.to_dict(), "small": small_json(small), "clusters": said})
+        return code
+    if report.unchanged:
+        out.print(
+            f"{report.path} is complete, and its source has not changed (--restart builds it anew)", soft_wrap=True
+        )
+    else:
+        resumed = f", resumed at item {report.resumed_at}" if report.resumed_at else ""
+        rate = f"{report.seconds:.1f} s, {report.images_per_second:.0f} images/s{resumed}"
+        out.print(f"{report.added} references added in {rate}", soft_wrap=True)
+    out.print(f"{report.path}, version {report.version}: {report.count} references", soft_wrap=True)
+    if report.notes:
+        out.print(f"handled: {counts(report.notes, ', ')}", soft_wrap=True)
+    if report.background_left_out:
+        left = f"{report.background_left_out} background pictures are references now, and left the background"
+        out.print(left, soft_wrap=True)
+    if report.transform_lost:
+        err.print("the version before had a transform, and this one has none: `memguard index transform` makes one",
+                  style="yellow", soft_wrap=True)  # fmt: skip
+    if report.ignored:
+        out.print(f"{report.ignored} files beside the pictures were ignored", soft_wrap=True)
+    if report.skipped:
+        table = Table("skipped because", "pictures", box=None, pad_edge=False)
+        for reason, count in report.skipped.items():
+            table.add_row(reason, str(count))
+        out.print(table)
+        listed = report.path / "versions" / report.version / "skipped.jsonl"
+        out.print(f"each one with its reason: {listed}", soft_wrap=True)
+    if small is not None:
+        show_small(small)
+    if clusters is not None:
+        from guard.indexes.clusters import describe_clusters
+
+        out.print(f"clusters: {describe_clusters(clusters, report.count)[0]}", soft_wrap=True)
+    return code
+
+
+def counts(numbers: dict[str, Any], between: str = "\n") -> str:
+    """One a line, "none" for none."""
+    return between.join(f"{name}: {count}" for name, count in numbers.items()) or "none"
+
+
+def in_use(index: Path) -> tuple[str, Manifest]:
+    """Name and manifest of the version in use. Raises IndexLoadError if there is none."""
+    from guard.indexes.layout import IndexFolder
+    from guard.indexes.manifest import MANIFEST, Manifest
+
+    folder = IndexFolder(index)
+    name = folder.current()
+    return name, Manifest.read(folder.version(name) / MANIFEST)
