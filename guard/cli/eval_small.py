@@ -49,6 +49,7 @@ def small(
     """Hide half of the patients in a small index: are edited copies found, and other patients left alone?
 
     Pictures of one source (patients.tsv beside them, or --same) never tell against one another.
+    Writes OUT.json, and beside it OUT.png with every family of edits.
 
     [bold]Examples[/bold]
 
@@ -64,6 +65,7 @@ def small(
         from guard.evaluation.edits import EDITS
         from guard.evaluation.pictures import find_pictures
         from guard.evaluation.small import evaluate_small
+        from guard.evaluation.small_plot import draw
 
         chosen = [edit for edit in EDITS.values() if not family or edit.family in family]
         with staged() as progress:
@@ -88,6 +90,7 @@ def small(
             )
         document["skipped"] = list(loaded.skipped)
         json_file.write_text(json.dumps(document) + "\n", encoding="utf-8")
+        draw(document).save(json_file.with_suffix(".png"))
         _print(document)
         for line in loaded.skipped:
             err.print(f"skipped: {line}", style="yellow", markup=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from guard.cli.main import app
@@ -103,3 +104,5 @@ def test_the_command(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "small.json").read_text(encoding="utf-8"))
     assert (document["sources"], document["edits_each"]) == (4, 3)
     assert "bad.png" in document["skipped"][0]
+    with Image.open(tmp_path / "small.png") as plot:
+        assert plot.format == "PNG"
