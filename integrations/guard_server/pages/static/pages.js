@@ -120,14 +120,15 @@ if (drop) {
 // what has the focus would lose it.
 const live = document.querySelector("[data-live]");
 if (live) {
+  const used = () => document.hidden || live.contains(document.activeElement);
   setInterval(async () => {
-    if (document.hidden || live.contains(document.activeElement)) return;
+    if (used()) return;
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
       if (answer.redirected) { location.reload(); return; }
       if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      live.replaceChildren(...page.querySelector("[data-live]").childNodes);
+      if (!used()) live.replaceChildren(...page.querySelector("[data-live]").childNodes);
     } catch { /* the server is away; the next time may be better */ }
   }, 1000 * live.dataset.live);
 }
