@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.served import until
+from tests.support.waiting import WAIT_S, until
 
-__all__ = ["Prometheus", "Series", "free_port", "running"]
+__all__ = ["Prometheus", "Series", "free_ports", "running"]
 
 
 @dataclass(frozen=True)
@@ -63,24 +63,27 @@ class Prometheus:
 
     def _get(self, what: str, **query: Any) -> Any:
         url = f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(url, timeout=60) as response:
+        with urllib.request.urlopen(url, timeout=WAIT_S) as response:
             answer = json.load(response)
         assert answer["status"] == "success", answer
         return answer["data"]
 
 
-def free_port() -> int:
-    """One that nobody listens on, and that no client is given before somebody does: those begin at 32768."""
-    while True:
+def free_ports(count: int) -> list[int]:
+    """Different ones that nobody listens on, and that no client is given before somebody does: those begin at 32768."""
+    found: list[int] = []
+    for port in random.sample(range(20_000, 32_000), 12_000):
         with socket.socket() as probe, contextlib.suppress(OSError):
-            port = random.randrange(20_000, 32_000)
             probe.bind(("127.0.0.1", port))
-            return port
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError(f"no {count} ports are free")
 
 
 @contextmanager
-def running(folder: Path, rules: Mapping[str, str], step_s: float) -> Iterator[Prometheus]:
-    """Prometheus with these rule files (name -> text), a scrape and an evaluation every step_s."""
+def running(folder: Path, port: int, rules: Mapping[str, str], step_s: float) -> Iterator[Prometheus]:
+    """Prometheus on this port with these rule files (name -> text), a scrape and an evaluation every step_s."""
     for name, text in rules.items():
         (folder / name).write_text(text)
     (folder / "targets.json").write_text("[]")
@@ -90,7 +93,6 @@ def running(folder: Path, rules: Mapping[str, str], step_s: float) -> Iterator[P
         "scrape_configs": [{"job_name": "none", "file_sd_configs": [{"files": ["targets.json"]}]}],
     }
     (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-    port = free_port()
     command = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
                f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]  # fmt: skip
     with (folder / "prometheus.log").open("w") as log:
@@ -101,8 +103,8 @@ def running(folder: Path, rules: Mapping[str, str], step_s: float) -> Iterator[P
             assert process.poll() is None, (folder / "prometheus.log").read_text()
             yield Prometheus(url, folder / "targets.json", step_s)
         finally:
-            process.terminate()
-            process.wait(30)
+            process.kill()  # its data are nobody's any more
+            process.wait()
 
 
 def _answers(url: str) -> bool:

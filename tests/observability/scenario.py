@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import random
 import shutil
 import sqlite3
@@ -25,7 +26,7 @@ import httpx2
 from guard.embedders.registry import load_embedder
 from guard.indexes.builder import build_index
 from guard.sources import open_source
-from tests.observability.prometheus import Prometheus, free_port, running
+from tests.observability.prometheus import Prometheus, free_ports, running
 from tests.observability.rules import FILES
 from tests.observability.scaled import Pace
 from tests.support.references import jpeg, photo_folder
@@ -92,10 +93,10 @@ def play(folder: Path, pace: Pace, enough: Callable[[set[str]], bool]) -> Iterat
     """Run it all. enough: told which alerts have fired since the faults began; ends it when it says so."""
     rules = {path.name: pace.rules(path.read_text(encoding="utf-8")) for path in FILES}
     index, own, newer, old = _indexes(folder)
-    ports = [free_port() for _ in range(6)]
+    own_port, *ports = free_ports(7)
     first, second, host, doomed, ill_host, forgotten = ports
     with ExitStack() as stack:
-        prometheus = stack.enter_context(running(_made(folder / "prometheus"), rules, pace.step_s))
+        prometheus = stack.enter_context(running(_made(folder / "prometheus"), own_port, rules, pace.step_s))
         services = stack.enter_context(_services(_made(folder / "logs"), pace))
         log = folder / "events.sqlite"
         services.serve(first, own, events=log, pipelines=["web", "quiet", "failing", "open"])
@@ -197,6 +198,11 @@ def _publish_damaged(index: Path) -> None:
     fresh.replace(index / "CURRENT")
 
 
+def _plain_environment() -> dict[str, str]:
+    """Without the time that other tests give their guards: these shall run out of it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MEMGUARD_")}
+
+
 def _memguard(*arguments: str | Path) -> None:
     done = subprocess.run([sys.executable, "-m", "guard", *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -237,7 +243,7 @@ class _Services:
     def _start(self, port: int, module: str, *arguments: object) -> None:
         command = [sys.executable, "-m", module, *map(str, arguments)]
         with (self.logs / f"{port}.log").open("a") as log:
-            self.processes[port] = subprocess.Popen(command, cwd=ROOT, stderr=log)
+            self.processes[port] = subprocess.Popen(command, cwd=ROOT, stderr=log, env=_plain_environment())
 
     def wait_for(self, port: int) -> None:
         """Until it answers."""
