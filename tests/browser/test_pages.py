@@ -80,7 +80,7 @@ def test_a_review_with_keys_alone(browser: Browser, site: Site, queries: dict[st
     site.check(queries["copy"], queries["mirrored"], queries["turned"])
     browser.open("/status")
     with browser.another_page("/review"):
-        browser.keys("g", "r")
+        browser.chord("g", "r")
     browser.keys("j", "j", "k")
     assert browser.focused() == browser.all(".row")[0]
     with browser.another_page("/review/"):
@@ -178,7 +178,7 @@ def test_a_crop_is_told_by_its_pixels(browser: Browser, site: Site, queries: dic
 def test_a_search_with_keys_alone(browser: Browser, site: Site, tmp_path: Path) -> None:
     browser.open("/status")
     with browser.another_page("/search"):
-        browser.keys("g", "f")
+        browser.chord("g", "f")
     with browser.another_page("/search"):
         browser.keys("/", "photograph", Keys.ENTER)
     assert len(browser.all(".hit")) == 10

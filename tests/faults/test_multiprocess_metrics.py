@@ -13,10 +13,10 @@ WORKERS = """
 import multiprocessing, sys
 
 def work(n):
-    from guard import Guard, GuardMetrics
+    from guard import Guard, GuardConfig
     from tests.support.toys import MemoryIndex, ToyEmbedder, picture
     pictures = {f"{i}.png": picture(i) for i in range(4)}
-    guard = Guard(MemoryIndex(ToyEmbedder(), pictures), ToyEmbedder())
+    guard = Guard(MemoryIndex(ToyEmbedder(), pictures), ToyEmbedder(), config=GuardConfig(deadline_s=None))
     for _ in range(n):
         guard.check([picture(1), picture(50)], pipeline="p")
 

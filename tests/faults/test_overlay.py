@@ -28,6 +28,7 @@ from tests.support.killing import killed
 from tests.support.overlays import addition, index_of_rows
 from tests.support.references import photo_folder, unit_rows
 from tests.support.toys import ToyEmbedder, picture
+from tests.support.waiting import WAIT_S
 
 TOY = ToyEmbedder()
 ROOT = Path(__file__).parents[2]
@@ -103,7 +104,7 @@ def test_every_worker_sees_a_change_before_its_next_check(path: Path, start: str
     assert decisions(200) == ["allow", "allow"]
     for process, questions, _ in workers:
         questions.put(None)
-        process.join(30)
+        process.join(WAIT_S)
         assert process.exitcode == 0
 
 
@@ -261,7 +262,7 @@ def test_many_writers(tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(WAIT_S)
         assert process.exitcode == 0
     overlay = Overlay(path)
     assert len(overlay.memberships()) == len(overlay.history()) == 30

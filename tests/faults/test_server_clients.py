@@ -58,7 +58,8 @@ def works(server: Listening) -> None:
 def test_a_head_that_does_not_end_is_cut_off() -> None:
     with listening(head_s=0.3) as server:
         with connection(server) as silent, connection(server) as slow:
-            slow.sendall(HEAD)
+            with contextlib.suppress(ConnectionError):  # closed before a busy machine came to send
+                slow.sendall(HEAD)
             assert everything(slow) == b""
             assert everything(silent) == b""
         works(server)
@@ -75,10 +76,17 @@ def test_a_head_without_end_is_refused() -> None:
 
 
 def test_a_body_that_does_not_end_is_answered_and_cut_off() -> None:
-    with listening(body_s=0.3, head_s=3) as server:
-        with connection(server) as client:
-            client.sendall(HEAD + b"Content-Length: 1000\r\n\r\n--b\r\n")
-            answer = everything(client)  # also the end of the connection
+    with listening(body_s=0.3, head_s=1) as server:
+
+        def answered() -> bytes:
+            with connection(server) as client, contextlib.suppress(ConnectionError):
+                client.sendall(HEAD + b"Content-Length: 1000\r\n\r\n--b\r\n")
+                return everything(client)  # also the end of the connection
+            return b""
+
+        answer = b""
+        while not answer:  # where the head came too late on a busy machine
+            answer = answered()
         assert answer.startswith(b"HTTP/1.1 408")
         assert b"urn:memguard:problem:too-slow" in answer
         assert sample(server, "rejected_total", reason="too_slow") == 1
@@ -190,8 +198,9 @@ def _refused(server: Listening) -> bool:
 def test_what_is_no_request_is_no_5xx_either(sent: bytes) -> None:
     with listening(head_s=0.3, body_s=0.3) as server:
         with connection(server) as client:
-            client.sendall(sent)
-            client.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # it may have been closed before a busy machine came to send
+                client.sendall(sent)
+                client.shutdown(socket.SHUT_WR)
             answer = everything(client)
         assert b"HTTP/1.1 5" not in answer[:12]
         works(server)

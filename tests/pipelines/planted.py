@@ -17,6 +17,7 @@ from guard.embedders.base import embed_query
 from guard.embedders.registry import load_embedder
 from guard.pixels import to_batch
 from tests.support.toys import MemoryIndex, picture
+from tests.support.waiting import WAIT_S
 
 __all__ = ["Planted", "decisions", "guarded", "one_thread", "pictures_of", "same_bits", "value"]
 
@@ -39,7 +40,8 @@ class Planted:
         self.index = MemoryIndex(self.embedder, {**{f"planted/{i}.png": p for i, p in enumerate(planted)}, **others})
 
     def guard(self, embedder: Any = None, **settings: Any) -> Guard:
-        return Guard(self.index, embedder or self.embedder, config=load_config(None, **settings))
+        config = load_config(None, **{"deadline_s": WAIT_S, **settings})
+        return Guard(self.index, embedder or self.embedder, config=config)
 
     def is_copy(self, images: Any) -> list[bool]:
         """Of pictures that got out: which are copies of a planted one, by the descriptors alone."""

@@ -15,10 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException, WebDriverException
+from selenium.common.exceptions import (
+    NoSuchElementException,
+    SessionNotCreatedException,
+    StaleElementReferenceException,
+    WebDriverException,
+)
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.support.waiting import WAIT_S
 
 __all__ = ["Browser", "chromium"]
 
@@ -26,7 +33,7 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --hide-scrollbars --disable-dev-shm-usage"
 )
-WAIT_S = 60  # reached by what will not come at all, however busy the machine
+STARTS = 3  # of a browser: chromedriver gives up after a minute, which a busy machine may take
 GONE = (
     "does not belong to the document",
     "node with given id",
@@ -70,6 +77,11 @@ class Browser:
     def keys(self, *pressed: str) -> None:
         """Press keys one after the other, as somebody without a mouse does; a text is typed."""
         ActionChains(self.driver).send_keys(*pressed).perform()
+
+    def chord(self, *pressed: str) -> None:
+        """Keys of which a page forgets the first after a while: here it does not, however long the next one takes."""
+        self.run("window.setTimeout = () => 0")
+        self.keys(*pressed)
 
     def focused(self) -> Any:
         return self.driver.switch_to.active_element
@@ -137,6 +149,16 @@ def _of_a_page_that_goes(error: WebDriverException) -> bool:
     return isinstance(error, StaleElementReferenceException) or any(text in said for text in GONE)
 
 
+def _started(options: ChromeOptions, service: str) -> Chrome:
+    for start in range(STARTS):
+        try:
+            return Chrome(options=options, service=ChromeService(service))
+        except SessionNotCreatedException:
+            if start + 1 == STARTS:
+                raise
+    raise AssertionError
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser with a profile of its own. Skips where there is none."""
@@ -149,7 +171,9 @@ def chromium() -> Iterator[Browser]:
         for flag in (*FLAGS.split(), f"--user-data-dir={profile}"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        driver = Chrome(options=options, service=ChromeService(service))
+        driver = _started(options, service)
+        driver.set_page_load_timeout(WAIT_S)
+        driver.set_script_timeout(WAIT_S)
         try:
             yield Browser(driver)
         finally:

@@ -10,6 +10,7 @@ from guard.config import load_config
 from guard.events import EventRecorder, EventsConfig
 from guard.events.record import Circumstances
 from tests.support.toys import MemoryIndex, ToyEmbedder, picture
+from tests.support.waiting import WAIT_S
 
 __all__ = ["USED", "blocked", "logging_guard", "recorder", "used"]
 
@@ -39,4 +40,5 @@ def recorder(path: Path, dropped: dict[str, int] | None = None, **settings: Any)
 def logging_guard(path: Path, embedder: Any = None, *, mode: str = "enforce", **events: Any) -> Guard:
     """ToyEmbedder over 20 pictures, `picture(0)` to `picture(19)`."""
     index = MemoryIndex(ToyEmbedder(), {f"train/{i}.png": picture(i) for i in range(20)})
-    return Guard(index, embedder or ToyEmbedder(), config=load_config(None, mode=mode, events={"path": path, **events}))
+    config = load_config(None, mode=mode, deadline_s=WAIT_S, events={"path": path, **events})
+    return Guard(index, embedder or ToyEmbedder(), config=config)

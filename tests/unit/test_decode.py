@@ -175,7 +175,7 @@ def test_a_path_without_a_file(tmp_path: Path, name: str) -> None:
     assert caught.value.reason == "missing"
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("name", "reason"), [("/dev/zero", "not_an_image"), ("a\0b.png", "missing")])
 def test_what_is_no_file_is_not_read(name: str, reason: str) -> None:
     with pytest.raises(ImageFileError) as caught:

@@ -19,6 +19,7 @@ from guard.indexes.transforming import transform_index
 from guard.pixels import ImageBatch, to_batch
 from tests.support.references import photo_folder
 from tests.support.toys import ToyEmbedder, picture
+from tests.support.waiting import WAIT_S
 
 TOY = ToyEmbedder()
 
@@ -47,7 +48,7 @@ def guard_of(path: Path, embedder: ToyEmbedder = TOY, flag: float = 0.5, block: 
 def _config(flag: float, block: float):
     from guard.config import load_config
 
-    return load_config(None, policy=Policy(flag=flag, block=block))
+    return load_config(None, policy=Policy(flag=flag, block=block), deadline_s=WAIT_S)
 
 
 @pytest.mark.parametrize("kind", ["whitened", "normalised", "both"])

@@ -17,6 +17,7 @@ from guard.indexes.builder import build_index
 from guard.types import EvidenceKind
 from tests.support.photographs import photograph
 from tests.support.toys import MemoryIndex, ToyEmbedder, picture
+from tests.support.waiting import WAIT_S
 
 NAMES = ("astronaut", "chelsea", "coffee")
 NOTHING_MATCHES = Policy(flag=0.99, block=1.0)
@@ -109,7 +110,8 @@ def test_what_cannot_be_verified_is_decided_by_similarity(
 
 def test_an_index_that_knows_no_thumbnails_is_said_too() -> None:
     training = {f"{i}.png": picture(i) for i in range(4)}
-    guard = Guard(MemoryIndex(ToyEmbedder(), training), ToyEmbedder(), config=load_config(None, verify=True))
+    config = load_config(None, verify=True, deadline_s=WAIT_S)
+    guard = Guard(MemoryIndex(ToyEmbedder(), training), ToyEmbedder(), config=config)
     verdict = guard.check(picture(2))[0]
     assert (verdict.decision, verdict.verified) == (Decision.BLOCK, False)
 
@@ -117,9 +119,8 @@ def test_an_index_that_knows_no_thumbnails_is_said_too() -> None:
 def test_the_deadline_leaves_time_to_decide(indexes: Path) -> None:
     """A budget far beyond the deadline: half of what is left is taken, and the decision still comes."""
     guard = Guard.open(
-        indexes / "with.index", policy=NOTHING_MATCHES, verify=True, verify_budget_ms=1e6,
-        deadline_s=30.0,
-    )  # fmt: skip
+        indexes / "with.index", policy=NOTHING_MATCHES, verify=True, verify_budget_ms=1e6, deadline_s=30.0
+    )
     report = guard.check([inset()] * 3)
     assert [v.status.value for v in report] == ["success"] * 3
 

@@ -19,6 +19,7 @@ from guard.pixels import ImageBatch, to_batch
 from guard.types import Descriptors
 from tests.support.references import photo_folder
 from tests.support.toys import ToyEmbedder, picture
+from tests.support.waiting import WAIT_S
 
 
 class ColourEmbedder(ToyEmbedder):
@@ -48,7 +49,7 @@ def index(path: Path) -> Iterator[OpenIndex]:
 
 
 def make_guard(index: Any, **settings: Any) -> Guard:
-    return Guard(index, COLOUR, config=GuardConfig.model_validate(settings))
+    return Guard(index, COLOUR, config=GuardConfig.model_validate({"deadline_s": WAIT_S, **settings}))
 
 
 def hidden(seed: int, colours: int = 500) -> Image.Image:

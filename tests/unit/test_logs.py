@@ -16,6 +16,7 @@ from guard import ConfigError, Guard, GuardConfig
 from guard.events import EventLog
 from guard.logs import JsonFormatter, log_json
 from tests.support.toys import MemoryIndex, ToyEmbedder, picture
+from tests.support.waiting import WAIT_S
 
 BROKEN = picture(7).point(lambda level: 240 + level // 20)  # no other picture here is as bright
 
@@ -40,7 +41,8 @@ def lines() -> Iterator[list[dict[str, Any]]]:
 def guard(**settings: Any) -> Guard:
     level = round(float(np.asarray(BROKEN).mean()))
     index = MemoryIndex(ToyEmbedder(), {f"private/{seed}.png": picture(seed) for seed in range(4)})
-    return Guard(index, ToyEmbedder(fail_on=(level,)), config=GuardConfig.model_validate(settings), name="my.index")
+    config = GuardConfig.model_validate({"deadline_s": WAIT_S, **settings})
+    return Guard(index, ToyEmbedder(fail_on=(level,)), config=config, name="my.index")
 
 
 def test_every_block_and_error_has_a_line_and_of_the_rest_none_at_a_share_of_0(lines: list[dict[str, Any]]) -> None:

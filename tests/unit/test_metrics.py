@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from guard import ConfigError, GuardMetrics, InputError
 from guard.metrics import FAILURE_REASONS, failure_reason
+from tests.support.waiting import WAIT_S
 
 
 def test_nothing_registers_at_import_or_on_the_global_registry() -> None:
@@ -48,7 +49,7 @@ def test_serve_shows_the_same_text_and_a_taken_port_is_named() -> None:
     metrics = GuardMetrics()
     server = metrics.serve(0)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=10) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=WAIT_S) as response:
             assert b"memguard_build_info" in response.read()
         with pytest.raises(ConfigError, match=str(server.server_port)):
             metrics.serve(server.server_port)

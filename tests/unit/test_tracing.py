@@ -22,6 +22,7 @@ from guard.guard import Call
 from guard.tracing import EVALUATION
 from tests.support.toys import MemoryIndex, ToyEmbedder, picture
 from tests.support.traces import checks, keep_events, keep_spans
+from tests.support.waiting import WAIT_S, until
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> InMemoryLogRecordExporter:
 def guard(embedder: ToyEmbedder | None = None, **settings: object) -> Guard:
     toy = embedder or ToyEmbedder()
     index = MemoryIndex(ToyEmbedder(), {f"private/{seed}.png": picture(seed) for seed in range(4)})
-    return Guard(index, toy, config=GuardConfig.model_validate(settings))
+    return Guard(index, toy, config=GuardConfig.model_validate({"deadline_s": WAIT_S, **settings}))
 
 
 def of_check(spans: InMemorySpanExporter) -> tuple[ReadableSpan, list[ReadableSpan]]:
@@ -138,14 +139,19 @@ def test_a_stage_that_runs_into_the_deadline_has_a_span_though_it_has_not_ended(
 
     class Hanging(MemoryIndex):
         def search(self, xq, k):  # type: ignore[no-untyped-def]
-            release.wait(10)
+            release.wait(WAIT_S)
             return super().search(xq, k)
 
     hanging = Guard(Hanging(ToyEmbedder(), {"a.png": picture(0)}), ToyEmbedder(), config=GuardConfig(deadline_s=0.2))
-    hanging.check(picture(1))
+
+    def last_stage() -> str:
+        spans.clear()
+        hanging.check(picture(1))
+        return of_check(spans)[1][-1].name
+
+    until(lambda: last_stage() == "memguard.search")  # a busy machine may not even come to it
     release.set()
     check, stages = of_check(spans)
-    assert stages[-1].name == "memguard.search"
     assert stages[-1].attributes == {"error.type": "deadline"}
     assert check.status.status_code is StatusCode.ERROR
 
@@ -188,5 +194,5 @@ def test_without_a_provider_nothing_is_imported() -> None:
         "assert not [name for name in sys.modules if name.startswith('opentelemetry')]\n"
     )
     environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=WAIT_S)
     assert done.returncode == 0, done.stderr

@@ -16,6 +16,7 @@ from guard.cli.main import app, main
 from guard.embedders.registry import load_embedder
 from guard.indexes.builder import build_index
 from tests.support.toys import picture
+from tests.support.waiting import WAIT_S
 
 runner = CliRunner()
 
@@ -110,10 +111,10 @@ def test_names_that_no_terminal_can_show(index: Path, tmp_path: Path) -> None:
         pytest.skip("this file system refuses names that are not UTF-8")
     environment = {**os.environ, "COLUMNS": "300", "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-m", "guard", "check", folder, "--index", index]
-    table = subprocess.run(command, capture_output=True, env=environment, timeout=120)
+    table = subprocess.run(command, capture_output=True, env=environment, timeout=WAIT_S)
     assert (table.returncode, table.stderr) == (0, b"")
     assert b"[draft] :smile:/\\udcff[b].png" in table.stdout
-    document = subprocess.run([*command, "--json"], capture_output=True, env=environment, timeout=120)
+    document = subprocess.run([*command, "--json"], capture_output=True, env=environment, timeout=WAIT_S)
     assert json.loads(document.stdout)["results"][0]["image"] == os.fsdecode(path)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from guard.events.prompts import hash_prompt, key_file, load_key
+from tests.support.waiting import WAIT_S
 
 ROOT = Path(__file__).parents[3]
 
@@ -39,7 +40,7 @@ def test_processes_that_make_the_key_at_once_get_the_same(tmp_path: Path) -> Non
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    keys = {process.communicate(timeout=60)[0].strip() for process in processes}
+    keys = {process.communicate(timeout=WAIT_S)[0].strip() for process in processes}
     assert len(keys) == 1
     assert load_key(tmp_path / "e.sqlite").decode() in keys
     assert [p.name for p in tmp_path.iterdir()] == ["e.sqlite.key"]

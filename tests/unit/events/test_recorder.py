@@ -17,6 +17,7 @@ import pytest
 from guard.events import EventLog
 from guard.events.record import is_sampled
 from tests.support.events import USED, blocked, recorder, used
+from tests.support.waiting import WAIT_S
 
 
 @contextmanager
@@ -171,7 +172,7 @@ assert events.close(30)
 def test_a_forked_child_has_a_thread_of_its_own(tmp_path: Path) -> None:
     """In a process of its own: newer versions of Python warn of a fork beside threads, which is what is tested."""
     command = [sys.executable, "-W", "ignore", "-c", FORK, str(tmp_path / "e.sqlite")]
-    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=WAIT_S)
     assert done.returncode == 0, done.stderr
     pipelines = [e.pipeline for e in EventLog(tmp_path / "e.sqlite").read()]
     assert (pipelines[0], pipelines[-1]) == ("last", "parent")

@@ -12,7 +12,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from guard import Guard
 from guard.audit.prompts import Prompt
 from guard.audit.report import read_report
 from guard.cli.main import app
@@ -75,7 +74,7 @@ def test_class_conditional_pipelines() -> None:
 
 
 def test_what_cannot_be_audited_is_refused(pipe: Any, planted: Planted) -> None:
-    guarded = protect(tiny.stable_diffusion(), Guard(planted.index, planted.embedder))
+    guarded = protect(tiny.stable_diffusion(), planted.guard())
     with pytest.raises(ConfigError, match="unprotect"):
         PipelineSampler(guarded)
     PipelineSampler(unprotect(guarded))

@@ -17,6 +17,7 @@ from guard_diffusers import protect
 from tests.pipelines import tiny
 from tests.pipelines.planted import decisions, guarded, same_bits
 from tests.support.toys import ToyEmbedder
+from tests.support.waiting import WAIT_S
 
 
 class Broken(ToyEmbedder):
@@ -257,7 +258,7 @@ class Stuck(Broken):
         self.over = threading.Event()
 
     def embed(self, batch: Any) -> Any:
-        self.over.wait(60)
+        self.over.wait(WAIT_S)
         return self.real.embed(batch)
 
 

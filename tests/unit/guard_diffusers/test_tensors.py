@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import IFPipeline, StableDiffusionUpscalePipeline
 
-from guard import Decision, Guard
+from guard import Decision
 from guard_diffusers import tensors
 from guard_diffusers.arguments import CallArguments
 from guard_diffusers.tensors import package_of, takes_tensor
@@ -71,7 +71,7 @@ class Where:
 @pytest.mark.parametrize(("route", "seen"), [("tensor", "tensor"), ("output", "arrays"), ("auto", "arrays")])
 def test_the_embedder_sees_the_tensor(pipe: Any, run: Any, planted: Any, route: Any, seen: str) -> None:
     embedder = Where(planted.embedder)
-    with guarded(pipe, Guard(planted.index, embedder), pixels=route):
+    with guarded(pipe, planted.guard(embedder), pixels=route):
         out = run([1, 0])
     assert set(embedder.seen) == {seen}
     assert decisions(out) == [Decision.ALLOW, Decision.BLOCK]

@@ -111,7 +111,7 @@ def test_it_waits_for_what_is_on_its_way_and_for_nothing_else() -> None:
 def test_the_wait_is_bounded() -> None:
     async def story(gate: Gate, batcher: Batcher[int, int]) -> None:
         gate.opened.release()
-        assert await asyncio.wait_for(batcher.submit(1, 1), 30) == 10
+        assert await asyncio.wait_for(batcher.submit(1, 1), WAIT_S) == 10
 
     running(story, wait_s=0.01, coming=lambda: 1)
 
@@ -243,7 +243,7 @@ def test_pixels_in_memory_are_bounded_and_given_in_order(sizes: list[int], cance
         await asyncio.sleep(0)
         if cancelled < len(tasks):
             tasks[cancelled].cancel()
-        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+        await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), WAIT_S)
         assert room.taken == 0
         assert order == sorted(order)
         assert set(range(len(sizes))) - set(order) <= {cancelled}

@@ -109,7 +109,7 @@ def test_the_command_serves_until_it_is_told_to_stop(index: Path, tmp_path: Path
             report = client.post("/v1/check", files=form(jpeg(3), jpeg(99)), data={"pipeline": "web"}).json()
             assert client.get("/readyz").json()["ready"] is True
         server.process.terminate()
-        assert server.process.wait(30) in (0, -15)
+        assert server.process.wait(WAIT_S) in (0, -15)
     assert [v["decision"] for v in report["verdicts"]] == ["block", "allow"]
     assert report["mode"] == "flag"
 
@@ -119,7 +119,7 @@ def test_its_log_can_be_json_with_a_line_for_every_copy(index: Path) -> None:
         with httpx2.Client(base_url=server.url, timeout=WAIT_S) as client:
             client.post("/v1/check", files=form(jpeg(3), b"no picture"), data={"pipeline": "web"})
         server.process.terminate()
-        server.process.wait(30)
+        server.process.wait(WAIT_S)
     lines = [json.loads(line) for line in server.log]
     found = {line["status"]: line for line in lines if line["logger"] == "guard.decisions"}
     assert set(found) == {"success", "error"}

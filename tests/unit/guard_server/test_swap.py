@@ -198,7 +198,8 @@ def test_a_batch_ends_with_the_version_that_it_began_with(index: Path) -> None:
         version = publish(index)
         swapping = threading.Thread(target=reload, args=(server,))
         swapping.start()
-        embedder.gate.release(1)  # the batch that runs
+        assert embedder.entered.acquire(timeout=WAIT_S), "its canaries are looked up beside the batch"
+        embedder.gate.release(1)  # the batch, which has waited longer
         thread.join(WAIT_S)
         embedder.gate.release(1000)  # the canaries of the new version
         swapping.join(WAIT_S)

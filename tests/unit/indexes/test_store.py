@@ -19,6 +19,7 @@ from guard.pixels import to_batch
 from tests.support.references import captioned, photo_folder
 from tests.support.specs import Named
 from tests.support.toys import ToyEmbedder, picture
+from tests.support.waiting import WAIT_S
 
 TOY = ToyEmbedder()
 
@@ -123,7 +124,7 @@ def test_a_fork_opens_its_own_connections(built: Path) -> None:
         ours, theirs = multiprocessing.Pipe()
         child = multiprocessing.get_context("fork").Process(target=_answer, args=(index, theirs))
         child.start()
-        assert ours.poll(30)
+        assert ours.poll(WAIT_S)
         assert ours.recv() == [r.uri for r in before]
         child.join()
         assert child.exitcode == 0

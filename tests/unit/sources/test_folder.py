@@ -106,7 +106,7 @@ def test_what_a_table_lists_and_no_walk_yields_is_skipped_with_a_reason(tmp_path
     assert open_source(photos).survey().total == len(items)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_pipes_and_devices_are_never_opened(tmp_path: Path) -> None:
     from guard.indexes import build_index
     from tests.support.toys import ToyEmbedder

@@ -48,7 +48,7 @@ def test_paths(tmp_path: Path) -> None:
     assert (item.uri, item.path, item.caption) == ("deep/x.jpg", tmp_path / "deep/x.jpg", "c")
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_paths_to_what_is_no_file_are_skipped(tmp_path: Path) -> None:
     from guard.indexes import build_index
     from tests.support.toys import ToyEmbedder
