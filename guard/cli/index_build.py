@@ -54,6 +54,14 @@ def build(
     hashes: Annotated[
         bool | None, typer.Option("--hashes/--no-hashes", help="PDQ hashes beside descriptors (default: with them).")
     ] = None,
+    keypoints: Annotated[
+        bool,
+        typer.Option(
+            "--keypoints",
+            help="Store the keypoints of each thumbnail, so that comparing pixels with pictures that were not met "
+            "before is quicker; some 25 kB a picture.",
+        ),
+    ] = False,
     batch: BatchOption = 256,
     workers: WorkersOption = None,
     max_pixels: PixelsOption = None,
@@ -94,6 +102,8 @@ def build(
 
     memguard index build photos/ --out training.index --clusters
 
+    memguard index build photos/ --out training.index --keypoints
+
     memguard index build xrays/ --out scans.index --small
 
     memguard index build xrays/ --out scans.index --small --key scans.key --pseudonyms names.csv
@@ -119,6 +129,7 @@ def build(
                 collections=tuple(collection or ["training"]),
                 thumbnails=thumbnails,
                 hashes=HASHES_BY_DEFAULT if hashes is None else hashes,
+                keypoints=keypoints,
                 regions=regions,
                 batch=batch,
                 workers=workers,

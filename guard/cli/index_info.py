@@ -24,6 +24,7 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
     from guard.calibration.record import read_calibration
     from guard.indexes.clusters import describe_clusters
     from guard.indexes.overlaid import state_of
+    from guard.indexes.records import KEYPOINTS
     from guard.indexes.transforming import describe
     from guard.small.record import read_small
 
@@ -51,6 +52,7 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
             lines = [f"flag {small.flag:.4f}, block {small.block:.4f}, of {small.count} references", *small.warnings]
             table.add_row("small set", "\n".join(lines))
         table.add_row("hashes", f"PDQ, of {manifest.hashes.usable} references" if manifest.hashes else "none")
+        table.add_row("keypoints", "stored" if KEYPOINTS in manifest.files else "none")
         found = describe_clusters(manifest.clusters, manifest.count) if manifest.clusters else ["not looked for"]
         table.add_row("clusters", "\n".join(found))
         changed = describe(manifest.transform, manifest.embedder.dim) if manifest.transform else ["none"]

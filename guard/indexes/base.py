@@ -13,7 +13,7 @@ from guard.types import Candidates, Descriptors, Record
 if TYPE_CHECKING:
     from guard.indexes.manifest import Manifest
 
-__all__ = ["Index", "SupportsComparison", "SupportsThumbnails", "VectorIndex"]
+__all__ = ["Index", "SupportsComparison", "SupportsKeypoints", "SupportsThumbnails", "VectorIndex"]
 
 
 @runtime_checkable
@@ -64,4 +64,11 @@ class SupportsComparison(Protocol):
 class SupportsThumbnails(Protocol):
     def thumbnail(self, id: int) -> bytes | None:  # noqa: A002
         """Return the encoded thumbnail (JPEG or WebP) of a reference, None if none was stored."""
+        ...
+
+
+@runtime_checkable
+class SupportsKeypoints(Protocol):
+    def keypoints(self, id: int) -> bytes | None:  # noqa: A002
+        """Return what guard.verification.stored made of a reference's thumbnail, None if none was stored."""
         ...

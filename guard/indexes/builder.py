@@ -18,14 +18,16 @@ from guard.indexes.faissfile import VECTORS, FlatLayout, map_rows
 from guard.indexes.hashes import HASHES_BY_DEFAULT, takes_hashes
 from guard.indexes.layout import KEEP, IndexFolder
 from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, Manifest, SealedEntry, vector_kind
-from guard.indexes.preparation import Limits, Row, Rows, prepare
-from guard.indexes.records import THUMBNAILS
-from guard.indexes.sealing import CIPHER, SealingKey, fitting_key
+from guard.indexes.preparation import Limits, Rows, prepare
+from guard.indexes.records import KEYPOINTS, THUMBNAILS
+from guard.indexes.sealing import CIPHER, SealingKey, fitting_key, keypoints_name
 from guard.indexes.staging import Staging, complete, is_sealed, settings_sha256, unseal, writing
 from guard.indexes.transform import Transform
 from guard.indexes.transformed_rows import near_references, read_transform
 from guard.sources.base import Source, Survey
 from guard.types import Collection
+from guard.verification.opencv import opencv
+from guard.verification.stored import METHOD
 
 __all__ = ["BATCH", "BuildReport", "add_to_index", "build_index"]
 
@@ -77,6 +79,7 @@ def build_index(
     collections: Sequence[str] = (Collection.TRAINING,),
     thumbnails: int = THUMBNAIL_PX,
     hashes: bool = HASHES_BY_DEFAULT,
+    keypoints: bool = False,
     regions: bool = False,
     batch: int = BATCH,
     workers: int | None = None,
@@ -93,6 +96,8 @@ def build_index(
     thumbnails: longer side in px of the stored thumbnails, 0 for none. batch: items a step.
     hashes: whether a PDQ hash is stored beside each descriptor, by which identical pictures are found whatever the
     descriptor says; none are for an index of PDQ itself, or a source that holds no pictures.
+    keypoints: whether what a verifier needs of each thumbnail is stored too (guard.verification.stored), some 25 kB a
+    picture, so that a check need not extract it; OpenCV is needed then.
     regions: whether the crops of guard.embedders.views are indexed too, so that images are found that show a part of a
     picture; 15 times the vectors, and as much longer to build and to search.
     workers: decoding threads, None for one a core. keep: published versions to keep, this one included.
@@ -115,6 +120,7 @@ def build_index(
         keep,
         on_progress,
         hashes=hashes,
+        keypoints=keypoints,
         regions=view_count("crops") if regions else 1,
         transform=transform,
         key=key,
@@ -139,8 +145,8 @@ def add_to_index(
 ) -> BuildReport:
     """Make a version that also holds a source's pictures, after those that are there; ids stay.
 
-    Thumbnails and hashes are stored if the index has them; sealed ones need its key. Resumable and otherwise as
-    build_index; the index must exist and fit the embedder (IndexLoadError).
+    Thumbnails, keypoints and hashes are stored if the index has them; sealed ones need its key. Resumable and otherwise
+    as build_index; the index must exist and fit the embedder (IndexLoadError).
     """
     folder = IndexFolder(path)
     folder.current()
@@ -161,6 +167,7 @@ def add_to_index(
             keep,
             on_progress,
             hashes=manifest.hashes is not None,
+            keypoints=KEYPOINTS in manifest.files,
             regions=manifest.regions,
             key=fitting_key(manifest, key, str(path)) if side else None,
         )
@@ -184,6 +191,7 @@ class _Job:
         on_progress: Progress | None,
         *,
         hashes: bool,
+        keypoints: bool,
         regions: int,
         transform: Transform | None = None,
         key: SealingKey | None = None,
@@ -192,11 +200,20 @@ class _Job:
             raise ConfigError("batch, workers and keep must be at least 1, and thumbnails 0 or more")
         if not collections or not all(collections):
             raise ConfigError("name at least one collection, e.g. 'training'")
+        if keypoints:
+            if not thumbnails:
+                raise ConfigError("keypoints are stored beside thumbnails: ask for thumbnails too, or for neither")
+            opencv()
         limits = limits or Limits()
         self.source, self.folder, self.embedder = source, IndexFolder(out), embedder
         self.collections = tuple(dict.fromkeys(str(c) for c in collections))
         self.limits = Limits(
-            limits.max_bytes, limits.max_pixels, thumbnails, hashes and takes_hashes(embedder.spec), regions > 1
+            limits.max_bytes,
+            limits.max_pixels,
+            thumbnails,
+            hashes=hashes and takes_hashes(embedder.spec),
+            keypoints=keypoints,
+            regions=regions > 1,
         )
         self.batch, self.workers, self.keep = batch, workers or os.cpu_count() or 1, keep
         self.on_progress = on_progress or _silent
@@ -233,6 +250,7 @@ class _Job:
                 settings,
                 thumbnails=self.limits.thumbnail_px > 0,
                 hashes=self.limits.hashes,
+                keypoints=self.limits.keypoints,
                 base=self.folder.version(base) if base else None,
                 restart=restart or is_sealed(building),
             )
@@ -270,17 +288,16 @@ class _Job:
             staging.append(
                 self.layout.encode(step.vectors(self.layout.dim)),
                 step.records(staging.rows, self.collections),
-                [self._sealed(row) for row in step.rows],
+                [self._sealed(row.thumbnail, row.record.sha256) for row in step.rows],
                 step.skipped,
                 step.notes,
                 position=staging.position + step.items,
                 hashes=[row.hash for row in step.rows],
+                keypoints=[self._sealed(row.keypoints, keypoints_name(row.record.sha256)) for row in step.rows],
             )
 
-    def _sealed(self, row: Row) -> bytes | None:
-        if row.thumbnail is None or self.key is None:
-            return row.thumbnail
-        return self.key.seal(row.thumbnail, row.record.sha256)
+    def _sealed(self, data: bytes | None, name: str) -> bytes | None:
+        return data if data is None or self.key is None else self.key.seal(data, name)
 
     def _finished_before(self, building: Path, settings: Mapping[str, Any]) -> Manifest | None:
         """The manifest of this very build if it is complete; published now if a kill came before that."""
@@ -318,6 +335,7 @@ class _Job:
             "base": base,
             **({"transform": self.transform.identity} if self.transform else {}),
             **({"key": self.key.id} if self.key else {}),
+            **({"keypoints": METHOD} if self.limits.keypoints else {}),
         }
 
     def _manifest(self, staging: Staging, survey: Survey, before: Manifest | None, base: str | None) -> Manifest:

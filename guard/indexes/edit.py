@@ -19,7 +19,7 @@ from guard.indexes.layout import KEEP, IndexFolder, hold, release
 from guard.indexes.manifest import MANIFEST, Manifest
 from guard.indexes.overlay import identity_of
 from guard.indexes.overlay_merge import merge_overlays
-from guard.indexes.records import RECORDS, THUMBNAILS, RecordReader, ThumbnailReader
+from guard.indexes.records import BLOBS, KEYPOINTS, RECORDS, THUMBNAILS, BlobReader, RecordReader
 from guard.indexes.staging import Staging, complete, read_skipped, writing
 from guard.indexes.transformed_rows import read_transform
 from guard.types import Record
@@ -32,7 +32,8 @@ _ROWS = 1024  # copied at a time
 def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, keep: int = KEEP) -> Manifest:
     """Write an index with the references of both, those of `first` with their ids, those of `second` after them.
 
-    Nothing is deduplicated. Thumbnails and hashes are kept where there are any, and so is what the overlays say.
+    Nothing is deduplicated. Thumbnails, keypoints and hashes are kept where there are any, and so is what the overlays
+    say.
     Raises ConfigError if the two were built with different embedders, naming the field, have different
     transforms or numbers of regions, or out is one of them.
     """
@@ -108,7 +109,7 @@ class _Part:
         self.path, self.layout = originals(self.at, self.manifest)
         self.transform = read_transform(self.at, self.manifest)
         self.reader = RecordReader(self.at / RECORDS)
-        self.thumbnails = ThumbnailReader(self.at / THUMBNAILS) if THUMBNAILS in self.manifest.files else None
+        self.blobs = {name: BlobReader(self.at / name) for name in BLOBS if name in self.manifest.files}
         self.hashes = map_hashes(self.at, self.manifest) if self.manifest.hashes else None
 
     def __enter__(self) -> _Part:
@@ -116,18 +117,23 @@ class _Part:
 
     def __exit__(self, *exc: object) -> None:
         self.reader.close()
-        if self.thumbnails:
-            self.thumbnails.close()
+        for reader in self.blobs.values():
+            reader.close()
         release(self.held)
 
-    def blocks(self, without: frozenset[int]) -> Iterator[tuple[bytes, list[Record], list[bytes | None]]]:
-        """(encoded rows, records, thumbnails) of the references that stay, some at a time."""
+    def blocks(self, without: frozenset[int]) -> Iterator[tuple[bytes, list[Record]]]:
+        """(encoded rows, records) of the references that stay, some at a time."""
         vectors = map_rows(self.path, self.layout, self.manifest.count)
         vectors = vectors.reshape(self.manifest.count, self.layout.regions, vectors.shape[1])
         records = (record for record in self.reader.all() if record.id not in without)
         while some := list(islice(records, _ROWS)):
             rows = np.ascontiguousarray(vectors[[record.id for record in some]])
-            yield rows.tobytes(), some, [self.thumbnails.thumbnail(r.id) if self.thumbnails else None for r in some]
+            yield rows.tobytes(), some
+
+    def blobs_of(self, name: str, records: Sequence[Record]) -> list[bytes | None]:
+        """Their thumbnails or keypoints as they were stored; None without any."""
+        reader = self.blobs.get(name)
+        return [reader.of(record.id) if reader else None for record in records]
 
     def hashes_of(self, records: Sequence[Record]) -> list[bytes | None]:
         """Their rows as they lie in the file; None without any."""
@@ -144,7 +150,8 @@ def _rewrite(folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int
         editing,
         layout,
         {"edit": uuid4().hex},  # never resumed: copying is quick
-        thumbnails=any(part.thumbnails for part in parts),
+        thumbnails=any(THUMBNAILS in part.blobs for part in parts),
+        keypoints=any(KEYPOINTS in part.blobs for part in parts),
         hashes=any(part.hashes is not None for part in parts),
         restart=True,
     )
@@ -155,13 +162,16 @@ def _rewrite(folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int
             if len(parts) > 1:  # nobody has looked for what they have in common
                 left[:] = -1, 1
             staging.append(b"", [], [], read_skipped(part.at), notes, position=0)
-            for rows, records, thumbnails in part.blocks(without):
+            for rows, records in part.blocks(without):
                 renumbered = [
                     replace(r, id=staging.rows + i, cluster=int(left[r.id, 0]), cluster_size=int(left[r.id, 1]))
                     for i, r in enumerate(records)
                 ]
+                thumbnails, keypoints = (part.blobs_of(name, records) for name in (THUMBNAILS, KEYPOINTS))
                 hashes = part.hashes_of(records)
-                staging.append(rows, renumbered, thumbnails, (), {}, position=0, hashes=hashes)
+                staging.append(
+                    rows, renumbered, thumbnails, (), {}, position=0, hashes=hashes, keypoints=keypoints
+                )  # fmt: skip
         sources = [source for part in parts for source in part.manifest.sources]
         base = parts[0].at if len(parts) == 1 else None  # a merged index is calibrated anew
         sealed = parts[0].manifest.sealed

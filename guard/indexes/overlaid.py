@@ -129,6 +129,10 @@ class OverlaidIndex:
         """See OpenIndex.thumbnail."""
         return self.now().thumbnail(id)
 
+    def keypoints(self, id: int) -> bytes | None:  # noqa: A002
+        """See OpenIndex.keypoints; of what was added at once, none are kept."""
+        return self.base.keypoints(id) if id < FIRST_ID else None
+
     def close(self) -> None:
         self.overlay.close()
         self.base.close()

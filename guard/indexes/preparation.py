@@ -23,7 +23,7 @@ from guard.decode import MAX_BYTES, MAX_PIXELS, ImageFileError, decode, read_fil
 from guard.embedders.base import Embedder
 from guard.embedders.pdq import packed_hash
 from guard.embedders.views import ViewKind, embed_views
-from guard.errors import CheckError
+from guard.errors import CheckError, MissingExtraError
 from guard.pixels import ImageBatch, RGBArray
 from guard.sources.base import Item, Skip
 from guard.types import Record
@@ -43,6 +43,8 @@ class Limits:
     """Longer side of the stored thumbnail; 0 for none."""
     hashes: bool = False
     """Whether a PDQ hash is kept."""
+    keypoints: bool = False
+    """Whether what guard.verification.stored makes of the thumbnail is kept too."""
     regions: bool = False
     """Whether crops are embedded as well."""
 
@@ -63,6 +65,7 @@ class Row:
     """Until it is embedded."""
     hash: bytes | None = None
     """32 bytes; None if none was asked for, or the picture has no usable one."""
+    keypoints: bytes | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -164,7 +167,8 @@ def _read(item: Item, limits: Limits, notes: Counter[str]) -> Row:
         modified=modified,
         pixels_sha256=_of_pixels(picture.rgb),
     )
-    return Row(kept, record, thumbnail, rgb=picture.rgb, hash=pdq)
+    keypoints = _keypoints(thumbnail) if limits.keypoints and thumbnail else None
+    return Row(kept, record, thumbnail, rgb=picture.rgb, hash=pdq, keypoints=keypoints)
 
 
 def _of_pixels(rgb: RGBArray) -> str:
@@ -187,6 +191,18 @@ def _hash(rgb: RGBArray) -> bytes | None:
     try:
         return packed_hash(rgb)
     except CheckError:
+        return None
+
+
+def _keypoints(thumbnail: bytes) -> bytes | None:
+    """None also if OpenCV fails: a check then prepares the thumbnail itself."""
+    from guard.verification.stored import pack_thumbnail
+
+    try:
+        return pack_thumbnail(thumbnail)
+    except MissingExtraError:
+        raise
+    except Exception:  # OpenCV's own
         return None
 
 

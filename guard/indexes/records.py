@@ -19,19 +19,25 @@ from guard.indexes.selection import Amended, RecordFilter, caption_match, storab
 from guard.types import Record
 
 __all__ = [
+    "BLOBS",
     "INSERT_RECORD",
+    "KEYPOINTS",
     "MOST_RANKED",
     "RECORDS",
     "THUMBNAILS",
+    "BlobReader",
     "ReadOnlyTable",
     "RecordReader",
-    "ThumbnailReader",
     "create_tables",
     "row_of",
 ]
 
 RECORDS = "records.sqlite"
 THUMBNAILS = "thumbnails.sqlite"
+KEYPOINTS = "keypoints.sqlite"
+"""What guard.verification.stored makes of the thumbnails."""
+BLOBS = {THUMBNAILS: "thumbnails", KEYPOINTS: "keypoints"}
+"""Files of one table, of bytes by the reference's id -> its name."""
 
 _FIRST = ("id", "uri", "sha256", "caption", "collections", "cluster_size")
 _LATER = {
@@ -51,7 +57,10 @@ TABLES = {
     RECORDS: """CREATE TABLE IF NOT EXISTS records (
         id INTEGER PRIMARY KEY, uri TEXT NOT NULL, sha256 TEXT NOT NULL, caption TEXT NOT NULL,
         collections TEXT NOT NULL, cluster_size INTEGER NOT NULL)""",
-    THUMBNAILS: "CREATE TABLE IF NOT EXISTS thumbnails (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+    **{
+        file: f"CREATE TABLE IF NOT EXISTS {table} (id INTEGER PRIMARY KEY, data BLOB NOT NULL)"
+        for file, table in BLOBS.items()
+    },
 }
 """collections is a JSON list of names."""
 INDEXES = """
@@ -265,13 +274,16 @@ class RecordReader:
         self.table.close()
 
 
-class ThumbnailReader:
+class BlobReader:
+    """path: of one of BLOBS."""
+
     def __init__(self, path: Path) -> None:
         self.table = ReadOnlyTable(path)
+        self._sql = f"SELECT data FROM {BLOBS[path.name]} WHERE id = ?"  # noqa: S608
 
-    def thumbnail(self, id: int) -> bytes | None:  # noqa: A002
-        """Encoded JPEG of a reference; None if none was stored."""
-        rows = self.table.query("SELECT data FROM thumbnails WHERE id = ?", (int(id),))
+    def of(self, id: int) -> bytes | None:  # noqa: A002
+        """What was stored of a reference, as it was stored; None if nothing was."""
+        rows = self.table.query(self._sql, (int(id),))
         return bytes(rows[0][0]) if rows else None
 
     def close(self) -> None:

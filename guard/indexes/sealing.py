@@ -1,7 +1,8 @@
-"""Thumbnails that only a key opens. Knows AES-GCM and keys; no index and no picture.
+"""Thumbnails, and their keypoints, that only a key opens. Knows AES-GCM and keys; no index and no picture.
 
 A sealed thumbnail is a version byte, a nonce of 12 bytes and the ciphertext with its tag (AES-256-GCM). It is bound to
 the SHA-256 of its picture, so that nobody can put one picture's thumbnail in another's place. Copying needs no key.
+Keypoints show what a picture looks like almost as its thumbnail does: they are sealed in the same way.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from guard.errors import ConfigError, IndexLoadError, MissingExtraError
 if TYPE_CHECKING:
     from guard.indexes.manifest import Manifest
 
-__all__ = ["CIPHER", "SealingKey", "fitting_key", "key_from", "read_key", "require_open"]
+__all__ = ["CIPHER", "SealingKey", "fitting_key", "key_from", "keypoints_name", "read_key", "require_open"]
 
 CIPHER = "aes-256-gcm"
 _FORMAT, _NONCE, _BYTES = b"\x01", 12, 32
@@ -60,6 +61,11 @@ class SealingKey:
     def pseudonym(self, text: str) -> str:
         """32 hexadecimal digits that stand for a name; the same for the same name and key."""
         return hmac.new(self.secret, b"name:" + text.encode("utf-8", "backslashreplace"), "sha256").hexdigest()[:32]
+
+
+def keypoints_name(sha256: str) -> str:
+    """What a picture's keypoints are sealed under, so that they are not taken for its thumbnail."""
+    return f"keypoints of {sha256}"
 
 
 def read_key(path: str | Path) -> SealingKey:

@@ -1,6 +1,6 @@
 """A version in the making, that survives `kill -9`. Knows how rows reach the disk; no pictures and no source.
 
-One batch is one step: vectors are appended, thumbnails and records committed, and at last
+One batch is one step: vectors are appended, thumbnails, keypoints and records committed, and at last
 progress.sqlite says how far the build is. Whatever a killed process wrote beyond that is
 cut off when the build is resumed, so that at most one batch is done twice.
 """
@@ -43,7 +43,7 @@ from guard.indexes.manifest import (
     SealedEntry,
     ThresholdsEntry,
 )
-from guard.indexes.records import INDEXES, INSERT_RECORD, RECORDS, THUMBNAILS, create_tables, row_of
+from guard.indexes.records import BLOBS, INDEXES, INSERT_RECORD, KEYPOINTS, RECORDS, THUMBNAILS, create_tables, row_of
 from guard.indexes.transform import Transform
 from guard.indexes.transformed_rows import apply_transform, undo_transform
 from guard.sources.base import Skip
@@ -77,12 +77,14 @@ class Staging:
         *,
         thumbnails: bool,
         hashes: bool = False,
+        keypoints: bool = False,
         base: Path | None = None,
         restart: bool = False,
     ) -> None:
         """Resume what lies in folder if it has the same settings, else start it.
 
-        hashes: whether it holds PDQ hashes beside the vectors; `base` must hold them then.
+        hashes: whether it holds PDQ hashes beside the vectors; `base` must hold them then. keypoints: whether it holds
+        such of some references.
         base: a published version whose rows come first; it is copied.
         Raises ConfigError, naming what differs, if an unfinished build with other settings lies there
         and restart is False.
@@ -94,12 +96,13 @@ class Staging:
         self._check_settings(settings)
         self.resumed = (folder / _SETTINGS).exists()
         if not self.resumed:
-            self._start(settings, thumbnails, hashes, base)
+            blobs = [THUMBNAILS] * thumbnails + [KEYPOINTS] * keypoints
+            self._start(settings, blobs, hashes, base)
         undo_transform(folder)
         self._vectors = (folder / VECTORS).open("r+b")
         self._hashes = (folder / HASHES).open("r+b") if (folder / HASHES).exists() else None
         self._records = _connect(folder / RECORDS)
-        self._thumbnails = _connect(folder / THUMBNAILS) if (folder / THUMBNAILS).exists() else None
+        self._blobs = {name: _connect(folder / name) for name in BLOBS if (folder / name).exists()}
         self._progress = _connect(folder / _PROGRESS)
         self.position, self.rows = self._progress.execute("SELECT position, rows FROM progress").fetchone()
         self._cut()
@@ -114,22 +117,24 @@ class Staging:
         *,
         position: int,
         hashes: Sequence[bytes | None] = (),
+        keypoints: Sequence[bytes | None] = (),
     ) -> None:
         """One step. rows: the vectors of n references as layout.encode makes them; records and thumbnails n each,
         with ids from self.rows on.
 
         position: items of the source that are done after this step. hashes: one a record, None without a usable one;
-        not looked at in a version that holds none.
+        not looked at in a version that holds none, and neither are thumbnails and keypoints.
         """
         _write(self._vectors, rows)
         if self._hashes is not None:
             if len(hashes) != len(records):
                 raise ValueError(f"{len(hashes)} hashes for {len(records)} records")
             _write(self._hashes, encode_hashes(hashes))
-        if self._thumbnails is not None:
-            pairs = [(r.id, data) for r, data in zip(records, thumbnails, strict=True) if data is not None]
-            with self._thumbnails:
-                self._thumbnails.executemany("INSERT INTO thumbnails VALUES (?, ?)", pairs)
+        for name, of_each in ((THUMBNAILS, thumbnails), (KEYPOINTS, keypoints)):
+            if name in self._blobs:
+                pairs = [(r.id, data) for r, data in zip(records, of_each, strict=True) if data is not None]
+                with self._blobs[name] as connection:
+                    connection.executemany(f"INSERT INTO {BLOBS[name]} VALUES (?, ?)", pairs)  # noqa: S608
         with self._records:
             self._records.executemany(INSERT_RECORD, map(row_of, records))
         with self._progress:
@@ -165,7 +170,7 @@ class Staging:
                 file.write(json.dumps({"uri": uri, "reason": reason, "detail": detail}, ensure_ascii=False) + "\n")
         self._records.executescript(f"BEGIN; {INDEXES} COMMIT;")
         self.close()
-        names = [VECTORS, RECORDS, SKIPPED] + [THUMBNAILS] * (self._thumbnails is not None)
+        names = [VECTORS, RECORDS, SKIPPED, *self._blobs]
         names += [HASHES] * (self._hashes is not None)
         for name in names:
             sync_path(self.folder / name)
@@ -198,9 +203,8 @@ class Staging:
         for file in (self._vectors, self._hashes):
             if file is not None:
                 file.close()
-        for connection in (self._records, self._thumbnails, self._progress):
-            if connection is not None:
-                connection.close()
+        for connection in (self._records, self._progress, *self._blobs.values()):
+            connection.close()
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
         path = self.folder / _SETTINGS
@@ -217,7 +221,7 @@ class Staging:
                 "run the same command as before to finish it, or start over with --restart"
             )
 
-    def _start(self, settings: Mapping[str, Any], thumbnails: bool, hashes: bool, base: Path | None) -> None:
+    def _start(self, settings: Mapping[str, Any], blobs: Sequence[str], hashes: bool, base: Path | None) -> None:
         """settings.json is written last: without it the folder holds nothing worth resuming."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -226,12 +230,11 @@ class Staging:
             if hashes:
                 (self.folder / HASHES).write_bytes(HASH_LAYOUT.header(0))
         else:
-            left_out = [THUMBNAILS] * (not thumbnails) + [HASHES] * (not hashes)
-            for name in (VECTORS, RECORDS, THUMBNAILS, HASHES):
-                if (base / name).exists() and name not in left_out:
+            for name in (VECTORS, RECORDS, *blobs, *[HASHES] * hashes):
+                if (base / name).exists():
                     source = base / ORIGINALS if name == VECTORS and (base / ORIGINALS).exists() else base / name
                     shutil.copyfile(source, self.folder / name)
-        for name in [RECORDS] + [THUMBNAILS] * thumbnails:
+        for name in (RECORDS, *blobs):
             with closing(_connect(self.folder / name)) as connection:
                 create_tables(connection, name)
         with closing(_connect(self.folder / _PROGRESS)) as self._progress:
@@ -252,9 +255,9 @@ class Staging:
             self._hashes.seek(0, os.SEEK_END)
         with self._records:
             self._records.execute("DELETE FROM records WHERE id >= ?", (self.rows,))
-        if self._thumbnails is not None:
-            with self._thumbnails:
-                self._thumbnails.execute("DELETE FROM thumbnails WHERE id >= ?", (self.rows,))
+        for name, connection in self._blobs.items():
+            with connection:
+                connection.execute(f"DELETE FROM {BLOBS[name]} WHERE id >= ?", (self.rows,))  # noqa: S608
 
 
 def complete(

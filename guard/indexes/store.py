@@ -19,8 +19,8 @@ from guard.indexes.faissfile import VECTORS, FlatLayout, check_file, map_rows, u
 from guard.indexes.hashes import HashIndex, load_hashes
 from guard.indexes.layout import IndexFolder, hold, release
 from guard.indexes.manifest import MANIFEST, Manifest
-from guard.indexes.records import RECORDS, THUMBNAILS, RecordReader, ThumbnailReader
-from guard.indexes.sealing import SealingKey, fitting_key
+from guard.indexes.records import BLOBS, KEYPOINTS, RECORDS, THUMBNAILS, BlobReader, RecordReader
+from guard.indexes.sealing import SealingKey, fitting_key, keypoints_name
 from guard.indexes.transformed import TransformedIndex
 from guard.indexes.transformed_rows import read_transform
 from guard.types import Candidates
@@ -110,8 +110,8 @@ class OpenIndex:
         self.vectors = vectors
         self.hashes = hashes
         self.reader = RecordReader(folder / RECORDS)
-        self._thumbnails = ThumbnailReader(folder / THUMBNAILS) if THUMBNAILS in manifest.files else None
-        self._shut = weakref.finalize(self, _shut, self.reader, self._thumbnails, held)
+        self._blobs = {name: BlobReader(folder / name) for name in BLOBS if name in manifest.files}
+        self._shut = weakref.finalize(self, _shut, [self.reader, *self._blobs.values()], held)
 
     @property
     def version(self) -> str:
@@ -120,7 +120,7 @@ class OpenIndex:
     @property
     def has_thumbnails(self) -> bool:
         """True if some were stored and, where they are sealed, the key is at hand."""
-        return self._thumbnails is not None and (self.manifest.sealed is None or self._key is not None)
+        return THUMBNAILS in self._blobs and (self.manifest.sealed is None or self._key is not None)
 
     def __len__(self) -> int:
         return self.manifest.count
@@ -175,15 +175,22 @@ class OpenIndex:
 
         Raises IndexLoadError for a sealed one that is damaged.
         """
-        if self._thumbnails is None or not self.has_thumbnails:
+        if not self.has_thumbnails:
             return None
-        return self.unsealed(self._thumbnails.thumbnail(id), lambda: self.records([id])[0].sha256)
+        return self.unsealed(self._blobs[THUMBNAILS].of(id), lambda: self.records([id])[0].sha256)
 
-    def unsealed(self, stored: bytes | None, sha256: Callable[[], str]) -> bytes | None:
-        """A thumbnail as it was stored, in this index or its overlay -> a JPEG. sha256: of its picture, if asked."""
+    def keypoints(self, id: int) -> bytes | None:  # noqa: A002
+        """What was prepared of a reference's thumbnail; None as of `thumbnail`, and what that raises."""
+        if KEYPOINTS not in self._blobs or not self.has_thumbnails:
+            return None
+        return self.unsealed(self._blobs[KEYPOINTS].of(id), lambda: keypoints_name(self.records([id])[0].sha256))
+
+    def unsealed(self, stored: bytes | None, name: Callable[[], str]) -> bytes | None:
+        """A thumbnail as it was stored, in this index or its overlay -> a JPEG. name: that it was sealed under: the
+        SHA-256 of its picture; asked for only if it is sealed."""
         if stored is None or self.manifest.sealed is None:
             return stored
-        return None if self._key is None else self._key.open(stored, sha256())
+        return None if self._key is None else self._key.open(stored, name())
 
     def close(self) -> None:
         self._shut()
@@ -258,8 +265,7 @@ def _check_records(path: Path, count: int) -> None:
         reader.close()
 
 
-def _shut(reader: RecordReader, thumbnails: ThumbnailReader | None, held: int) -> None:
-    reader.close()
-    if thumbnails:
-        thumbnails.close()
+def _shut(readers: Sequence[RecordReader | BlobReader], held: int) -> None:
+    for reader in readers:
+        reader.close()
     release(held)

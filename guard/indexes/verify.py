@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from guard.decode import decode
 from guard.embedders.pdq import BITS
-from guard.errors import IndexLoadError
+from guard.errors import IndexLoadError, InputError
 from guard.indexes.clusters import cluster_problems
 from guard.indexes.faissfile import VECTORS, check_file, map_rows, unpack_bits
 from guard.indexes.hashes import HASHES, count_usable, load_hashes, map_hashes
@@ -18,10 +20,11 @@ from guard.indexes.layout import IndexFolder, file_entry, hold, release
 from guard.indexes.manifest import MANIFEST, Manifest
 from guard.indexes.overlaid import state_of
 from guard.indexes.overlay_file import OVERLAY
-from guard.indexes.records import RECORDS, THUMBNAILS, ReadOnlyTable, RecordReader
+from guard.indexes.records import BLOBS, KEYPOINTS, RECORDS, THUMBNAILS, BlobReader, ReadOnlyTable, RecordReader
 from guard.indexes.staging import read_skipped
 from guard.indexes.store import load_vectors
 from guard.indexes.transformed_rows import original_rows, read_transform
+from guard.pixels import RGBArray
 
 __all__ = ["Finding", "changed_files", "verify_index"]
 
@@ -35,7 +38,7 @@ class Finding:
     """One check of a version."""
 
     check: str
-    """files, vectors, transform, hashes, records, thumbnails, skipped, search or overlay."""
+    """files, vectors, transform, hashes, records, thumbnails, keypoints, skipped, search or overlay."""
     problem: str
     """What is wrong, naming the file; "" if nothing is."""
 
@@ -59,8 +62,10 @@ def verify_index(path: str | Path) -> list[Finding]:
             ("skipped", _skipped),
             ("search", _search),
         ]
+        if KEYPOINTS in manifest.files:
+            checks.insert(3, ("keypoints", _keypoints))
         if THUMBNAILS in manifest.files:
-            checks.insert(3, ("thumbnails", _thumbnails))
+            checks.insert(3, ("thumbnails", partial(_blobs, name=THUMBNAILS)))
         if manifest.hashes is not None or HASHES in manifest.files:
             checks.insert(2, ("hashes", _hashes))
         if manifest.transform is not None:
@@ -149,21 +154,51 @@ def _records(at: Path, manifest: Manifest) -> Iterator[str]:
         reader.close()
 
 
-def _thumbnails(at: Path, manifest: Manifest) -> Iterator[str]:
-    table = ReadOnlyTable(at / THUMBNAILS)
+def _blobs(at: Path, manifest: Manifest, name: str) -> Iterator[str]:
+    table = ReadOnlyTable(at / name)
     try:
         yield from _integrity(table)
-        (last,) = table.query("SELECT COALESCE(MAX(id), -1) FROM thumbnails")[0]
+        (last,) = table.query(f"SELECT COALESCE(MAX(id), -1) FROM {BLOBS[name]}")[0]  # noqa: S608
         if last >= manifest.count:
-            yield f"{at / THUMBNAILS} has a thumbnail of id {last}; the manifest counts {manifest.count}"
+            yield f"{at / name} has {BLOBS[name]} of id {last}; the manifest counts {manifest.count}"
     finally:
         table.close()
+
+
+def _keypoints(at: Path, manifest: Manifest) -> Iterator[str]:
+    """Whether a check can use them; what is sealed is not looked into."""
+    yield from _blobs(at, manifest, KEYPOINTS)
+    if manifest.sealed is not None:
+        return
+    from guard.verification.stored import restore
+
+    thumbnails, keypoints = BlobReader(at / THUMBNAILS), BlobReader(at / KEYPOINTS)
+    try:
+        for i in _sample(manifest.count).tolist():
+            stored, thumbnail = keypoints.of(i), thumbnails.of(i)
+            if stored is None:
+                continue
+            if thumbnail is None:
+                yield f"{at / KEYPOINTS} has keypoints of id {i}, which has no thumbnail"
+                return
+            try:
+                _ = restore(stored, partial(_decoded, thumbnail)).rgb
+            except InputError as exc:
+                yield f"{at / KEYPOINTS}: id {i}: {exc}"
+                return
+    finally:
+        thumbnails.close()
+        keypoints.close()
 
 
 def _integrity(table: ReadOnlyTable) -> Iterator[str]:
     said = table.query("PRAGMA integrity_check(3)")
     if said != [("ok",)]:
         yield f"{table.path} is damaged: {'; '.join(str(row[0]) for row in said)}"
+
+
+def _decoded(thumbnail: bytes) -> RGBArray:
+    return decode(thumbnail, where="its thumbnail").rgb
 
 
 def _skipped(at: Path, manifest: Manifest) -> Iterator[str]:

@@ -16,7 +16,7 @@ from guard.verification.features import Floats, Prepared
 from guard.verification.geometry import plausible
 from guard.verification.opencv import opencv
 
-__all__ = ["Overlay", "in_shares", "part", "refined", "whole", "whole_correlations"]
+__all__ = ["WHOLE_PX", "Overlay", "in_shares", "part", "refined", "whole", "whole_correlations"]
 
 WHOLE_PX = 48  # side of the plates that are laid on one another
 PART_PX = 64

@@ -11,11 +11,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from guard.decode import decode
 from guard.errors import GuardError, IndexLoadError, InputError, MissingExtraError
-from guard.indexes.base import SupportsThumbnails
+from guard.indexes.base import SupportsKeypoints, SupportsThumbnails
 from guard.pixels import ImageBatch, RGBArray
 from guard.types import Evidence, Match
 from guard.verification.walk import Walk
@@ -45,7 +46,8 @@ class Examined:
 class Examiner:
     """Safe for threads.
 
-    index: where the references' thumbnails come from; an index without any makes nothing verified.
+    index: where the references' thumbnails come from, and their keypoints if it keeps some; an index without any
+    thumbnails makes nothing verified.
     verifier: None for `PixelVerifier`, made when it is first needed.
     kept: how many prepared references stay in memory; the least recently used go first.
     """
@@ -53,6 +55,7 @@ class Examiner:
     def __init__(self, index: Any, verifier: Verifier | None = None, *, kept: int = KEPT) -> None:
         self._verifier = verifier
         self._thumbnails = index if isinstance(index, SupportsThumbnails) else None
+        self._stored = index if isinstance(index, SupportsKeypoints) else None
         self._kept: OrderedDict[int, Any] = OrderedDict()
         self._most = kept
         self._lock = threading.Lock()
@@ -191,20 +194,45 @@ class Examiner:
             if reference in self._kept:
                 self._kept.move_to_end(reference)
                 return self._kept[reference]
-        encoded = self.thumbnail(reference)
-        if encoded is None:
-            return None
-        prepared = verifier.prepare(decode(encoded, where=f"thumbnail {reference}").rgb)
+        prepared = self._restored(verifier, reference)
+        if prepared is None:
+            encoded = self.thumbnail(reference)
+            if encoded is None:
+                return None
+            prepared = verifier.prepare(decode(encoded, where=f"thumbnail {reference}").rgb)
         with self._lock:
             self._kept[reference] = prepared
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         return prepared
 
+    def _restored(self, verifier: Verifier, reference: int) -> Any:
+        """None without stored keypoints, or with such as another version made: the thumbnail says the same."""
+        from guard.verification.verifier import SupportsStored
+
+        if self._stored is None or not isinstance(verifier, SupportsStored):
+            return None
+        stored = self._stored.keypoints(reference)
+        if stored is None:
+            return None
+        try:
+            return verifier.restore(stored, partial(self._pixels, reference))
+        except InputError:
+            return None
+
+    def _pixels(self, reference: int) -> RGBArray:
+        encoded = self.thumbnail(reference)
+        if encoded is None:
+            raise IndexLoadError(f"the thumbnail {reference} is gone")
+        return decode(encoded, where=f"thumbnail {reference}").rgb
+
 
 def _compared(verifier: Verifier, query: Any, reference: Any, reasons: list[str]) -> Evidence | None:
     try:
         return verifier.verify(query, reference)
+    except (InputError, IndexLoadError):  # of a reference whose pixels were not needed before
+        reasons.append("a thumbnail cannot be read")
+        return None
     except GuardError:
         raise
     except Exception as exc:  # OpenCV's own; the other references may do

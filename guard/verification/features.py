@@ -1,6 +1,7 @@
-"""One picture, prepared for comparison: small pixels at once, keypoints when they are first asked for.
+"""One picture, prepared for comparison: small pixels and keypoints, each when it is first asked for.
 
-Knows no second picture. Keypoints are SIFT (Lowe 2004) with root-SIFT descriptors (Arandjelović and Zisserman 2012).
+Knows no second picture, and no form to store them in.
+Keypoints are SIFT (Lowe 2004) with root-SIFT descriptors (Arandjelović and Zisserman 2012).
 """
 
 from __future__ import annotations
@@ -12,10 +13,23 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from guard.errors import InputError
 from guard.pixels import RGBArray
 from guard.verification.opencv import opencv
 
-__all__ = ["DESCRIPTOR_SCALE", "Floats", "Keypoints", "Prepared", "compacted", "longest", "mirrored"]
+__all__ = [
+    "KEYPOINTS",
+    "KEYPOINTS_PX",
+    "PIXELS_PX",
+    "PLACE_STEPS",
+    "Floats",
+    "Keypoints",
+    "Prepared",
+    "compacted",
+    "longest",
+    "mirrored",
+    "quantised",
+]
 
 Floats = npt.NDArray[np.float32]
 
@@ -23,33 +37,55 @@ PIXELS_PX = 320  # longest side that is kept: a picture pasted at 0.4 of a page 
 KEYPOINTS_PX = 192  # longest side that SIFT sees; it doubles it itself, and its time grows with the area
 KEYPOINTS = 500  # the strongest ones
 CONTRAST = 0.02  # SIFT's own default of 0.04 leaves smooth pictures with few keypoints
-DESCRIPTOR_SCALE = 510.0  # root-SIFT values are 0.5 at most but for the plainest patches: one byte each
+DESCRIPTOR_STEPS = 30.0  # of 1: root-SIFT values are 0.5 at most but for the plainest patches, so half a byte holds one
+COMPACT_STEPS = 127.0
+PLACE_STEPS = 128.0  # of a px
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Keypoints:
-    """The keypoints of one picture, 136 bytes each, and 128 more once they were screened."""
+    """The keypoints of one picture, 72 bytes each, and 160 more once they were screened.
+
+    All in steps that a file keeps (guard.verification.stored), so that it makes no difference whether they come from
+    one or were extracted.
+    """
 
     points: Floats
-    """(n, 2): x and y in px of `Prepared.rgb`."""
+    """(n, 2): x and y in px of `Prepared.rgb`, in steps of 1 / PLACE_STEPS."""
     descriptors: npt.NDArray[np.uint8]
-    """(n, 128): root-SIFT, times DESCRIPTOR_SCALE."""
+    """(n, 64): root-SIFT as `quantised` packs it."""
+    stored_compact: npt.NDArray[np.int8] | None = None
+    """(n, 32): what compact_steps gives, where it is known already."""
     _compact: list[Floats] = field(default_factory=list, repr=False)
 
     def __len__(self) -> int:
         return len(self.points)
 
     def compact(self) -> Floats:
-        """(n, 32) see `compacted`; computed once."""
+        """(n, 32) of unit L2 norm, see `compacted`; computed once."""
         if not self._compact:
-            self._compact.append(compacted(self.unit_rows()))
+            self._compact.append(_unit_rows(self.compact_steps().astype(np.float32)))
         return self._compact[0]
+
+    def compact_steps(self) -> npt.NDArray[np.int8]:
+        """(n, 32): `compacted` in steps of 1 / COMPACT_STEPS."""
+        if self.stored_compact is not None:
+            return self.stored_compact
+        steps: npt.NDArray[np.int8] = np.rint(compacted(self.unit_rows()) * COMPACT_STEPS).astype(np.int8)
+        return steps
 
     def unit_rows(self) -> Floats:
         """(n, 128) of unit L2 norm."""
-        rows = self.descriptors.astype(np.float32)
-        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
-        return rows
+        rows = np.empty((len(self.descriptors), 128), np.float32)
+        rows[:, ::2], rows[:, 1::2] = self.descriptors & 15, self.descriptors >> 4
+        return _unit_rows(rows)
+
+
+def quantised(unit_rows: Floats) -> npt.NDArray[np.uint8]:
+    """(n, 128) root-SIFT descriptors, values >= 0 -> (n, 64): in DESCRIPTOR_STEPS, two a byte, at most 0.5."""
+    steps = np.minimum(np.rint(unit_rows * DESCRIPTOR_STEPS), 15).astype(np.uint8)
+    packed: npt.NDArray[np.uint8] = steps[:, ::2] | steps[:, 1::2] << 4
+    return packed
 
 
 def compacted(unit_rows: Floats) -> Floats:
@@ -58,7 +94,11 @@ def compacted(unit_rows: Floats) -> Floats:
     The four lowest frequencies of a cosine transform over the cells, of each direction. Neighbouring cells are alike,
     so that this keeps most of what tells descriptors apart, without anything that was fitted.
     """
-    rows: Floats = unit_rows @ _SLOW
+    return _unit_rows(unit_rows @ _SLOW)
+
+
+def _unit_rows(rows: Floats) -> Floats:
+    """Changes and returns them."""
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
     return rows
 
@@ -80,23 +120,59 @@ class Prepared:
     rgb: (h, w, 3) uint8 of any size; kept with a longest side of at most PIXELS_PX.
     """
 
-    __slots__ = ("_derived", "_keypoints", "_lock", "_plates", "grey", "rgb")
+    __slots__ = ("_derived", "_grey", "_keypoints", "_load", "_lock", "_plates", "_rgb", "height", "width")
 
     def __init__(self, rgb: RGBArray) -> None:
-        self.rgb: RGBArray = longest(rgb, PIXELS_PX)
-        self.grey: npt.NDArray[np.uint8] = opencv().cvtColor(self.rgb, opencv().COLOR_RGB2GRAY)
+        self._rgb: RGBArray | None = longest(rgb, PIXELS_PX)
+        self._load: Callable[[], RGBArray] | None = None
+        self._grey: npt.NDArray[np.uint8] | None = None
         self._keypoints: Keypoints | None = None
-        self._plates: dict[int, Floats] = {}
+        self._plates: dict[int, npt.NDArray[np.uint8]] = {}
         self._derived: dict[str, Floats] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self.width, self.height = int(self._rgb.shape[1]), int(self._rgb.shape[0])
+
+    @classmethod
+    def restored(
+        cls,
+        size: tuple[int, int],
+        keypoints: Keypoints,
+        plates: dict[int, npt.NDArray[np.uint8]],
+        load: Callable[[], RGBArray],
+    ) -> Prepared:
+        """One that was prepared before: its width and height, what it had computed, and where its pixels are.
+
+        load: called when pixels are first asked for; may raise. It gives a picture of which `rgb` is of this size.
+        """
+        made = cls.__new__(cls)
+        made._rgb, made._load, made._grey = None, load, None
+        made._keypoints, made._plates, made._derived = keypoints, plates, {}
+        made._lock = threading.RLock()
+        made.width, made.height = size
+        return made
 
     @property
-    def width(self) -> int:
-        return int(self.rgb.shape[1])
+    def rgb(self) -> RGBArray:
+        """(height, width, 3). Raises what `load` raises, or InputError if that is a picture of another size."""
+        with self._lock:
+            if self._rgb is None:
+                assert self._load is not None
+                rgb = longest(self._load(), PIXELS_PX)
+                if rgb.shape[:2] != (self.height, self.width):
+                    raise InputError(
+                        f"it has {rgb.shape[1]} x {rgb.shape[0]} px, and keypoints of {self.width} x {self.height} px"
+                    )
+                self._rgb, self._load = rgb, None
+            return self._rgb
 
     @property
-    def height(self) -> int:
-        return int(self.rgb.shape[0])
+    def grey(self) -> npt.NDArray[np.uint8]:
+        """(height, width) luma."""
+        with self._lock:
+            if self._grey is None:
+                cv2 = opencv()
+                self._grey = cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY)
+            return self._grey
 
     @property
     def keypoints(self) -> Keypoints:
@@ -112,11 +188,14 @@ class Prepared:
 
     def plate(self, side: int) -> Floats:
         """(side, side) luma of the whole picture without regard to its aspect, in levels of 255."""
+        return self.plate_levels(side).astype(np.float32)
+
+    def plate_levels(self, side: int) -> npt.NDArray[np.uint8]:
+        """The same as it is stored."""
         with self._lock:
             if side not in self._plates:
                 cv2 = opencv()
-                small = cv2.resize(self.grey, (side, side), interpolation=cv2.INTER_AREA)
-                self._plates[side] = small.astype(np.float32)
+                self._plates[side] = cv2.resize(self.grey, (side, side), interpolation=cv2.INTER_AREA)
             return self._plates[side]
 
     def derived(self, name: str, make: Callable[[], Floats]) -> Floats:
@@ -156,14 +235,13 @@ def _extract(grey: npt.NDArray[np.uint8]) -> Keypoints:
         small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     else:
         small = grey
-    empty = Keypoints(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
     sift = cv2.SIFT_create(nfeatures=KEYPOINTS, contrastThreshold=CONTRAST, enable_precise_upscale=True)
     found, rows = sift.detectAndCompute(small, None)
     if rows is None or not len(found):
-        return empty
+        return Keypoints(np.empty((0, 2), np.float32), np.empty((0, 64), np.uint8))
     points = cv2.KeyPoint_convert(found)
     scale = np.array([grey.shape[1] / small.shape[1], grey.shape[0] / small.shape[0]], np.float32)
-    points = (points + 0.5) * scale - 0.5  # centres of pixels stay centres of pixels
+    points = np.maximum((points + 0.5) * scale - 0.5, 0)  # centres of pixels stay centres of pixels
+    points = np.rint(points * PLACE_STEPS) / PLACE_STEPS
     rooted = np.sqrt(rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-6))
-    bytes_ = np.clip(np.rint(rooted * DESCRIPTOR_SCALE), 0, 255).astype(np.uint8)
-    return Keypoints(np.ascontiguousarray(points, np.float32), bytes_)
+    return Keypoints(np.ascontiguousarray(points, np.float32), quantised(rooted))

@@ -25,11 +25,12 @@ from guard.verification.features import Prepared
 from guard.verification.geometry import align
 from guard.verification.opencv import opencv
 from guard.verification.screening import WHOLE_CORRELATION, Shortlist
+from guard.verification.stored import restore
 
-__all__ = ["PixelVerifier", "SupportsShortlist", "Verifier", "identity_of"]
+__all__ = ["PixelVerifier", "SupportsShortlist", "SupportsStored", "Verifier", "identity_of"]
 
 PART_CORRELATION = 0.5
-_DECIDING = ("examiner.py", "picture.py", "weigh.py")  # what makes use of evidence, and does not change it
+_DECIDING = ("examiner.py", "picture.py", "stored.py", "weigh.py")  # what makes use of evidence, and does not change it
 FEW_KEYPOINTS = 60  # on either side: a copy could have gone unseen, and a part is looked for without them
 
 
@@ -59,6 +60,18 @@ class SupportsShortlist(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsStored(Protocol):
+    """A verifier that makes use of what an index keeps of a reference beside its thumbnail."""
+
+    def restore(self, stored: bytes, load: Callable[[], RGBArray]) -> Any:
+        """What `prepare` makes of the picture that load gives, without it as long as it is not needed.
+
+        stored: see guard.verification.stored. Raises InputError for what was made in another way, or is damaged.
+        """
+        ...
+
+
 class PixelVerifier:
     """Structure, keypoints and a dense fallback; needs OpenCV.
 
@@ -74,6 +87,10 @@ class PixelVerifier:
 
     def prepare(self, picture: RGBArray) -> Prepared:
         return Prepared(picture)
+
+    def restore(self, stored: bytes, load: Callable[[], RGBArray]) -> Prepared:
+        """See SupportsStored."""
+        return restore(stored, load)
 
     def verify(self, query: RGBArray | Prepared, reference: RGBArray | Prepared) -> Evidence:
         """See Verifier.verify. A picture too small or too plain to compare gives kind `none`."""

@@ -16,14 +16,14 @@ from tests.support.references import photo_folder
 from tests.support.toys import ToyEmbedder
 
 TOY = ToyEmbedder()
-FILES = ["vectors.faiss", "hashes.faiss", "records.sqlite", "thumbnails.sqlite", "skipped.jsonl"]
+FILES = ["vectors.faiss", "hashes.faiss", "records.sqlite", "thumbnails.sqlite", "keypoints.sqlite", "skipped.jsonl"]
 
 
 @pytest.fixture
 def version(tmp_path: Path) -> Path:
     folder = photo_folder(tmp_path / "photos", 30)
     (folder / "bad.jpg").write_bytes(b"")
-    build_index(folder, tmp_path / "x.index", TOY, thumbnails=16)
+    build_index(folder, tmp_path / "x.index", TOY, thumbnails=16, keypoints=True)
     return tmp_path / "x.index" / "versions" / "0001"
 
 

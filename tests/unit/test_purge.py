@@ -38,8 +38,9 @@ def markers(path: Path) -> dict[str, bytes]:
     with open_index(path) as index:
         (i,) = index.reader.ids_where(sha256s=[SHA256])
         thumbnail = index.thumbnail(i)
-        stored = index.descriptors([i])[0]
+        stored, keypoints = index.descriptors([i])[0], index.keypoints(i)
     assert thumbnail is not None
+    assert keypoints is not None
     rgb = decode(jpeg(3)).rgb
     own = np.asarray(ToyEmbedder().embed(to_batch(rgb)))[0]
     hashed = packed_hash(rgb)
@@ -52,6 +53,7 @@ def markers(path: Path) -> dict[str, bytes]:
         "uri": NAME.encode(),
         "sha256": SHA256.encode(),
         "thumbnail": thumbnail[-26:-2],
+        "keypoints": keypoints[-64:],
         "vector": stored.astype("<f4").tobytes()[:64],
         "original": own.astype("<f4").tobytes()[:64],
         "descriptor": own.astype("<f2").tobytes()[:64],
@@ -77,7 +79,7 @@ def place(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     place = tmp_path / "place"
     place.mkdir()
     path = place / "x.index"
-    build_index(photos, path, ToyEmbedder())
+    build_index(photos, path, ToyEmbedder(), keypoints=True)
     if request.param == "whitened":
         transform_index(path, whiten=True)
     else:

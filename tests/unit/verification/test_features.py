@@ -28,7 +28,7 @@ def test_keypoints_lie_in_the_picture_and_have_unit_descriptors() -> None:
     assert prepared.keypoints is found
 
 
-def test_a_byte_a_value_keeps_what_tells_descriptors_apart() -> None:
+def test_half_a_byte_a_value_keeps_what_tells_descriptors_apart() -> None:
     """Rows of one picture against those of the same picture with noise: the nearest is the same place."""
     picture = photograph("astronaut")
     noisy = np.clip(picture + np.random.default_rng(0).normal(0, 2, picture.shape), 0, 255).astype(np.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from guard.verification.features import DESCRIPTOR_SCALE, Keypoints, Prepared
+from guard.verification.features import Keypoints, Prepared, quantised
 from guard.verification.geometry import LEAST, align, plausible
 from tests.support.photographs import photograph
 
@@ -14,7 +14,7 @@ def keypoints(points: np.ndarray, seed: int = 0) -> Keypoints:
     """Random descriptors: those of one seed match one another, in order."""
     rows = np.abs(np.random.default_rng(seed).normal(size=(len(points), 128)))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return Keypoints(np.float32(points), np.uint8(np.clip(np.rint(rows * DESCRIPTOR_SCALE), 0, 255)))
+    return Keypoints(np.float32(points), quantised(np.float32(rows)))
 
 
 def places(n: int, seed: int = 1) -> np.ndarray:
