@@ -153,6 +153,10 @@ class GuardMetrics:
         self._vectors.labels(name).set(index.manifest.count)
         self._built.labels(name).set(index.manifest.built_timestamp)
         self._loaded.labels(name).set(loaded_at)
+        self.add_index(name)
+
+    def add_index(self, name: str) -> None:
+        """Create the series of an index's new versions at 0."""
         for result in RELOAD_RESULTS:
             self._reloads.labels(name, result)
 

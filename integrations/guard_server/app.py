@@ -61,15 +61,16 @@ def create_app(guard: Guard, config: ServerConfig | None = None) -> FastAPI:
     problems.install(app)
     metrics = ServerMetrics(guard.metrics.registry, _answers())
     current = Current(guard, _retire)
+    meanings = Meanings(config, guard.metrics)
     app.state.service = Service(
         config=config,
         tokens=tokens,
         current=current,
-        watch=Watch(current, _swapper(current, config), config),
+        watch=Watch(current, _swapper(current, config), meanings, config),
         engine=Engine(current, config, metrics),
         metrics=metrics,
         uploads=UploadBudget(int(config.max_upload_mb * 1_000_000)),
-        meanings=Meanings(config),
+        meanings=meanings,
     )
     app.hosts = config.hosts or (None if tokens else loopback_names(config.host))
     return app

@@ -16,17 +16,15 @@ from typing import Literal
 from guard.canaries import Canaries
 from guard.errors import GuardError, IndexLoadError
 from guard.guard import Guard
-from guard.indexes.layout import IndexFolder
-from guard.indexes.manifest import MANIFEST
 from guard.indexes.verify import changed_files
 from guard.opening import fits, open_parts
 from guard.unseen import UnseenMetrics, quiet
 from guard_server.current import Current
+from guard_server.published import Mark, Published
 
 __all__ = ["Swap", "Swapper"]
 
 logger = logging.getLogger("guard_server")
-Mark = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +52,7 @@ class Swapper:
         self._current, self._path = current, path
         self._most, self._folder, self._checksums = canaries, folder, checksums
         self._lock = threading.Lock()
-        self._used: Mark | None = self._mark(current.guard.index.version)
-        self._refused: Mark | None = None
+        self._published = Published(path, current.guard.index.version)
         self.canaries = self._of(current.guard)
 
     def _of(self, guard: Guard) -> Canaries | None:
@@ -63,32 +60,29 @@ class Swapper:
 
     def has_new(self) -> bool:
         """Whether a version is published that is neither in use nor was refused. Never raises."""
-        try:
-            mark = self._mark(IndexFolder(self._path).current())
-        except GuardError:
-            return False
-        return mark is not None and mark not in (self._used, self._refused)
+        return self._published.has_new()
 
     def swap(self, *, force: bool = False) -> Swap:
         """Load the version that is published, unless it is in use. force: even if none of the references that the
         canaries of the version in use stand for is in it. Raises nothing."""
         with self._lock:
             before = self._current.guard
-            met, mark = "", None
+            met = ""
+            mark: Mark | None = None
             try:
-                met = IndexFolder(self._path).current()
-                mark = self._mark(met)
-                if mark == self._used:
+                met = self._published.folder.current()
+                mark = self._published.mark(met)
+                if mark == self._published.used:
                     return Swap("unchanged", met, met)
                 guard, canaries = self._opened(before, met, force)
             except Exception as exc:
                 # Anything may be wrong with files that others wrote; the guard in use knows nothing of it.
                 text = str(exc) if isinstance(exc, GuardError) else f"{type(exc).__name__}: {exc}"
-                self._refused = mark
+                self._published.refused = mark
                 before.metrics.count_reload(before.name, "refused")
                 logger.error("version %s is refused, %s goes on: %s", met or "?", before.index.version, text)
                 return Swap("refused", before.index.version, met, text)
-            self._used, self.canaries = mark, canaries
+            self._published.used, self.canaries = mark, canaries
             self._current.replace(guard)
             guard.metrics.count_reload(guard.name, "loaded")
             logger.info(
@@ -99,17 +93,9 @@ class Swapper:
             gc.collect()  # what was large in the version before is not to wait for the collector
             return Swap("loaded", met, met)
 
-    def _mark(self, version: str) -> Mark | None:
-        """What tells a published version from another of the same name: an index may be built anew at its place."""
-        try:
-            status = (IndexFolder(self._path).version(version) / MANIFEST).stat()
-        except OSError:
-            return None
-        return version, status.st_ino, status.st_mtime_ns
-
     def _opened(self, before: Guard, version: str, force: bool) -> tuple[Guard, Canaries | None]:
         """The guard of a version that has passed. Raises whatever is wrong with it."""
-        at = IndexFolder(self._path).version(version)
+        at = self._published.folder.version(version)
         embedder = before.embedder if fits(before.embedder, at) else None
         parts = open_parts(self._path, before.config, embedder, version=version)
         try:

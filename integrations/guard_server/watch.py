@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from guard_server.config import ServerConfig
 from guard_server.current import Current
+from guard_server.meanings import Meanings
 from guard_server.swap import Swap, Swapper
 
 __all__ = ["Watch"]
@@ -28,8 +29,8 @@ class Watch:
     swapper: None where the index is in memory alone: then nothing is watched.
     """
 
-    def __init__(self, current: Current, swapper: Swapper | None, config: ServerConfig) -> None:
-        self._current, self.swapper, self._config = current, swapper, config
+    def __init__(self, current: Current, swapper: Swapper | None, meanings: Meanings, config: ServerConfig) -> None:
+        self._current, self.swapper, self._meanings, self._config = current, swapper, meanings, config
         self._problem = ""
         self._checked = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
@@ -68,6 +69,7 @@ class Watch:
 
     async def swap(self, *, force: bool = False) -> Swap | None:
         """Load the version that is published, now; None where there is no directory to look at."""
+        await asyncio.to_thread(self._meanings.look, again=True)
         return None if self.swapper is None else await asyncio.to_thread(self.swapper.swap, force=force)
 
     def check_canaries(self) -> None:
@@ -90,6 +92,7 @@ class Watch:
         assert self.swapper is not None
         if self.swapper.has_new():
             self.swapper.swap()
+        self._meanings.look()
 
     def _begin(self, seconds: float, what: Callable[[], None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(_again_and_again(seconds, what)))

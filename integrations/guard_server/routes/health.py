@@ -41,6 +41,9 @@ class Version(BaseModel):
     embedder: str = Field(examples=["procedural"])
     provider: str = Field(description="Where the embedder runs.", examples=["ort-cpu"])
     mode: str = Field(examples=["enforce"])
+    meaning_version: str | None = Field(
+        description="Of the index that `server.meaning` names; null without one.", examples=["0002"]
+    )
 
 
 @router.get("/healthz", response_model=Health)
@@ -70,6 +73,7 @@ async def version(service: ServiceHere) -> Response:
             "embedder": guard.embedder.spec.name,
             "provider": getattr(guard.embedder, "provider", "cpu"),
             "mode": guard.config.mode.value,
+            "meaning_version": service.meanings.version,
         }
     )
 

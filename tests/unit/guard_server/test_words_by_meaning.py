@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import html
 import re
+import shutil
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +15,21 @@ from typing import Any
 import pytest
 
 from guard import Guard, Policy
+from guard.embedders.base import Embedder
 from guard.embedders.torch_loaders import from_transformers
 from guard.embedders.words import TransformersWords
 from guard.errors import ConfigError
 from guard.indexes import build_index, open_index
+from guard.indexes.builder import add_to_index
+from guard.indexes.edit import remove_from_index
+from guard.indexes.layout import IndexFolder
 from guard.search import Meaning, Searcher, SearchQuery
 from guard_server import Client
 from guard_server.app import create_app
 from guard_server.config import ServerConfig
 from tests.support.pages import csrf_of
 from tests.support.references import jpeg, photo_folder
-from tests.support.served import WAIT_S, client_of, listening
+from tests.support.served import WAIT_S, client_of, listening, until
 from tests.support.tiny_clip import PREPROCESSING, clip_folder
 from tests.support.toys import ToyEmbedder
 
@@ -39,9 +46,13 @@ class Made:
     """Pictures, the nearest to WORDS first."""
 
     def guard(self, *, clip: bool = False) -> Guard:
-        embedder = from_transformers(self.model, preprocessing=PREPROCESSING, name="clip") if clip else ToyEmbedder()
+        embedder = clip_of(self) if clip else ToyEmbedder()
         thresholds = Policy(flag=0.9, block=0.95)
         return Guard.open(self.clip if clip else self.plain, embedder=embedder, policy=thresholds, deadline_s=WAIT_S)
+
+
+def clip_of(made: Made) -> Embedder:
+    return from_transformers(made.model, preprocessing=PREPROCESSING, name="clip")
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +141,63 @@ def test_the_client_asks_for_it(made: Made) -> None:
         page = client.search(words=WORDS, by="meaning", limit=3)
     assert [hit.record.uri for hit in page.hits] == made.expected[:3]
     assert page.hits[0].meaning is not None
+
+
+def uris_of(client: Any) -> list[str]:
+    answer = client.post("/v1/search", json={"words": WORDS, "by": "meaning", "limit": N})
+    assert answer.status_code == 200, answer.text
+    return [hit["uri"] for hit in answer.json()["hits"]]
+
+
+def test_a_new_version_of_the_index_beside_takes_over(made: Made, tmp_path: Path) -> None:
+    late = made.expected[:2]
+    (tmp_path / "late").mkdir()
+    for uri in late:
+        (tmp_path / "late" / uri).write_bytes(jpeg(int(uri[:4])))
+    beside = tmp_path / "beside.index"
+    shutil.copytree(made.clip, beside)
+    remove_from_index(beside, uris=late)
+    settings = {"meaning": beside, "text_model": str(made.model), "canary_s": 0, "watch_s": 0.05}
+    guard = made.guard()
+    counted = guard.metrics.registry.get_sample_value
+    labels = {"index": "beside.index"}
+    with client_of(guard, **settings) as client:
+        before = weakref.ref(client.app.state.service.meanings.of(guard).index)
+        assert counted("memguard_index_reloads_total", labels | {"result": "loaded"}) == 0
+        assert (uris_of(client), client.get("/version").json()["meaning_version"]) == (made.expected[2:], "0002")
+        add_to_index(tmp_path / "late", beside, clip_of(made))
+        until(lambda: client.get("/version").json()["meaning_version"] == "0003")
+        assert uris_of(client) == made.expected
+        assert counted("memguard_index_reloads_total", labels | {"result": "loaded"}) == 1
+        gc.collect()
+        assert before() is None, "nothing is kept of the version before"
+
+
+def test_a_damaged_version_of_the_index_beside_is_refused(made: Made, tmp_path: Path) -> None:
+    beside = tmp_path / "beside.index"
+    shutil.copytree(made.clip, beside)
+    settings = {"meaning": beside, "text_model": str(made.model), "canary_s": 0, "watch_s": 0}
+    guard = made.guard()
+
+    def refused() -> float | None:
+        labels = {"index": "beside.index", "result": "refused"}
+        return guard.metrics.registry.get_sample_value("memguard_index_reloads_total", labels)
+
+    with client_of(guard, **settings) as client:
+        folder = IndexFolder(beside)
+        shutil.copytree(folder.version("0001"), folder.version("0002"))
+        vectors = folder.version("0002") / "vectors.faiss"
+        data = bytearray(vectors.read_bytes())
+        data[-10] ^= 1
+        vectors.write_bytes(data)
+        folder.switch("0002")
+        for times in (1, 2):  # what is asked for is tried again
+            assert client.post("/v1/admin/reload").json()["result"] == "unchanged", "the served index is"
+            assert refused() == times
+        client.app.state.service.meanings.look()
+        assert refused() == 2
+        assert (uris_of(client), client.get("/version").json()["meaning_version"]) == (made.expected, "0001")
+        build_index(made.clip.parent / "photos", beside, ToyEmbedder(), restart=True)
+        client.post("/v1/admin/reload")
+        assert refused() == 3, "of another embedder"
+        assert uris_of(client) == made.expected
