@@ -21,9 +21,10 @@ GENERATIONS = 500  # of one prompt; Carlini et al. 2023, section 4.2
 class Told:
     """How far an audit is."""
 
-    stage: Literal["generating", "confirming"]
+    stage: Literal["generating", "confirming", "judging"]
     done: int
-    """Generations that are there, or likely prompts whose training picture was looked up."""
+    """Generations that are there, likely prompts whose training picture was looked up, or pictures of the demo that
+    were judged for the truth."""
     total: int | None
     """None under a budget."""
     likely: int

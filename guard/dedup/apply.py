@@ -78,7 +78,8 @@ def check_place(out: Path, source: Source) -> None:
     """Raise ConfigError if what is written to `out` would become part of the source."""
     root = Path(getattr(source, "path", "")) if isinstance(source, FolderSource) else None
     if root is not None and root.is_dir() and out.resolve().is_relative_to(root.resolve()):
-        raise ConfigError(f"{out} lies within {root}; name a folder outside of it")
+        lies = "is the source itself" if out.resolve() == root.resolve() else f"lies within {root}"
+        raise ConfigError(f"{out} {lies}; name a folder outside of it")
 
 
 def _of_before(out: Path) -> Applied:

@@ -172,8 +172,8 @@ def _progress(budget_s: float | None) -> Iterator[Progress]:
         started = time.monotonic()
 
         def on_progress(now: Told) -> None:
-            if now.stage == "confirming":
-                bars.update(task, description="confirming", total=now.total, completed=now.done, made="", left="")
+            if now.stage != "generating":
+                bars.update(task, description=now.stage, total=now.total, completed=now.done, made="", left="")
                 return
             of = "" if now.total is None else f" of {now.total}"
             made = f"{now.done}{of} generations, {now.likely} likely memorised"

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from guard._version import __version__
 from guard.audit.compare import Comparison, compare
 from guard.audit.page import Pair, pairs_of
-from guard.audit.plan import Plan, Progress
+from guard.audit.plan import Plan, Progress, Told
 from guard.audit.prompts import Prompt, Repeats, from_repeats
 from guard.audit.report import AuditReport, Rate, write_document
 from guard.audit.run import audit, peak_mib
@@ -165,7 +165,7 @@ def audit_demo(
                 pairs[model] = pairs_of(reports[model], state, index)
             seconds[model] = time.monotonic() - begun
     begun = time.monotonic()
-    truth = _truth(reports["memorising"], reports["control"], samplers["memorising"], deadline)
+    truth = _truth(reports["memorising"], reports["control"], samplers["memorising"], deadline, on_progress)
     seconds["truth"] = time.monotonic() - begun
     seconds["all"] = time.monotonic() - started
     document = DemoReport(
@@ -182,14 +182,20 @@ def audit_demo(
     return document, pairs
 
 
-def _truth(memorising: AuditReport, control: AuditReport, sampler: Sampler, deadline: float) -> Truth:
+def _truth(
+    memorising: AuditReport, control: AuditReport, sampler: Sampler, deadline: float, on_progress: Progress | None
+) -> Truth:
     """Judge what was planted, and whatever else was found by the prompt that found it."""
     items = {item.name: item for item in training_set()}
     found = {item_name(row.finding.uri): row.text for row in memorising.prompts if row.finding and row.memorised}
     wanted = [(item, item.caption) for item in planted_items()]
     planted = {item.name for item, _ in wanted}
     wanted += [(items[name], text) for name, text in found.items() if name not in planted]
-    rows = [_judged(item, text, sampler, deadline, found=item.name in found) for item, text in wanted]
+    rows: list[TruthRow] = []
+    for item, text in wanted:
+        if on_progress is not None:
+            on_progress(Told("judging", len(rows), len(wanted), len(found)))
+        rows.append(_judged(item, text, sampler, deadline, found=item.name in found))
     judged = [row for row in rows if row.memorised is not None]
     hits = [row for row in judged if row.found]
     right = [row for row in hits if row.memorised]

@@ -84,6 +84,7 @@ def test_names_of_the_folder_of_results(photos: Path, tmp_path: Path) -> None:
         (("photos", "--source", "photos"), "belong to one"),
         (("photos", "--collection", "training"), "belong to one"),
         (("photos", "--out", "photos/out"), "lies within"),
+        (("photos", "--out", "photos"), "is the source itself"),
         (("photos", "--apply", "photos/once"), "lies within"),
         (("photos", "--similarity", "1.5"), "similarity is 1.5"),
         (("photos", "--keep", "smallest"), "smallest"),
