@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -305,18 +305,28 @@ def _validated(model: type[M], merged: dict[str, Any], origin: Mapping[str, str]
     try:
         return model.model_validate(merged)
     except ValidationError as exc:
-        lines = []
+        lines: list[str] = []
+        known: list[str] = []
         for error in exc.errors():
             if error["type"] == "callable_type":
                 continue  # of on_block; the line about its words is there too
             path = [str(part) for part in error["loc"] if str(part) in merged or "[" not in str(part)]
             field = ".".join(path) or "(config)"
             where = next((origin[f] for f in (field, path[0] if path else "") if f in origin), "")
-            meant = misspelt("__".join(path), names_in(model)) if error["type"] == "extra_forbidden" else ""
-            hint = f"; did you mean {table}{meant.replace('__', '.')}?" if meant else ""
-            lines.append(f"{table}{field}: {error['msg']}" + (f" (from {where})" if where else "") + hint)
-        known = ", ".join(sorted(model.model_fields))
-        raise ConfigError("; ".join(dict.fromkeys(lines)) + f". Settings: {known}") from None
+            said, hint = error["msg"], ""
+            if error["type"] == "extra_forbidden":
+                said, meant = "there is no such setting", misspelt("__".join(path), names_in(model))
+                hint = f"; did you mean {table}{meant.replace('__', '.')}?" if meant else ""
+                known += [] if meant else _beside(path, model)
+            lines.append(f"{table}{field}: {said}" + (f" (from {where})" if where else "") + hint)
+        settings = ", ".join(f"{table}{name}" for name in sorted(set(known)))
+        raise ConfigError("; ".join(dict.fromkeys(lines)) + (f". Settings: {settings}" if settings else "")) from None
+
+
+def _beside(path: Sequence[str], model: type[BaseModel]) -> list[str]:
+    """The settings that stand where an unknown one stands."""
+    found = (name.split("__") for name in names_in(model))
+    return [".".join(name) for name in found if name[:-1] == [*path[:-1]]]
 
 
 def _merge(
