@@ -193,9 +193,11 @@ def _calibrated(
 ) -> Calibration:
     sample, manifest = scored.sample(), index.manifest
     if sample.n < LEAST_PICTURES:
-        skipped = f", {len(scored.skips)} could not be read" if scored.skips else ""
+        skipped = f"; {len(scored.skips)} could not be read" if scored.skips else ""
+        copies = scored.left_out.get("reference", 0)
+        left_out = f"; {copies} were left out, since they are references of this index" if copies else ""
         raise ConfigError(f"{sample.n} clean pictures are too few: at least {LEAST_PICTURES} are needed, and some "
-                          f"thousands for small rates{skipped}")  # fmt: skip
+                          f"thousands for small rates{skipped}{left_out}")  # fmt: skip
     entry = SampleEntry(**SampleEntry.fields_of(sample))
     rates = entry.rates()
     thresholds, unsupported = [], {}

@@ -109,7 +109,7 @@ def _check(
         strips.write()
     if as_json:
         print_json({"index": str(index), "index_version": guard.index.version, "results": results})
-    else:
+    elif table.rows:
         out.print(table)
     return code
 

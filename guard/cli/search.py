@@ -121,7 +121,8 @@ def _show(
     table.columns[1].overflow = "fold"
     for hit in page.hits:
         table.add_row(*_row(hit))
-    out.print(table)
+    if page.hits:
+        out.print(table)
     err.print(_count(page), style="dim", soft_wrap=True)
 
 
@@ -136,10 +137,11 @@ def _row(hit: SearchHit) -> tuple[Text, ...]:
 
 
 def _count(page: SearchPage) -> str:
-    first = page.offset + 1 if page.hits else page.offset
+    last = page.offset + len(page.hits)
     of = f" of {page.total}" if page.total is not None else ""
-    more = f"; more with --offset {page.offset + len(page.hits)}" if page.more else ""
-    return "; ".join(filter(None, [f"hits {first} to {page.offset + len(page.hits)}{of}{more}", page.note]))
+    more = f"; more with --offset {last}" if page.more else ""
+    said = f"hits {page.offset + 1} to {last}{of}{more}" if page.hits else "no hits"
+    return "; ".join(filter(None, [said, page.note]))
 
 
 def _part(text: str | None) -> tuple[float, float, float, float] | None:

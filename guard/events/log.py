@@ -41,6 +41,8 @@ class EventLog:
         wait_s: float = 5.0,
     ) -> None:
         self.path = Path(path)
+        if self.path.is_dir():
+            raise ConfigError(f"{self.path} is a folder; name the file of the log")
         if not self.path.is_file():
             raise ConfigError(f"no such log: {self.path}; events.path names the one that a guard writes")
         self._on_review = on_review

@@ -160,6 +160,8 @@ def test_identical_pictures_are_named(index: Path) -> None:
 def test_what_cannot_be_calibrated_is_said(index: Path) -> None:
     with pytest.raises(ConfigError, match="20 clean pictures are too few: at least 100"):
         calibrate_index(index, clean=pictures(10_000, 20), embedder=TOY)
+    with pytest.raises(ConfigError, match=r"^0 clean pictures .* 3 were left out, since they are references"):
+        calibrate_index(index, clean=pictures(0, 3), embedder=TOY)
     with pytest.raises(ConfigError, match="give it too"):
         calibrate_index(index, clean=pictures(10_000, 200))
     with pytest.raises(ConfigError, match="between 0 and 1"):

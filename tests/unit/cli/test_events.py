@@ -134,6 +134,7 @@ def test_prune(log: Path) -> None:
     ("arguments", "code", "said"),
     [
         (["list", "absent.sqlite"], 2, "no such log: absent.sqlite"),
+        (["list", "."], 2, ". is a folder"),
         (["list", "LOG", "--since", "yesterday"], 2, "--since yesterday: give a time"),
         (["list", "LOG", "--until", "2026-13-01"], 2, "--until 2026-13-01"),
         (["list", "LOG", "--decision", "maybe"], 2, "maybe"),

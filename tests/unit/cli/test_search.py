@@ -59,6 +59,7 @@ def test_by_words_with_filters_and_pages(index: Path) -> None:
     assert "hits 2 to 3 of 4; more with --offset 3" in said
     assert run("--index", index, "--words", "fox", "--collection", "protected")[0] == 0
     assert json.loads(run("--index", index, "--words", 'x" OR', "--json")[1])["hits"] == []
+    assert run("--index", index, "--words", 'x" OR') == (0, "", "no hits\n")
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
