@@ -17,6 +17,7 @@ from torch import Tensor
 __all__ = ["Team", "alone", "run_team"]
 
 PATIENCE_S = 600.0  # a member that is silent for so long is gone
+LEAVING_S = 60.0  # for what a member does after the last gathering; a broken barrier ends it before
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +72,7 @@ def run_team(size: int, numbers: int, work: Callable[[Team, Any], None], argumen
         _member(work, Team(0, size, board, barrier), argument)
     finally:
         for member in members:
-            member.join(5)
+            member.join(LEAVING_S)
             if member.is_alive():
                 member.terminate()
 
