@@ -36,6 +36,8 @@ FULL_CONTRAST = 1.0  # of the overlap's own: stronger edges weigh no more, or ou
 OWN_CONTRAST = 0.25  # the same where the reference's structure is counted: a photograph on a page, as its headline
 FAINT_LEVELS = 2.5  # of 255: windows with more on either side have detail, if not structure
 FLAT_LEVELS = 3.0  # of 255: windows with less on both sides have none
+STEADY = 3.0  # how much stronger or fainter than in most windows the reference may be drawn: a blend, noise, a cast
+EVERY_PX = 3  # windows that are looked at for that: those between lie mostly within them
 AGREES = 0.5  # correlation of a window from which it counts as copied
 COLOURS_FROM = 0.3  # agreement: below it is no copy, whatever the colours are
 GRID = 48  # cells along the longer side of a mask
@@ -65,6 +67,9 @@ class Comparison:
     coarse_detail: float
     crisp: float
     """Correlation that three quarters of the agreeing windows have: near 1 where nothing but an overlay was changed."""
+    steady: float
+    """Share of the reference's structure that the query shows in one strength, give or take STEADY, before and after
+    the stronger blur: what is laid over a picture leaves it everywhere, other content replaces it. 0 as above."""
     coloured: float
     """Share of the overlap whose colours are the same but for one change of tone of the whole."""
     tiled_l2: float
@@ -122,6 +127,7 @@ def compare(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64
         coarse_agreeing=_agreeing(coarse) if coarse else 0.0,
         coarse_detail=_detail(coarse) if coarse else 0.0,
         crisp=_crisp(found),
+        steady=min(_steady(found), _steady(coarse)) if coarse else 0.0,
         coloured=float(coloured.sum() / seen.sum()),
         tiled_l2=distance,
         mask=Mask.pack(mask),
@@ -225,6 +231,10 @@ class _Windows:
     """1 where either side has any detail, however faint beside the outlines."""
     flat: npt.NDArray[np.bool_]
     """Neither side has structure."""
+    strength: Floats
+    """How strongly the reference's structure is drawn in the query; 0 where another is."""
+    contrast: Floats
+    """Weight by the reference's contrast alone, as far as FULL_CONTRAST."""
 
 
 def _agreement(windows: _Windows) -> float:
@@ -239,6 +249,17 @@ def _agreeing(windows: _Windows) -> float:
 def _crisp(windows: _Windows) -> float:
     agreeing = windows.correlation[(windows.correlation >= AGREES) & (windows.own > 0)]
     return float(np.quantile(agreeing, 0.25)) if len(agreeing) else 0.0
+
+
+def _steady(windows: _Windows) -> float:
+    strength, weight = (side[::EVERY_PX, ::EVERY_PX].ravel() for side in (windows.strength, windows.contrast))
+    order = np.argsort(strength)
+    below = np.cumsum(weight[order])
+    if below[-1] <= 0:
+        return 0.0
+    middle = strength[order[np.searchsorted(below, below[-1] / 2)]]
+    like = (strength > middle / STEADY) & (strength < middle * STEADY)
+    return float(weight[like].sum() / below[-1])
 
 
 def _detail(windows: _Windows) -> float:
@@ -275,9 +296,12 @@ def _structure(
     flat = (contrast < TEXTURED) | (np.maximum(spread_a, spread_b) < FLAT_LEVELS)
     nothing = flat | ~seen
     weight = np.where(nothing, np.float32(0), np.minimum(contrast, FULL_CONTRAST))
-    own = np.where(nothing, np.float32(0), np.minimum(contrast_b, OWN_CONTRAST))
+    own, full = (
+        np.where(nothing, np.float32(0), np.minimum(contrast_b, most)) for most in (OWN_CONTRAST, FULL_CONTRAST)
+    )
+    strength = covariance / (spread_b**2 + NOISE_LEVELS**2)
     fine = (seen & (np.maximum(spread_a, spread_b) >= FAINT_LEVELS)).astype(np.float32)
-    return _Windows(theirs, np.minimum(correlation, 1), weight, own, fine, flat)
+    return _Windows(theirs, np.minimum(correlation, 1), weight, own, fine, flat, strength, full)
 
 
 def _mean(values: Floats) -> Floats:

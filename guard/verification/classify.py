@@ -20,6 +20,7 @@ COUNTS = frozenset(
         "inliers",
         "inliers_many",
         "inliers_kept",
+        "inliers_kept_apart",
         "inliers_kept_few",
         "some_inliers",
         "structure",
@@ -81,6 +82,9 @@ class Limits:
     crisp: float = 0.86
     """Correlation that three quarters of the agreeing windows must have, with some_inliers: what an overlay leaves is
     as it was, and what a drawing shares with another of the same layout mostly is not. Other signs: see `_kept`."""
+    steady: float = 0.88
+    """Share of the reference's structure that is drawn in one strength, with inliers_kept_apart: it lies under another
+    picture, or under noise. Drawings of one layout with so many inliers reach 0.86."""
     kept_coarse: float = 0.92
     """Share of the reference's structure that agrees after a stronger blur, with coarse_agreement and inliers: all of
     it was redrawn or bent, and no part is another."""
@@ -88,8 +92,11 @@ class Limits:
     """The same with fewer inliers; chests of one outline reach 0.95."""
     inliers_kept: int = 40
     """Matched keypoints, one a cell; drawings of one layout reach 36."""
+    inliers_kept_apart: int = 25
+    """The same where the frames do not coincide: what shares a layout shares its frame, and a crop, a turn or a page
+    does not."""
     inliers_kept_few: int = 20
-    """The same where they are inliers_share of the keypoints."""
+    """As inliers_kept where they are inliers_share of the keypoints."""
     inliers_share: float = 0.25
     """Of the picture with fewer; drawings of one layout reach 0.23, or lie on one and the same texture."""
     whole: float = 0.6
@@ -134,7 +141,7 @@ def judged(
     coincide = min(c.overlap_query, c.overlap_reference) >= limits.same_frame
     found = _found(c, inliers, few_keypoints, coincide, limits)
     against = _against(c, inliers, coincide, limits)
-    strength = min(found, against, _kept(c, inliers, keypoints, limits))
+    strength = min(found, against, _kept(c, inliers, keypoints, coincide, limits))
     if strength >= 0:
         return Judgement(_copy(c, upright, limits), strength)
     one_layout = found >= 0 or (inliers >= limits.inliers and coincide)
@@ -180,8 +187,8 @@ def _against(c: Comparison, inliers: int, coincide: bool, limits: Limits) -> flo
     return min(colours, layout)
 
 
-def _kept(c: Comparison, inliers: int, keypoints: int, limits: Limits) -> float:
-    """Margin of the best of six signs that the same picture was edited, rather than one like it drawn."""
+def _kept(c: Comparison, inliers: int, keypoints: int, coincide: bool, limits: Limits) -> float:
+    """Margin of the best of seven signs that the same picture was edited, rather than one like it drawn."""
     with_inliers = min(_share(c.coarse_agreeing, limits.kept_coarse), _count(inliers, limits.inliers))
     coarse = max(with_inliers, _share(c.coarse_agreeing, limits.kept_coarse_alone))
     redrawn = min(coarse, _share(c.coarse_agreement, limits.coarse_agreement))
@@ -189,8 +196,9 @@ def _kept(c: Comparison, inliers: int, keypoints: int, limits: Limits) -> float:
     most = min(_count(inliers, limits.inliers_kept_few), _share(share, limits.inliers_share))
     return max(
         min(_share(c.crisp, limits.crisp), _count(inliers, limits.some_inliers)),
+        min(_share(c.steady, limits.steady), _count(inliers, limits.inliers_kept_apart)),
         redrawn,
-        _count(inliers, limits.inliers_kept),
+        _count(inliers, limits.inliers_kept if coincide else limits.inliers_kept_apart),
         most,
         _share(c.agreement, limits.agreement_alone),
     )

@@ -39,6 +39,24 @@ def test_tone_changes_the_distance_and_not_the_agreement(change: str) -> None:
     assert found.copied_query > 0.9
 
 
+def test_a_picture_under_another_is_drawn_in_one_strength_and_a_changed_one_is_not() -> None:
+    picture, other = (photograph(name, 256).astype(np.float64) for name in ("astronaut", "chelsea"))
+    height, width = (min(sides) for sides in zip(picture.shape[:2], other.shape[:2], strict=True))
+    picture, other = picture[:height, :width], other[:height, :width]
+    blended, changed = 0.65 * picture + 0.35 * other, picture.copy()
+    changed[:, width // 2 :] = other[:, width // 2 :]
+    reference = Prepared(picture.astype(np.uint8))
+    blend, half = (compare(Prepared(q.astype(np.uint8)), reference, IDENTITY) for q in (blended, changed))
+    assert blend is not None
+    assert half is not None
+    assert blend.steady > 0.9
+    assert 0.3 < half.steady < 0.75
+    assert half.crisp > blend.crisp
+    itself = compare(reference, reference, IDENTITY)
+    assert itself is not None
+    assert itself.steady == itself.coarse_agreement == 0  # not needed
+
+
 def test_other_pictures_do_not_agree() -> None:
     found = compare(Prepared(photograph("coffee")), Prepared(photograph("chelsea")), IDENTITY)
     assert found is not None

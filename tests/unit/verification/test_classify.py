@@ -27,6 +27,7 @@ WHOLE = Comparison(
     coarse_agreeing=0.0,
     coarse_detail=0.0,
     crisp=0.95,
+    steady=0.0,
     coloured=0.95,
     tiled_l2=0.05,
     mask=Mask.pack(np.ones((4, 4), bool)),
@@ -107,7 +108,7 @@ def test_a_drawing_in_other_colours_is_a_template() -> None:
 
 
 def test_what_agrees_neither_crisply_nor_coarsely_is_another_drawing_of_one_layout() -> None:
-    """Each of six signs makes a copy of it by itself, at its limit and not below."""
+    """Each of seven signs makes a copy of it by itself, at its limit and not below."""
     alike = replace(WHOLE, agreement=0.8, crisp=LIMITS.crisp - 0.01)
 
     def found(c: Comparison = alike, inliers: int = LIMITS.inliers_many, keypoints: int = 500) -> EvidenceKind:
@@ -120,6 +121,13 @@ def test_what_agrees_neither_crisply_nor_coarsely_is_another_drawing_of_one_layo
     assert found(replace(alike, agreement=LIMITS.agreement_alone)) is EvidenceKind.NEAR_IDENTICAL
     assert found(inliers=LIMITS.inliers_kept) is EvidenceKind.NEAR_IDENTICAL
     assert found(inliers=LIMITS.inliers_kept - 1) is EvidenceKind.SAME_TEMPLATE
+    steady = replace(alike, steady=LIMITS.steady)
+    assert found(steady) is EvidenceKind.NEAR_IDENTICAL
+    assert found(steady, inliers=LIMITS.inliers_kept_apart - 1) is EvidenceKind.SAME_TEMPLATE
+    assert found(replace(steady, steady=LIMITS.steady - 0.01)) is EvidenceKind.SAME_TEMPLATE
+    apart = replace(alike, overlap_reference=LIMITS.same_frame - 0.01)
+    assert found(apart, inliers=LIMITS.inliers_kept_apart) is EvidenceKind.EDITED
+    assert found(apart, inliers=LIMITS.inliers_kept_apart - 1) is EvidenceKind.SAME_TEMPLATE
     assert found(keypoints=4 * LIMITS.inliers_many) is EvidenceKind.NEAR_IDENTICAL
     assert found(keypoints=4 * LIMITS.inliers_many + 1) is EvidenceKind.SAME_TEMPLATE
     assert found(inliers=LIMITS.inliers_kept_few - 1, keypoints=30) is EvidenceKind.SAME_TEMPLATE
