@@ -260,6 +260,7 @@ def main() -> None:
         rows, details = beside(options.pictures, options.images, options.peer, options.work)
     if options.rows:
         rows += large(options.rows)
+    details["weights"] = load_embedder().spec.weights_sha256
     finish("dedup", rows, options.json, cores=os.cpu_count(), pictures=options.pictures, **details)
 
 
