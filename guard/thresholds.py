@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guard.calibration.target import FalsePositiveRate
+from guard.indexes.usual import advised
 from guard.rules import Rules
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def rules_of(
 ) -> Rules:
     """The rule of every collection.
 
-    The embedder's advice is about its own cosines, not about what a transform makes of them. A small set advises for
-    itself.
+    The embedder's advice is about its own cosines and about the whitening that an index has by default, not about what
+    another transform makes of them. A small set advises for itself.
     name: of the index, for errors. pixels: how checks compare them, None if they do not.
     Raises ConfigError for a threshold that is neither set nor advised, or a rate that the calibration cannot keep.
     """
@@ -59,14 +60,16 @@ def rules_of(
             strength_of = lambda target: calibration.strength(target.rate)  # noqa: E731
     if small is not None:
         return Rules.resolve(policy, small.thresholds, threshold_of=asked, strength_of=strength_of)
-    if getattr(index.manifest, "transform", None) is None:
-        return Rules.resolve(policy, embedder.spec.thresholds, threshold_of=asked, strength_of=strength_of)
+    transform = getattr(index.manifest, "transform", None)
+    advice = advised(embedder.spec, transform)
+    if transform is None or advice is not None:
+        return Rules.resolve(policy, advice, threshold_of=asked, strength_of=strength_of)
     return Rules.resolve(
         policy,
         None,
         threshold_of=asked,
         strength_of=strength_of,
-        without="and the embedder's own thresholds do not hold for an index with a transform: set policy.flag and "
+        without="and the embedder's own thresholds do not hold for an index with such a transform: set policy.flag and "
         "policy.block, measured with `memguard eval descriptors` and the same transform, or take it off with "
         "`memguard index transform --remove`",
     )

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from guard.audit.distance import Pictures, rms_between, tiled_between
 from guard.audit.references import References, Shape
 from guard.errors import ConfigError
+from guard.indexes.usual import advised
 from guard.pixels import ImageBatch, RGBArray
 from guard.types import Evidence, Match, Record
 
@@ -127,9 +128,8 @@ def agreed_similarity(
 
     Raises ConfigError where the rule asks for agreement and neither can.
     """
-    # What an embedder advises is about its own cosines, not about what a transform makes of them.
-    advised = embedder.spec.thresholds if index.manifest.transform is None else None
-    similarity = rule.similarity if rule.similarity is not None else advised.flag if advised else None
+    advice = advised(embedder.spec, index.manifest.transform)
+    similarity = rule.similarity if rule.similarity is not None else advice.flag if advice else None
     if rule.criterion is Criterion.AGREED and similarity is None and verifier is None:
         raise ConfigError(
             "nothing can agree with the distances: the embedder advises no threshold for this index; set a "

@@ -73,6 +73,9 @@ def descriptors(
     shrinkage: Annotated[
         float | None, typer.Option(min=0, max=1, help="Of the whitening (default: Ledoit and Wolf's estimate).")
     ] = None,
+    power: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Of the whitening: how far to whiten; 1 is fully.")
+    ] = 0.75,
     beta: Annotated[float, typer.Option(min=0, max=10, help="Of the normalisation: share that is subtracted.")] = 1.0,
     nearest: Annotated[int, typer.Option(min=1, help="Of the normalisation: background pictures of the mean.")] = 3,
     cache: Cache = None,
@@ -115,6 +118,7 @@ def descriptors(
                 shrinkage=shrinkage,
                 beta=beta,
                 nearest=nearest,
+                power=power,
             ),
         ]
         with staged() as progress:

@@ -73,6 +73,14 @@ def build(
             "(default: up to 500 pictures, with the embedder that ships and thumbnails).",
         ),
     ] = None,
+    whiten: Annotated[
+        bool | None,
+        typer.Option(
+            "--whiten/--no-whiten",
+            help="Compare by a whitening that is fitted on the references, which tells copies from look-alikes better "
+            "than plain cosines (default: more than 300 pictures that are no small set, with the embedder that ships).",
+        ),
+    ] = None,
     key: KeyOption = None,
     pseudonyms: PseudonymsOption = None,
     clusters: Annotated[
@@ -109,6 +117,7 @@ def build(
     memguard index build xrays/ --out scans.index --small --key scans.key --pseudonyms names.csv
     """
     from guard.embedders.registry import load_embedder
+    from guard.errors import ConfigError
     from guard.indexes.builder import build_index
     from guard.indexes.hashes import HASHES_BY_DEFAULT
     from guard.sources import open_source
@@ -120,7 +129,9 @@ def build(
         )
         secret = sealing_key(key)
         reader, private = named(reader, pseudonyms, secret)
-        chosen = SmallBuild.choose(small, reader, model, thumbnails)
+        if small and whiten:
+            raise ConfigError("a small set has a transform of its own; give --small or --whiten")
+        chosen = SmallBuild.choose(False if whiten else small, reader, model, thumbnails)
         with counted("indexing", quiet=as_json) as on_progress:
             report = build_index(
                 reader,
@@ -137,6 +148,7 @@ def build(
                 restart=restart,
                 keep=keep,
                 transform=chosen.transform if chosen else None,
+                whiten=False if chosen else whiten,
                 key=secret,
                 on_progress=on_progress,
             )

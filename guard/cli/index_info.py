@@ -26,6 +26,7 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
     from guard.indexes.overlaid import state_of
     from guard.indexes.records import KEYPOINTS
     from guard.indexes.transforming import describe
+    from guard.indexes.usual import advised
     from guard.small.record import read_small
 
     with errors_to_exit():
@@ -63,8 +64,8 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
         table.add_row("skipped", counts(manifest.skipped))
         table.add_row("notes", counts(manifest.notes))
         if manifest.thresholds:
-            advice = manifest.thresholds
-            hold = "; they do not hold after the transform" if manifest.transform else ""
+            held = advised(manifest.spec, manifest.transform)
+            advice, hold = held or manifest.thresholds, "" if held else "; they do not hold after the transform"
             table.add_row("thresholds", f"flag {advice.flag:.4f}, block {advice.block:.4f} ({advice.source}){hold}")
         if calibration:
             stale = calibration.stale(manifest, datetime.now(UTC))

@@ -24,6 +24,9 @@ def transform(
         float | None, typer.Option(help="Of the covariance, 0 to 1 (default: Ledoit and Wolf's estimate).")
     ] = None,
     dim: Annotated[int | None, typer.Option(help="Directions that the whitening keeps (default: all).")] = None,
+    power: Annotated[
+        float | None, typer.Option(help="How far to whiten, above 0, to 1, which is fully (default: 0.75).")
+    ] = None,
     background: Annotated[
         str | None,
         typer.Option(
@@ -57,9 +60,10 @@ def transform(
     """
     from guard.errors import ConfigError
     from guard.indexes.transforming import NONE, describe, remove_transform, transform_index
+    from guard.indexes.usual import advised
 
     with errors_to_exit():
-        if remove and not all(x is None for x in (whiten, shrinkage, dim, background, beta, nearest)):
+        if remove and not all(x is None for x in (whiten, shrinkage, dim, power, background, beta, nearest)):
             raise ConfigError("--remove takes the whole transform off; give it alone")
         if remove:
             report = remove_transform(index, keep=keep)
@@ -71,6 +75,7 @@ def transform(
                     whiten=whiten,
                     shrinkage=shrinkage,
                     dim=dim,
+                    power=power,
                     background=background,
                     embedder=_embedder(index, embedder) if pictures else None,
                     beta=beta,
@@ -88,7 +93,7 @@ def transform(
             if report.background_left_out:
                 out.print(f"{report.background_left_out} background pictures are references, or nearly: left out",
                           soft_wrap=True)  # fmt: skip
-            if report.transform:
+            if report.transform and advised(_manifest(index).spec, report.transform) is None:
                 err.print("the embedder's thresholds do not hold for these similarities: set policy.flag and "
                           "policy.block", style="yellow", soft_wrap=True)  # fmt: skip
         for skip in report.skips:

@@ -38,6 +38,8 @@ class Thresholds:
     block: float
     source: str
     """Where they come from: a paper, or the command and date of an evaluation."""
+    whitened: Thresholds | None = None
+    """Those of an index with the whitening that it has by default (guard.indexes.usual); None: it has none then."""
 
 
 @dataclass(frozen=True, slots=True)

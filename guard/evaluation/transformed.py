@@ -16,7 +16,7 @@ from guard.errors import ConfigError
 from guard.evaluation.entrants import Vectors
 from guard.evaluation.protocol import Plan
 from guard.evaluation.scores import Embedded, Similarities
-from guard.indexes.transform import BETA, NEAREST, Normalisation, Transform, fit_whitening
+from guard.indexes.transform import BETA, NEAREST, POWER, Normalisation, Transform, fit_whitening
 from guard.indexes.transformed_rows import near_references
 
 __all__ = ["Transformed", "outside", "transformed"]
@@ -34,6 +34,7 @@ class Transformed:
     """None: Ledoit and Wolf's estimate."""
     beta: float = BETA
     nearest: int = NEAREST
+    power: float = POWER
 
     @property
     def name(self) -> str:
@@ -53,7 +54,8 @@ class Transformed:
         for chosen in fits:
             white = None
             if self.whitened:
-                white = fit_whitening(base.references[chosen].reshape(-1, d), shrinkage=self.shrinkage)
+                rows = base.references[chosen].reshape(-1, d)
+                white = fit_whitening(rows, shrinkage=self.shrinkage, power=self.power)
             transform = Transform(white, normalisation)
             parts.append((transform, transform.rows(base.references.reshape(-1, d)), transform.background))
 
@@ -101,6 +103,7 @@ def transformed(
     shrinkage: float | None = None,
     beta: float = BETA,
     nearest: int = NEAREST,
+    power: float = POWER,
 ) -> list[Transformed]:
     """Those that are asked for, of each of the bases that takes part; with both, also both in one.
 
@@ -111,4 +114,4 @@ def transformed(
     floats = [base for base in dict.fromkeys(bases) if base in known and base.partition("+")[0] != "pdq"]
     if ways and not floats:
         raise ConfigError("no embedder of floating-point values takes part that could be transformed: --embedder NAME")
-    return [Transformed(base, *way, shrinkage, beta, nearest) for base in floats for way in ways]
+    return [Transformed(base, *way, shrinkage, beta, nearest, power) for base in floats for way in ways]

@@ -17,13 +17,14 @@ from guard.errors import ConfigError, IndexLoadError
 from guard.indexes.faissfile import VECTORS, FlatLayout, map_rows
 from guard.indexes.hashes import HASHES_BY_DEFAULT, takes_hashes
 from guard.indexes.layout import KEEP, IndexFolder
-from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, Manifest, SealedEntry, vector_kind
+from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, Manifest, SealedEntry, TransformEntry, vector_kind
 from guard.indexes.preparation import Limits, Rows, prepare
 from guard.indexes.records import KEYPOINTS, THUMBNAILS
 from guard.indexes.sealing import CIPHER, SealingKey, fitting_key, keypoints_name
 from guard.indexes.staging import Staging, complete, is_sealed, settings_sha256, unseal, writing
-from guard.indexes.transform import Transform
+from guard.indexes.transform import POWER, Transform, fit_whitening
 from guard.indexes.transformed_rows import near_references, read_transform
+from guard.indexes.usual import is_usual, usual_transform
 from guard.sources.base import Source, Survey
 from guard.types import Collection
 from guard.verification.opencv import opencv
@@ -87,6 +88,7 @@ def build_index(
     restart: bool = False,
     keep: int = KEEP,
     transform: Transform | None = None,
+    whiten: bool | None = None,
     key: SealingKey | None = None,
     on_progress: Progress | None = None,
 ) -> BuildReport:
@@ -101,7 +103,9 @@ def build_index(
     regions: whether the crops of guard.embedders.views are indexed too, so that images are found that show a part of a
     picture; 15 times the vectors, and as much longer to build and to search.
     workers: decoding threads, None for one a core. keep: published versions to keep, this one included.
-    transform: what descriptors and queries go through; None: none. key: seals the thumbnails; None: they are plain.
+    transform: what descriptors and queries go through; None: what `whiten` says. whiten: whether a whitening is fitted
+    on the references; None: where they are many and the embedder has thresholds for it (guard.indexes.usual).
+    key: seals the thumbnails; None: they are plain.
     A killed build is resumed by the same call; a build that is complete, of a source that has not
     changed, is left as it is. restart=True drops what is there. Pictures that cannot be read are listed, not raised.
     Raises ConfigError if an unfinished build with other settings is in the way, IndexLockedError if
@@ -123,6 +127,7 @@ def build_index(
         keypoints=keypoints,
         regions=view_count("crops") if regions else 1,
         transform=transform,
+        whiten=whiten,
         key=key,
     )
     with job.folder.writer():
@@ -194,6 +199,7 @@ class _Job:
         keypoints: bool,
         regions: int,
         transform: Transform | None = None,
+        whiten: bool | None = None,
         key: SealingKey | None = None,
     ) -> None:
         if batch < 1 or (workers is not None and workers < 1) or keep < 1 or thumbnails < 0:
@@ -217,9 +223,11 @@ class _Job:
         )
         self.batch, self.workers, self.keep = batch, workers or os.cpu_count() or 1, keep
         self.on_progress = on_progress or _silent
-        self.transform = transform
+        self.transform, self.whiten = transform, whiten
         self.key = key if thumbnails else None
         self.kind = vector_kind(embedder.spec)
+        if whiten and self.kind == "bits":
+            raise ConfigError(f"{embedder.spec.name} makes bits, which are compared as they are: no --whiten")
         self.layout = FlatLayout(self.kind, embedder.spec.dim, regions)
         if regions not in (1, view_count("crops")):
             raise ConfigError(
@@ -238,7 +246,7 @@ class _Job:
         settings = self._settings(survey, base)
         building = self.folder.path / "building"
         before = Manifest.read(self.folder.version(base) / MANIFEST) if base else None
-        had_transform = base is None and self.transform is None and self._has_transform()
+        had = self._transform_before() if base is None and self.transform is None else None
         if not restart:
             ready = self._finished_before(building, settings)
             if ready is not None:
@@ -267,7 +275,8 @@ class _Job:
             self.folder.publish(building)
             self.folder.prune(self.keep)
         report = self._report(manifest, before, survey, began, resumed_at=start, done=done)
-        return replace(report, transform_lost=had_transform)
+        lost = had is not None and not (manifest.transform and is_usual(had, self.layout.dim))
+        return replace(report, transform_lost=lost)
 
     def _fill(self, staging: Staging, survey: Survey) -> None:
         """Append the rest of the source, a batch a step."""
@@ -333,14 +342,17 @@ class _Job:
             "regions": self.layout.regions,
             "limits": [self.limits.max_bytes, self.limits.max_pixels],
             "base": base,
-            **({"transform": self.transform.identity} if self.transform else {}),
+            **({"transform": self.transform.identity} if self.transform else {"whiten": self.whiten}),
             **({"key": self.key.id} if self.key else {}),
             **({"keypoints": METHOD} if self.limits.keypoints else {}),
         }
 
     def _manifest(self, staging: Staging, survey: Survey, before: Manifest | None, base: str | None) -> Manifest:
         sources = (*(before.sources if before else ()), survey.description)
-        transform = read_transform(self.folder.version(base), before) if base and before else self.transform
+        if base and before:
+            transform = read_transform(self.folder.version(base), before)
+        else:
+            transform = self.transform or self._whitening(staging)
         if transform is not None and before is not None and transform.normalisation is not None:
             # A background picture that became a reference would hide the copies of it.
             added = map_rows(staging.folder / VECTORS, self.layout, staging.rows)[before.count * self.layout.regions :]
@@ -349,11 +361,19 @@ class _Job:
         sealed = SealedEntry(cipher=CIPHER, key_id=self.key.id) if self.key else None
         return complete(staging, self.embedder.spec, sources, transform, base=at, sealed=sealed)
 
-    def _has_transform(self) -> bool:
+    def _whitening(self, staging: Staging) -> Transform | None:
+        if self.whiten is False:
+            return None
+        rows = map_rows(staging.folder / VECTORS, self.layout, staging.rows)[:: self.layout.regions]
+        if self.whiten:
+            return Transform(fit_whitening(rows, power=POWER))
+        return usual_transform(self.embedder.spec, rows)
+
+    def _transform_before(self) -> TransformEntry | None:
         """Of the version in use; one that cannot be read is about to be replaced."""
         with suppress(IndexLoadError):
-            return Manifest.read(self.folder.version(self.folder.current()) / MANIFEST).transform is not None
-        return False
+            return Manifest.read(self.folder.version(self.folder.current()) / MANIFEST).transform
+        return None
 
     def _report(
         self,

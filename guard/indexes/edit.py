@@ -21,7 +21,9 @@ from guard.indexes.overlay import identity_of
 from guard.indexes.overlay_merge import merge_overlays
 from guard.indexes.records import BLOBS, KEYPOINTS, RECORDS, THUMBNAILS, BlobReader, RecordReader
 from guard.indexes.staging import Staging, complete, read_skipped, writing
+from guard.indexes.transform import POWER, Transform, fit_whitening
 from guard.indexes.transformed_rows import read_transform
+from guard.indexes.usual import is_usual
 from guard.types import Record
 
 __all__ = ["merge_indexes", "remove_from_index"]
@@ -35,7 +37,8 @@ def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, kee
     Nothing is deduplicated. Thumbnails, keypoints and hashes are kept where there are any, and so is what the overlays
     say.
     Raises ConfigError if the two were built with different embedders, naming the field, have different
-    transforms or numbers of regions, or out is one of them.
+    transforms or numbers of regions, or out is one of them. Whitenings with the usual settings do differ: the
+    merged index has its own then.
     """
     folder = IndexFolder(out)
     if folder.path.resolve() in (Path(first).resolve(), Path(second).resolve()):
@@ -58,7 +61,7 @@ def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, kee
             raise ConfigError(
                 f"{first} and {second} cannot be merged: their thumbnails are not sealed with one key; build one anew"
             )
-        if one.transform != other.transform:
+        if one.transform != other.transform and not all(_fitted_anew(part) for part in parts):
             raise ConfigError(
                 f"{first} and {second} cannot be merged: their transforms differ; take them off with "
                 "`memguard index transform --remove`, merge, and transform what comes out"
@@ -67,7 +70,7 @@ def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, kee
         # Before the version: at no moment may it be in use without what protects its references.
         merge_overlays([Path(first), Path(second)], folder.path, identity=identity_of(one))
         with writing(folder.path):
-            return _rewrite(folder, parts, frozenset(), keep)
+            return _rewrite(folder, parts, frozenset(), keep, refit=one.transform != other.transform)
 
 
 def remove_from_index(
@@ -142,7 +145,15 @@ class _Part:
         return [row.tobytes() for row in self.hashes[[record.id for record in records]]]
 
 
-def _rewrite(folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int], keep: int) -> Manifest:
+def _fitted_anew(part: _Part) -> bool:
+    transform = part.manifest.transform
+    return transform is None or is_usual(transform, part.manifest.embedder.dim)
+
+
+def _rewrite(
+    folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int], keep: int, *, refit: bool = False
+) -> Manifest:
+    """refit: with a whitening of all that stay, in place of the first part's transform."""
     spec = parts[0].manifest.spec
     layout = FlatLayout(parts[0].layout.kind, spec.dim, parts[0].layout.regions)
     editing = folder.path / "editing"
@@ -162,7 +173,7 @@ def _rewrite(folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int
             if len(parts) > 1:  # nobody has looked for what they have in common
                 left[:] = -1, 1
             staging.append(b"", [], [], read_skipped(part.at), notes, position=0)
-            for rows, records in part.blocks(without):
+            for encoded, records in part.blocks(without):
                 renumbered = [
                     replace(r, id=staging.rows + i, cluster=int(left[r.id, 0]), cluster_size=int(left[r.id, 1]))
                     for i, r in enumerate(records)
@@ -170,12 +181,16 @@ def _rewrite(folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int
                 thumbnails, keypoints = (part.blobs_of(name, records) for name in (THUMBNAILS, KEYPOINTS))
                 hashes = part.hashes_of(records)
                 staging.append(
-                    rows, renumbered, thumbnails, (), {}, position=0, hashes=hashes, keypoints=keypoints
+                    encoded, renumbered, thumbnails, (), {}, position=0, hashes=hashes, keypoints=keypoints
                 )  # fmt: skip
         sources = [source for part in parts for source in part.manifest.sources]
         base = parts[0].at if len(parts) == 1 else None  # a merged index is calibrated anew
         sealed = parts[0].manifest.sealed
-        manifest = complete(staging, spec, sources, parts[0].transform, base=base, sealed=sealed)
+        transform = parts[0].transform
+        if refit:
+            rows = map_rows(editing / VECTORS, layout, staging.rows)[:: layout.regions]
+            transform = Transform(fit_whitening(rows, power=POWER))
+        manifest = complete(staging, spec, sources, transform, base=base, sealed=sealed)
     finally:
         staging.close()
     staging.seal(manifest)

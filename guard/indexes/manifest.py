@@ -59,6 +59,10 @@ class ThresholdsEntry(_Model):
     flag: float = Field(ge=-1, le=1)
     block: float = Field(ge=-1, le=1)
     source: str
+    whitened: ThresholdsEntry | None = None
+
+    def plain(self) -> Thresholds:
+        return Thresholds(self.flag, self.block, self.source, self.whitened.plain() if self.whitened else None)
 
 
 class EmbedderEntry(_Model):
@@ -111,6 +115,7 @@ class WhiteningEntry(_Model):
     chosen_by: Literal["ledoit_wolf", "user"]
     references: int = Field(ge=2)
     """How many it was fitted on."""
+    power: float = Field(1.0, gt=0, le=1)
 
 
 class NormalisationEntry(_Model):
@@ -194,7 +199,7 @@ class Manifest(_Model):
     @property
     def spec(self) -> EmbedderSpec:
         """The embedder that made the vectors."""
-        advice = Thresholds(**self.thresholds.model_dump()) if self.thresholds else None
+        advice = self.thresholds.plain() if self.thresholds else None
         return EmbedderSpec(**self.embedder.model_dump(), thresholds=advice)
 
     @property

@@ -2,7 +2,9 @@
 
 Knows the maths and its file; no search and no manifest's other fields. A whitened vector is
 x -> normalise(W (x - mean)) with W W' = the inverse of the references' covariance, which is shrunk towards its scaled
-identity (Ledoit and Wolf 2004): with few references the sample covariance alone says more than it knows. Normalisation
+identity (Ledoit and Wolf 2004): with few references the sample covariance alone says more than it knows. A power below
+1 whitens less, W W' = that inverse to the power: directions in which references hardly differ are full of noise, and
+whitening blows it up. Normalisation
 lowers each similarity by beta times the mean similarity of the query to its nearest background pictures (Pizzi et al.
 2022, arXiv:2202.10261, equation 8): a query that is near to everything must come nearer to count.
 """
@@ -28,6 +30,7 @@ __all__ = [
     "BETA",
     "MAX_BACKGROUND",
     "NEAREST",
+    "POWER",
     "Normalisation",
     "Transform",
     "Whitening",
@@ -36,6 +39,7 @@ __all__ = [
 ]
 
 BETA, NEAREST = 1.0, 3  # as SSCD is evaluated ("1.00[0,2]", the three nearest), Pizzi et al. 2022
+POWER = 0.75  # docs/results.md: between 0.5, which ranks as well as cosines do, and 1, which separates best
 MAX_BACKGROUND = 100_000  # rows: 100 MB of 256 values, and as much again to look through for each query
 MIN_VARIANCE = 4e-9  # of unit rows; below it the rounding of float32 exceeds a thousandth of what whitening makes of it
 _HEADER_BYTES = 4096  # more than the names and shapes of three tensors take
@@ -59,6 +63,8 @@ class Whitening:
     """True: by Ledoit and Wolf's estimate."""
     references: int
     """How many it was fitted on."""
+    power: float = 1.0
+    """In (0, 1]: of the inverse covariance; 1 whitens fully."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,6 +139,7 @@ class Transform:
                 shrinkage=white.shrinkage,
                 chosen_by="ledoit_wolf" if white.chosen else "user",
                 references=white.references,
+                power=white.power,
             ),
             normalisation=None
             if normal is None
@@ -160,6 +167,7 @@ class Transform:
                 kept.shrinkage,
                 kept.chosen_by == "ledoit_wolf",
                 kept.references,
+                kept.power,
             )
         if entry.normalisation is not None:
             norms = np.linalg.norm(tensors["background"].astype(np.float64), axis=1)
@@ -171,12 +179,13 @@ class Transform:
 
 
 def fit_whitening(
-    rows: npt.NDArray[np.float32], *, shrinkage: float | None = None, dim: int | None = None
+    rows: npt.NDArray[np.float32], *, shrinkage: float | None = None, dim: int | None = None, power: float = 1.0
 ) -> Whitening:
     """Fit on reference descriptors, read in blocks.
 
     rows: (n, d) float32 unit rows, also mapped from a file; n >= 2, not all the same. shrinkage: in [0, 1], None for
-    Ledoit and Wolf's estimate. dim: how many directions to keep, 1 to d, None for all.
+    Ledoit and Wolf's estimate. dim: how many directions to keep, 1 to d, None for all. power: above 0, to 1, of the
+    inverse covariance.
     Raises ConfigError for values out of range, or references whose covariance cannot be inverted so.
     """
     n, d = rows.shape
@@ -184,6 +193,8 @@ def fit_whitening(
         raise ConfigError(f"shrinkage is {shrinkage:g}; it lies in [0, 1]")
     if dim is not None and not 1 <= dim <= d:
         raise ConfigError(f"dim is {dim}; descriptors of {d} values can be kept in 1 to {d}")
+    if not 0 < power <= 1:
+        raise ConfigError(f"power is {power:g}; it lies above 0 and is at most 1")
     if n < 2:
         raise ConfigError(f"whitening needs at least 2 references, better thousands; the index holds {n}")
     mean = sum((block.sum(axis=0) for block in _blocks(rows)), np.zeros(d)) / n
@@ -203,8 +214,8 @@ def fit_whitening(
             f"the covariance of {n} references with shrinkage {chosen:g} leaves directions without variance; "
             "take more shrinkage, or fewer dimensions"
         )
-    matrix = (vectors[:, order] / np.sqrt(values[order])).T
-    return Whitening(mean.astype(np.float32), matrix.astype(np.float32), chosen, shrinkage is None, n)
+    matrix = (vectors[:, order] / values[order] ** (power / 2)).T
+    return Whitening(mean.astype(np.float32), matrix.astype(np.float32), chosen, shrinkage is None, n, power)
 
 
 def ledoit_wolf(covariance: Floats, fourth: float, n: int) -> float:

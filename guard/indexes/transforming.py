@@ -20,7 +20,7 @@ from guard.indexes.manifest import MANIFEST, TRANSFORM, Manifest, TransformEntry
 from guard.indexes.preparation import Limits, prepare
 from guard.indexes.records import RECORDS, RecordReader
 from guard.indexes.staging import writing
-from guard.indexes.transform import BETA, MAX_BACKGROUND, NEAREST, Normalisation, Transform, fit_whitening
+from guard.indexes.transform import BETA, MAX_BACKGROUND, NEAREST, POWER, Normalisation, Transform, fit_whitening
 from guard.indexes.transformed_rows import apply_transform, near_references, original_rows, read_transform
 from guard.sources.base import Skip, Source
 from guard.sources.opening import open_source
@@ -63,6 +63,7 @@ def transform_index(
     whiten: bool | None = None,
     shrinkage: float | None = None,
     dim: int | None = None,
+    power: float | None = None,
     background: Source | str | Path | None = None,
     embedder: Embedder | None = None,
     beta: float | None = None,
@@ -73,20 +74,21 @@ def transform_index(
 ) -> TransformReport:
     """Publish a version with the transform that is asked for; what is not spoken of stays as it is.
 
-    whiten: True fits a whitening on all references (not on their crops), False takes it off. shrinkage, dim: of
-    `fit_whitening`.
+    whiten: True fits a whitening on all references (not on their crops), False takes it off. shrinkage, dim,
+    power: of `fit_whitening`; power is POWER by default.
     background: a Source, or what guard.sources.opening.open_source understands; "none" takes the normalisation off.
     Its pictures are embedded with `embedder`, the index's own; those that are references by their sha256, or nearly
     (cosine above DUPLICATE), are left out: a background within the index flatters, and hides copies.
     beta: share of the mean similarity that is subtracted, above 0, to 10; nearest: how many background pictures the
-    mean is over. Defaults: BETA and NEAREST. The embedder's own thresholds do not hold afterwards.
+    mean is over. Defaults: BETA and NEAREST. The embedder's own thresholds hold for a plain whitening alone, see
+    guard.indexes.usual.
     Raises ConfigError for values that do not fit, an index of packed bits, or a background of fewer than `nearest`
     pictures; IndexLoadError if the index is damaged or of another embedder.
     """
     if whiten is None and background is None and beta is None and nearest is None:
         raise ConfigError("say what to do: whiten, give a background, or take the transform off")
-    if whiten is not True and (shrinkage is not None or dim is not None):
-        raise ConfigError("shrinkage and dim belong to a new whitening: ask for it too (--whiten)")
+    if whiten is not True and not (shrinkage is None and dim is None and power is None):
+        raise ConfigError("shrinkage, dim and power belong to a new whitening: ask for it too (--whiten)")
     if beta is not None and not 0 < beta <= 10:
         raise ConfigError(f"beta is {beta:g}; it lies above 0 and is at most 10")
     if nearest is not None and nearest < 1:
@@ -105,7 +107,8 @@ def transform_index(
             whitening, normalisation = before.whitening, before.normalisation
             if whiten is not None:
                 rows = original_rows(version.at, manifest)[:: manifest.regions]  # the pictures, not their crops
-                whitening = fit_whitening(rows, shrinkage=shrinkage, dim=dim) if whiten else None
+                power = POWER if power is None else power
+                whitening = fit_whitening(rows, shrinkage=shrinkage, dim=dim, power=power) if whiten else None
             made = None
             if background is not None:
                 made = None if background == NONE else _Background(background, embedder, version, workers, on_progress)
@@ -144,7 +147,7 @@ def describe(entry: TransformEntry, dim: int) -> list[str]:
         chosen = " (Ledoit-Wolf)" if entry.whitening.chosen_by == "ledoit_wolf" else ""
         lines.append(
             f"whitening: {entry.dim} of {dim} directions, shrinkage {entry.whitening.shrinkage:.3g}{chosen}, "
-            f"fitted on {entry.whitening.references} references"
+            f"power {entry.whitening.power:g}, fitted on {entry.whitening.references} references"
         )
     if entry.normalisation is not None:
         norm = entry.normalisation

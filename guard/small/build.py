@@ -22,14 +22,15 @@ from guard.indexes.sealing import SealingKey
 from guard.indexes.staging import writing
 from guard.indexes.store import OpenIndex, open_index
 from guard.indexes.transform import NEAREST, Normalisation, Transform, Whitening
+from guard.indexes.usual import ABOVE
 from guard.small.alike import Alike, measure
 from guard.small.record import SmallSet, read_small
 
 __all__ = ["BETA", "SIZE", "SmallReport", "known_report", "measure_small", "small_transform"]
 
-SIZE = 500
+SIZE = ABOVE
 """References up to which `memguard index build` takes a set for small, inclusive."""
-ABOVE = 1e-5  # more than float32 rounds
+MORE = 1e-5  # than float32 rounds
 BETA = 0.5
 """Share of the mean similarity to the nearest background pictures that is subtracted."""
 
@@ -129,5 +130,5 @@ def _thresholds(alike: Alike, manifest: Manifest) -> tuple[float, float]:
         if manifest.transform is None and manifest.thresholds is not None:
             return manifest.thresholds.flag, manifest.thresholds.block
         return 0.5 * alike.own, 0.75 * alike.own
-    flag = min(max(alike.strangers + ABOVE, -1.0), 1.0)
+    flag = min(max(alike.strangers + MORE, -1.0), 1.0)
     return flag, min(max(flag, (flag + alike.own) / 2), 1.0)

@@ -12,6 +12,7 @@ import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from guard.embedders.base import Thresholds
 from guard.embedders.files import sha256_of
 from guard.embedders.shipped import FOLDER, SHIPPED, ShippedCard
 from guard.errors import ConfigError, GuardError
+from guard.evaluation.protocol import POOLED
 
 __all__ = ["make_card", "ship"]
 
 FLAG_FPRS, BLOCK_FPR = ("0.01", "0.001"), "0.0001"  # look-alikes of one kind set the second: a flag alone may be wrong
 RATES = ("0.01", "0.001")
+WHITENED = "+whitened"
+TOLD_APART = 0.7  # recall at FPR 1 % from which a group's strangers can be told from copies by a threshold
 WEAK = 0.9  # recall at FPR 1 % below which an edit is named as a weak spot
 Document = Mapping[str, Any]
 
@@ -44,7 +48,7 @@ def make_card(run: Path, evaluation: Document, *, today: date, earlier: Sequence
     try:
         entrant = _entrant(evaluation, sha256)
         measured = _measured(evaluation, entrant)
-        thresholds = _thresholds(evaluation["thresholds"][entrant], measured, today)
+        thresholds = _thresholds(evaluation, entrant, measured, today)
         weak = _weak_spots(evaluation, entrant)
     except KeyError as exc:
         raise ConfigError(f"the evaluation lacks {exc}; run `memguard eval descriptors` on these weights") from exc
@@ -120,17 +124,38 @@ def _measured(evaluation: Document, entrant: str) -> dict[str, Any]:
     return {"groups": groups}
 
 
-def _thresholds(by_group: Document, measured: Document, today: date) -> Thresholds:
-    group = next(iter(measured["groups"]))
-    limits, counts = by_group[group], measured["groups"][group]["counts"]
+def _thresholds(evaluation: Document, entrant: str, measured: Document, today: date) -> Thresholds:
+    """With those of a whitened index, if the whitening took part. It makes different groups more alike, so that the
+    group with the highest ones can speak for all: of those that any threshold can tell apart."""
+    first = next(iter(measured["groups"]))
+    plain = _advice(evaluation["thresholds"][entrant], [first], measured, today)
+    white = evaluation["thresholds"].get(f"{entrant}{WHITENED}")
+    if white is None:
+        return plain
+    found = evaluation["results"][f"{entrant}{WHITENED}"]
+    told = [
+        group
+        for group in measured["groups"]
+        if group != POOLED and found[group]["all_edits"]["recall_at_own_fpr"]["0.01"]["value"] >= TOLD_APART
+    ]
+    return replace(plain, whitened=_advice(white, told or [first], measured, today))
+
+
+def _advice(by_group: Document, groups: Sequence[str], measured: Document, today: date) -> Thresholds:
+    def flag(group: str) -> float:
+        return sum(float(by_group[group][rate]) for rate in FLAG_FPRS) / len(FLAG_FPRS)
+
+    among = measured["groups"][groups[0]]["counts"]["pictures"] // 2
+    counts = [measured["groups"][group]["counts"] for group in groups]
+    queries, sources = (sum(one[key] for one in counts) for key in ("negative_queries", "sources"))
+    highest = "; of several groups the highest" if len(groups) > 1 else ""
     return Thresholds(
-        flag=_rounded_up(sum(limits[rate] for rate in FLAG_FPRS) / len(FLAG_FPRS)),
-        block=_rounded_up(limits[BLOCK_FPR]),
-        source=f"flag: halfway between what 1 % and 0.1 % of {counts['negative_queries']:,} queries exceed that are no "
-        f"copies (of {counts['sources']} {group}), among {counts['pictures'] // 2} references; block: what "
-        "0.01 % exceed. "
-        f"memguard eval descriptors, {today.isoformat()}. Larger indexes and look-alikes (X-rays, faces, flags) "
-        "need higher ones: calibrate",
+        flag=_rounded_up(max(flag(group) for group in groups)),
+        block=_rounded_up(max(by_group[group][BLOCK_FPR] for group in groups)),
+        source=f"flag: halfway between what 1 % and 0.1 % of {queries:,} queries exceed that are no copies (of "
+        f"{sources} {', '.join(groups)}), among {among} references{highest}; "
+        f"block: what 0.01 % exceed. memguard eval descriptors, {today.isoformat()}. Larger indexes and look-alikes "
+        "(X-rays, faces, flags) need higher ones: calibrate",
     )
 
 

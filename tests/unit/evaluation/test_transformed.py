@@ -18,7 +18,7 @@ from guard.evaluation.run import Settings, evaluate_descriptors
 from guard.evaluation.scores import Embedded, inner_products, score
 from guard.evaluation.transformed import Transformed, outside, transformed
 from guard.indexes.faiss_index import FaissFlatIndex
-from guard.indexes.transform import Normalisation, Transform, fit_whitening
+from guard.indexes.transform import POWER, Normalisation, Transform, fit_whitening
 from guard.indexes.transformed import TransformedIndex
 from tests.support.references import unit_rows
 from tests.support.toys import ToyEmbedder, picture
@@ -43,7 +43,7 @@ def test_similarities_are_those_of_an_index_of_the_split(whitened: bool, normali
     for split, chosen in enumerate(drawn.is_reference):
         assert embedded.background is not None
         transform = Transform(
-            fit_whitening(rows[chosen]) if whitened else None,
+            fit_whitening(rows[chosen], power=POWER) if whitened else None,
             Normalisation(embedded.background, 0.6, 4, "") if normalised else None,
         )
         index = TransformedIndex(FaissFlatIndex(transform.rows(rows)), transform, D, FaissFlatIndex)

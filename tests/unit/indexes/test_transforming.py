@@ -267,7 +267,7 @@ def test_only_equal_transforms_merge(index: Path, others: Path, tmp_path: Path) 
     other = tmp_path / "y.index"
     build_index(photo_folder(tmp_path / "second", 5), other, TOY)
     for path in (index, other):
-        transform_index(path, whiten=True)
+        transform_index(path, whiten=True, power=1)
     with pytest.raises(ConfigError, match="transform --remove"):
         merge_indexes(index, other, tmp_path / "z.index")
     remove_transform(other)

@@ -17,6 +17,7 @@ from guard.errors import ConfigError
 from guard.evaluation.edits import EDITS
 from guard.evaluation.entrants import entrants_of
 from guard.evaluation.run import Settings, evaluate_descriptors
+from guard.evaluation.transformed import Transformed
 from guard.training.config import NetworkConfig
 from guard.training.export import export, preprocessing_for
 from guard.training.network import DescriptorNet
@@ -46,11 +47,12 @@ def a_run(folder: Path, seed: int, init_sha256: str | None = None) -> Path:
     return folder
 
 
-def an_evaluation(run: Path, pictures: Path) -> dict[str, Any]:
+def an_evaluation(run: Path, pictures: Path, *, whitened: bool = False) -> dict[str, Any]:
     name = "onnx:somewhere"
     entrants = {entrant.name: entrant for entrant in entrants_of(name, OrtEmbedder(run / f"{SHIPPED}.onnx"))}
     groups = {"photographs": [pictures / "a"], "scans": [pictures / "b"]}
-    return evaluate_descriptors(groups, entrants, Settings(edits=SOME, resamples=10, splits=2))
+    settings, derived = Settings(edits=SOME, resamples=10, splits=2), [Transformed(name, whitened=True)] * whitened
+    return evaluate_descriptors(groups, entrants, settings, derived=derived)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,29 @@ def test_the_card_says_what_was_measured(run: Path, evaluation: dict[str, Any], 
     assert group["figures"]["all_edits"]["recall_at_1"] == measured
     weak = evaluation["results"]["onnx:somewhere"]["photographs"]["crop_25"]["recall_at_own_fpr"]["0.01"]["value"]
     assert any(spot.startswith(f"crop_25: {100 * weak:.0f} %") for spot in card.weak_spots)
+
+
+def test_a_whitened_index_is_advised_what_holds_in_every_group_that_can_be_told_apart(
+    run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    evaluation = an_evaluation(run, pictures, whitened=True)
+    name = "onnx:somewhere+whitened"
+    evaluation["thresholds"][name] |= {
+        "photographs": {"0.01": 0.3, "0.001": 0.4, "0.0001": 0.45},
+        "scans": {"0.01": 0.5, "0.001": 0.531, "0.0001": 0.543},
+    }
+
+    def found(scans: float) -> Any:
+        for group, recall in (("photographs", 0.9), ("scans", scans)):
+            evaluation["results"][name][group]["all_edits"]["recall_at_own_fpr"]["0.01"]["value"] = recall
+        return ship(run, evaluation, tmp_path, today=TODAY).thresholds.whitened
+
+    both = found(scans=0.8)
+    assert (both.flag, both.block) == (0.52, 0.55)
+    assert "photographs, scans" in both.source
+    one = found(scans=0.2)
+    assert (one.flag, one.block) == (0.35, 0.45)
+    assert shipped_card.__wrapped__(tmp_path).thresholds.whitened == one
 
 
 def test_weights_that_go_on_from_shipped_ones_keep_their_history(

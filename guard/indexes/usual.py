@@ -1,0 +1,55 @@
+"""The whitening that an index has without being asked for it. Knows when, and what it does to thresholds; no maths.
+
+Fitted on the references, it tells copies from look-alikes better than plain cosines do (docs/results.md), and its
+similarities have thresholds of their own, which come with the embedder. An embedder without those is left as it is.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from guard.errors import ConfigError
+from guard.indexes.transform import POWER, Transform, fit_whitening
+
+if TYPE_CHECKING:
+    from guard.embedders.base import EmbedderSpec, Thresholds
+    from guard.indexes.manifest import TransformEntry
+
+__all__ = ["ABOVE", "advised", "is_usual", "usual_transform"]
+
+ABOVE = 500
+"""References from which a set says enough about its directions, exclusive; up to them it is a small set."""
+
+
+def usual_transform(spec: EmbedderSpec, rows: npt.NDArray[np.float32]) -> Transform | None:
+    """The whitening of references, or None where cosines are compared.
+
+    rows: (n, d) descriptors as the embedder made them, without those of crops; also mapped from a file.
+    """
+    if spec.thresholds is None or spec.thresholds.whitened is None or len(rows) <= ABOVE:
+        return None
+    with suppress(ConfigError):  # hundreds of one and the same picture have no covariance
+        return Transform(fit_whitening(rows, power=POWER))
+    return None
+
+
+def is_usual(transform: TransformEntry, dim: int) -> bool:
+    """Whether a transform is one that `usual_transform` makes; dim: of the embedder."""
+    white = transform.whitening
+    return (
+        white is not None
+        and (white.chosen_by, white.power) == ("ledoit_wolf", POWER)
+        and transform.dim == dim
+        and transform.normalisation is None
+    )
+
+
+def advised(spec: EmbedderSpec, transform: TransformEntry | None) -> Thresholds | None:
+    """What the embedder advises for an index with this transform: about other similarities than its own, nothing."""
+    if transform is None or spec.thresholds is None:
+        return spec.thresholds
+    return spec.thresholds.whitened if is_usual(transform, spec.dim) else None
