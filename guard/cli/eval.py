@@ -75,7 +75,7 @@ def descriptors(
     ] = None,
     power: Annotated[
         float, typer.Option(min=0.01, max=1, help="Of the whitening: how far to whiten; 1 is fully.")
-    ] = 0.75,
+    ] = 0.5,
     beta: Annotated[float, typer.Option(min=0, max=10, help="Of the normalisation: share that is subtracted.")] = 1.0,
     nearest: Annotated[int, typer.Option(min=1, help="Of the normalisation: background pictures of the mean.")] = 3,
     cache: Cache = None,
@@ -92,6 +92,7 @@ def descriptors(
         groups = groups_of(images, group)
         require_folder(json_file)
         from guard.embedders.registry import DEFAULT
+        from guard.evaluation.markdown import names_of
         from guard.evaluation.pdq_beside import pdq_beside
         from guard.evaluation.run import Settings, evaluate_descriptors, takes_part
         from guard.evaluation.transformed import transformed
@@ -126,8 +127,8 @@ def descriptors(
         json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         for line in document["skipped"]:
             err.print(f"skipped: {line}", style="yellow", markup=False, soft_wrap=True)
-        _print(document, [*entrants, *(one.name for one in derived)])
-        print_paired(document, [one.name for one in derived])
+        _print(document, names_of(document))
+        print_paired(document, [name for name in document.get("paired", {}) if not name.startswith("default")])
         raise typer.Exit(Exit.INPUT if document["skipped"] else Exit.FINE)
 
 

@@ -25,7 +25,7 @@ def transform(
     ] = None,
     dim: Annotated[int | None, typer.Option(help="Directions that the whitening keeps (default: all).")] = None,
     power: Annotated[
-        float | None, typer.Option(help="How far to whiten, above 0, to 1, which is fully (default: 0.75).")
+        float | None, typer.Option(help="How far to whiten, above 0, to 1, which is fully (default: 0.5).")
     ] = None,
     background: Annotated[
         str | None,

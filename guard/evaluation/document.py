@@ -23,7 +23,7 @@ __all__ = ["aliased", "called_of", "described", "interval_of", "number", "paired
 
 
 def described(
-    drawn: Plan, settings: Settings, results: Mapping[str, Results], skipped: Sequence[str]
+    drawn: Plan, settings: Settings, results: Mapping[str, Results], skipped: Sequence[str], default: str = DEFAULT
 ) -> dict[str, Any]:
     any_result = next(iter(results.values()))
     return {
@@ -37,6 +37,7 @@ def described(
             "edits": {e.name: {"family": e.family, "parameters": dict(e.parameters)} for e in settings.edits},
             "groups": any_result.counts,
             "carriers": len(drawn.carriers),
+            "default": default,
             "thresholds": "exclusive; at most the share FPR of the negative queries lies above",
         },
         "skipped": list(skipped),
@@ -46,12 +47,12 @@ def described(
                 for group, by_edit in result.figures.items()
             }
             for name, result in results.items()
-        }),
+        }, default),
         "thresholds": aliased({
             name: {group: {str(fpr): number(limit[0]) for fpr, limit in limits.items()}
                    for group, limits in result.thresholds.items()}
             for name, result in results.items()
-        }),
+        }, default),
         "false_positive_rates": aliased({
             name: {
                 group: {str(fpr): {"untouched": interval_of(plain), "edited": interval_of(edited)}
@@ -59,12 +60,12 @@ def described(
                 for group, rates in result.false_positives.items()
             }
             for name, result in results.items()
-        }),
+        }, default),
         "look_alikes": aliased({
             name: {group: {str(fpr): interval_of(rate) for fpr, rate in rates.items()}
                    for group, rates in result.look_alikes.items()}
             for name, result in results.items()
-        }),
+        }, default),
     }  # fmt: skip
 
 
@@ -96,11 +97,15 @@ def rare(values: Floats, sources: int) -> dict[str, float | None]:
     return {**found, "high": number(wilson(0, sources).high)} if found["value"] == 0 else found
 
 
-def aliased(by_name: dict[str, Any]) -> dict[str, Any]:
-    """The default embedder's under `default` too, and what is made of it under `default+…`."""
-    for name in list(by_name):
-        if name == DEFAULT or name.startswith(f"{DEFAULT}+"):
-            by_name[name.replace(DEFAULT, "default", 1)] = by_name[name]
+def aliased(by_name: dict[str, Any], default: str = DEFAULT) -> dict[str, Any]:
+    """The default embedder's under `default` too, and what is made of it under `default+…`; in the way of an index.
+
+    default: the entrant that compares as an index does, the embedder itself or whitened.
+    """
+    for stem in (DEFAULT, default):  # what is made of the second takes the place of what is made of the first
+        for name in list(by_name):
+            if name == stem or name.startswith(f"{stem}+"):
+                by_name[name.replace(stem, "default", 1)] = by_name[name]
     return by_name
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from guard.embedders.pdq import BITS
 from guard.embedders.pdq import BLOCK_BITS as IDENTICAL_BITS
+from guard.evaluation.derived import Derived
 from guard.evaluation.edits import FAMILIES, Edit
 from guard.evaluation.metrics import Floats, pair_rate, rate
 from guard.evaluation.protocol import RESAMPLES, Plan, Queries, drawn_weights, pairs_of
@@ -41,6 +42,8 @@ class PdqBeside:
     """The entrant `base`, or PDQ; see Derived."""
 
     base: str
+    under: Derived | None = None
+    """What `base` is, where it is derived itself."""
 
     @property
     def name(self) -> str:
@@ -48,8 +51,8 @@ class PdqBeside:
 
     def similarities(self, embedded: Mapping[str, Embedded], drawn: Plan) -> Similarities:
         """2 - bits / 256 where PDQ says identical, else the base's own."""
-        del drawn
-        cosines, bits_of = inner_products(embedded[self.base]), identical_bits(embedded[PDQ])
+        cosines = self.under.similarities(embedded, drawn) if self.under else inner_products(embedded[self.base])
+        bits_of = identical_bits(embedded[PDQ])
 
         return lambda picture: either(cosines(picture), bits_of(picture))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from guard.evaluation.entrants import Entrant, Vectors
 from guard.evaluation.metrics import rate, resampled
 from guard.evaluation.pictures import SIDE, load
 from guard.evaluation.protocol import RESAMPLES, summary
+from guard.indexes.transform import Transform
 
 __all__ = ["RealPairs", "pair_similarities", "rated", "references_of"]
 
@@ -26,14 +27,25 @@ def references_of(pairs: Sequence[tuple[Path, Path, str]]) -> list[Path]:
 
 
 def pair_similarities(
-    pairs: Sequence[tuple[Path, Path, str]], distractors: Vectors, entrant: Entrant, *, side: int = SIDE
+    pairs: Sequence[tuple[Path, Path, str]],
+    distractors: Vectors,
+    entrant: Entrant,
+    *,
+    side: int = SIDE,
+    fit: Callable[[Vectors], Transform] | None = None,
 ) -> npt.NDArray[np.float32]:
     """(pairs, references + distractors) of each query with every reference of the table, then with the distractors.
 
-    distractors: (n, views, d) of pictures that are no copy of any query.
+    distractors: (n, views, d) of pictures that are no copy of any query. fit: rows (n, d) of the references -> what all
+    rows go through; None: nothing.
     """
     known = np.concatenate([entrant.references([load(path, side) for path in references_of(pairs)]), distractors])
     queries = entrant.queries([load(query, side) for query, _, _ in pairs])
+    if fit is not None:
+        transform = fit(known.reshape(-1, known.shape[-1]))
+        known, queries = (
+            transform.rows(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1) for x in (known, queries)
+        )
     largest: npt.NDArray[np.float32] = np.einsum("qvd,rwd->qrvw", queries, known).max(axis=(2, 3))
     return largest
 

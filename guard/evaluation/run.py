@@ -23,10 +23,12 @@ from guard.evaluation.protocol import POOLED, RESAMPLES, Plan, Results, evaluate
 from guard.evaluation.real_pairs import pair_similarities, rated, references_of
 from guard.evaluation.scores import Embedded, embed_all, inner_products, score
 from guard.evaluation.transformed import Transformed, outside
+from guard.indexes.usual import ABOVE
 from guard.pixels import RGBArray
 
 __all__ = ["Arranged", "Progress", "Settings", "arranged", "evaluate_descriptors", "takes_part"]
 
+WHITENED = Transformed(DEFAULT, whitened=True)
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, all)."""
 
@@ -131,7 +133,9 @@ def evaluate_descriptors(
 ) -> dict[str, Any]:
     """Run the protocol; docs/evaluation.md describes the document that comes back.
 
-    derived: what takes part beside the entrants, each compared with its base among them.
+    derived: what takes part beside the entrants, each compared with its base among them. Where there are as many
+    references as an index is whitened with by default (guard.indexes.usual), the default embedder takes part so, too,
+    and what is called `default` is that.
     Raises ConfigError for folders, tables or groups that cannot serve, and what an embedder raises.
     """
     settings = settings or Settings()
@@ -144,6 +148,9 @@ def evaluate_descriptors(
     for i, name in enumerate(wanted := _normalised(derived) if background else []):
         progress("embedding the background", i, len(wanted))
         embedded[name] = replace(embedded[name], background=embed_background(background, entrants[name], settings.side))
+    indexed = _as_indexed(entrants, derived, drawn)
+    derived = list({one.name: one for one in (*derived, *indexed)}.values())
+    default = WHITENED.name if indexed else DEFAULT
     results: dict[str, Results] = {}
     compared = {name: inner_products(embedded[name]) for name in entrants}
     compared |= {one.name: one.similarities(embedded, drawn) for one in derived}
@@ -152,14 +159,14 @@ def evaluate_descriptors(
         scores = score(similarities, drawn.sources, drawn.is_reference)
         results[name] = evaluate(drawn, settings.edits, scores, resamples=settings.resamples)
     progress("counting", len(compared), len(compared))
-    document = described(drawn, settings, results, ready.skipped)
+    document = described(drawn, settings, results, ready.skipped, default)
     if settings.background:
         near = {name: len(background) - len(outside(embedded[name])) for name in wanted}
         document["background"] = {
             "pictures": len(background), "left_out": {"of_one_source": ready.not_outside, "near_copies": aliased(near)}
         }  # fmt: skip
     if derived:
-        document["paired"] = aliased({one.name: paired_of(results, one) for one in derived})
+        document["paired"] = aliased({one.name: paired_of(results, one) for one in derived}, default)
     if any(isinstance(one, PdqBeside) for one in derived):
         called = called_identical(drawn, settings.edits, embedded[PDQ], resamples=settings.resamples)
         counts = results[derived[0].base].counts
@@ -171,6 +178,13 @@ def evaluate_descriptors(
             name: pair_similarities(pairs, embedded[name].references[clean], entrant, side=settings.side)
             for name, entrant in entrants.items()
         }
+        looked_up |= {
+            one.name: pair_similarities(
+                pairs, embedded[one.base].references[clean], entrants[one.base], side=settings.side, fit=one.fit
+            )
+            for one in derived
+            if isinstance(one, Transformed) and one.whitened and not one.normalised
+        }
         hashed = [one for one in derived if isinstance(one, PdqBeside)]
         if hashed:
             queries = entrants[PDQ].queries([load(path, settings.side) for path in references_of(pairs)])
@@ -179,9 +193,21 @@ def evaluate_descriptors(
             looked_up |= {one.name: either(looked_up[one.base], bits) for one in hashed}
         limits = {name: results[name].thresholds[POOLED] for name in looked_up}
         at = {name: {fpr: float(limit[0]) for fpr, limit in of.items()} for name, of in limits.items()}
-        document["real_pairs"] = aliased({name: rated(pairs, s, at[name]) for name, s in looked_up.items()})
+        document["real_pairs"] = aliased({name: rated(pairs, s, at[name]) for name, s in looked_up.items()}, default)
     document["seconds"] = round(time.monotonic() - began, 1)
     return document
+
+
+def _as_indexed(entrants: Mapping[str, Entrant], derived: Sequence[Derived], drawn: Plan) -> list[Derived]:
+    """The default embedder as an index of so many references compares, where that is not by plain cosines.
+
+    Nothing if a whitening with other settings was asked for: two would have one name.
+    """
+    if DEFAULT not in entrants or drawn.is_reference.sum(axis=1).min() <= ABOVE:
+        return []
+    if any(one.name == WHITENED.name and one != WHITENED for one in derived):
+        return []
+    return [WHITENED, *([PdqBeside(WHITENED.name, WHITENED)] if PDQ in entrants else [])]
 
 
 def _normalised(derived: Sequence[Derived]) -> list[str]:

@@ -52,10 +52,7 @@ class Transformed:
         fits = drawn.is_reference if self.whitened else drawn.is_reference[:1]
         parts: list[tuple[Transform, Vectors, Vectors | None]] = []
         for chosen in fits:
-            white = None
-            if self.whitened:
-                rows = base.references[chosen].reshape(-1, d)
-                white = fit_whitening(rows, shrinkage=self.shrinkage, power=self.power)
+            white = self.fit(base.references[chosen].reshape(-1, d)).whitening if self.whitened else None
             transform = Transform(white, normalisation)
             parts.append((transform, transform.rows(base.references.reshape(-1, d)), transform.background))
 
@@ -74,6 +71,10 @@ class Transformed:
             return best
 
         return similarities
+
+    def fit(self, rows: Vectors) -> Transform:
+        """The whitening of references (n, d), which it must have."""
+        return Transform(fit_whitening(rows, shrinkage=self.shrinkage, power=self.power))
 
     def _normalisation(self, base: Embedded) -> Normalisation:
         background = outside(base)

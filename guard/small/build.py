@@ -22,13 +22,12 @@ from guard.indexes.sealing import SealingKey
 from guard.indexes.staging import writing
 from guard.indexes.store import OpenIndex, open_index
 from guard.indexes.transform import NEAREST, Normalisation, Transform, Whitening
-from guard.indexes.usual import ABOVE
 from guard.small.alike import Alike, measure
 from guard.small.record import SmallSet, read_small
 
 __all__ = ["BETA", "SIZE", "SmallReport", "known_report", "measure_small", "small_transform"]
 
-SIZE = ABOVE
+SIZE = 500
 """References up to which `memguard index build` takes a set for small, inclusive."""
 MORE = 1e-5  # than float32 rounds
 BETA = 0.5

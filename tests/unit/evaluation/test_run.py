@@ -15,6 +15,7 @@ from guard.evaluation.benchmarks import copydays, correlation, disc21, drep, sco
 from guard.evaluation.edits import EDITS
 from guard.evaluation.entrants import Entrant, baselines, entrants_of, l2_entrant, multi_view_entrants, phash_entrant
 from guard.evaluation.run import Settings, evaluate_descriptors, takes_part
+from guard.evaluation.transformed import Transformed
 from guard.evaluation.untrained import untrained
 from tests.support.toys import ToyEmbedder, picture
 
@@ -56,6 +57,29 @@ def test_the_document_has_the_promised_shape(folder: Path) -> None:
     counts = document["protocol"]["groups"]["pooled"]
     assert counts["pictures"] == counts["sources"] == 19  # and one carrier
     assert document["protocol"]["edits"]["inset_0.6"] == {"family": "overlay", "parameters": {"scale": 0.6}}
+
+
+def test_the_default_compares_as_an_index_of_so_many_references(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entrants = takes_part([])
+    picture(0, 80, 64).transpose(0).save(tmp_path / "flipped.png")
+    (tmp_path / "0.png").symlink_to(folder / "photos" / "0.png")
+    (tmp_path / "pairs.tsv").write_text("query\treference\tlabel\nflipped.png\t0.png\tflip\n", encoding="utf-8")
+    monkeypatch.setattr("guard.evaluation.run.ABOVE", 5)
+    document = run(folder, entrants, real_pairs=tmp_path / "pairs.tsv")
+    assert document["protocol"]["default"] == "procedural+whitened"
+    for key in ("results", "thresholds", "look_alikes", "false_positive_rates", "real_pairs"):
+        for more in ("", "+pdq"):
+            assert document[key][f"default{more}"] == document[key][f"procedural+whitened{more}"]
+    assert document["results"]["default"] != document["results"]["procedural"]
+    assert document["paired"]["default+pdq"]["against"] == "procedural+whitened"
+    assert document["real_pairs"]["default"]["recall_at_1"]["value"] == 1
+    groups = {"photographs": [folder / "photos"], "scans": [folder / "scans"]}
+    own = [Transformed("procedural", whitened=True, shrinkage=0.9)]
+    settings = Settings(edits=SOME, resamples=20, splits=2)
+    document = evaluate_descriptors(groups, entrants, settings, derived=own)
+    assert document["results"]["default"] == document["results"]["procedural"]
 
 
 def test_a_run_repeats_and_the_cache_spares_the_embedder(folder: Path, tmp_path: Path) -> None:
