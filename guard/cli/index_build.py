@@ -78,7 +78,7 @@ def build(
         typer.Option(
             "--whiten/--no-whiten",
             help="Compare by a whitening that is fitted on the references, which tells copies from look-alikes better "
-            "than plain cosines (default: more than 300 pictures that are no small set, with the embedder that ships).",
+            "than plain cosines (default: more than 250 pictures that are no small set, with the embedder that ships).",
         ),
     ] = None,
     key: KeyOption = None,

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ABOVE", "advised", "is_usual", "usual_transform"]
 
-ABOVE = 300
-"""References from which a set says enough about its 256 directions, exclusive: 370 do, 70 do not (docs/results.md)."""
+ABOVE = 250
+"""References from which a set says enough about its 256 directions, exclusive: 260 do, 70 do not (docs/results.md)."""
 
 
 def usual_transform(spec: EmbedderSpec, rows: npt.NDArray[np.float32]) -> Transform | None:
