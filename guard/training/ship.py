@@ -21,14 +21,13 @@ from guard.embedders.base import Thresholds
 from guard.embedders.files import sha256_of
 from guard.embedders.shipped import FOLDER, SHIPPED, ShippedCard
 from guard.errors import ConfigError, GuardError
-from guard.evaluation.protocol import POOLED
 
 __all__ = ["make_card", "ship"]
 
 FLAG_FPRS, BLOCK_FPR = ("0.01", "0.001"), "0.0001"  # look-alikes of one kind set the second: a flag alone may be wrong
 RATES = ("0.01", "0.001")
 WHITENED = "+whitened"
-TOLD_APART = 0.7  # recall at FPR 1 % from which a group's strangers can be told from copies by a threshold
+WHITENED_FLAG_FPR = "0.001"  # whitened, copies that were blurred are still above it
 WEAK = 0.9  # recall at FPR 1 % below which an edit is named as a weak spot
 Document = Mapping[str, Any]
 
@@ -125,38 +124,28 @@ def _measured(evaluation: Document, entrant: str) -> dict[str, Any]:
 
 
 def _thresholds(evaluation: Document, entrant: str, measured: Document, today: date) -> Thresholds:
-    """With those of a whitened index, if the whitening took part. It makes different groups more alike, so that the
-    group with the highest ones can speak for all: of those that any threshold can tell apart."""
-    first = next(iter(measured["groups"]))
-    plain = _advice(evaluation["thresholds"][entrant], [first], measured, today)
-    white = evaluation["thresholds"].get(f"{entrant}{WHITENED}")
+    """Of the first group; with those of a whitened index, if the whitening took part."""
+    limits, counts = evaluation["thresholds"], next(iter(measured["groups"].values()))["counts"]
+    group, white = next(iter(measured["groups"])), limits.get(f"{entrant}{WHITENED}")
+    among = (
+        f"{counts['negative_queries']:,} queries exceed that are no copies (of {counts['sources']} {group}), among "
+        f"{counts['pictures'] // 2} references"
+    )
+    made = f"memguard eval descriptors, {today.isoformat()}. Larger indexes and look-alikes (X-rays, faces, flags) need"
+    plain = Thresholds(
+        flag=_rounded_up(sum(limits[entrant][group][rate] for rate in FLAG_FPRS) / len(FLAG_FPRS)),
+        block=_rounded_up(limits[entrant][group][BLOCK_FPR]),
+        source=f"flag: halfway between what 1 % and 0.1 % of {among}; block: what 0.01 % exceed. {made} higher ones: "
+        "calibrate",
+    )
     if white is None:
         return plain
-    found = evaluation["results"][f"{entrant}{WHITENED}"]
-    told = [
-        group
-        for group in measured["groups"]
-        if group != POOLED and found[group]["all_edits"]["recall_at_own_fpr"]["0.01"]["value"] >= TOLD_APART
-    ]
-    return replace(plain, whitened=_advice(white, told or [first], measured, today))
-
-
-def _advice(by_group: Document, groups: Sequence[str], measured: Document, today: date) -> Thresholds:
-    def flag(group: str) -> float:
-        return sum(float(by_group[group][rate]) for rate in FLAG_FPRS) / len(FLAG_FPRS)
-
-    among = measured["groups"][groups[0]]["counts"]["pictures"] // 2
-    counts = [measured["groups"][group]["counts"] for group in groups]
-    queries, sources = (sum(one[key] for one in counts) for key in ("negative_queries", "sources"))
-    highest = "; of several groups the highest" if len(groups) > 1 else ""
-    return Thresholds(
-        flag=_rounded_up(max(flag(group) for group in groups)),
-        block=_rounded_up(max(by_group[group][BLOCK_FPR] for group in groups)),
-        source=f"flag: halfway between what 1 % and 0.1 % of {queries:,} queries exceed that are no copies (of "
-        f"{sources} {', '.join(groups)}), among {among} references{highest}; "
-        f"block: what 0.01 % exceed. memguard eval descriptors, {today.isoformat()}. Larger indexes and look-alikes "
-        "(X-rays, faces, flags) need higher ones: calibrate",
+    whitened = Thresholds(
+        flag=_rounded_up(white[group][WHITENED_FLAG_FPR]),
+        block=_rounded_up(white[group][BLOCK_FPR]),
+        source=f"flag: what 0.1 % of {among}; block: what 0.01 % exceed. {made} higher ones: calibrate",
     )
+    return replace(plain, whitened=whitened)
 
 
 def _rounded_up(similarity: float) -> float:

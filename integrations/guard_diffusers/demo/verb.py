@@ -22,7 +22,6 @@ __all__ = ["demo"]
 BATCH = 17  # prompts a call of the pipeline
 CONTROLS = 17
 METRICS = "metrics.prom"
-FLAG, BLOCK = 0.5, 0.55  # whitened similarities, of which 300 other control generations reach 0.443 at most
 
 
 def demo(
@@ -50,10 +49,9 @@ def demo(
 
 
 def _demo(folder: Path, rounds: int, seed: int, as_json: bool) -> Exit:
-    from guard import Guard, Policy
+    from guard import Guard
     from guard.embedders.registry import load_embedder
     from guard.indexes.builder import build_index
-    from guard.indexes.transforming import transform_index
     from guard.sources import open_source
     from guard_diffusers import protect
     from guard_diffusers.demo.pipeline import load_pipeline
@@ -72,9 +70,8 @@ def _demo(folder: Path, rounds: int, seed: int, as_json: bool) -> Exit:
         index = folder / "training.index"
         task = progress.add_task("building the index", total=1)
         build_index(open_source(source), index, load_embedder(), restart=True)
-        transform_index(index, whiten=True)
         progress.update(task, completed=1, description="index built")
-        guard = Guard.open(index, policy=Policy(flag=FLAG, block=BLOCK))
+        guard = Guard.open(index)
         pipe = protect(pipe, guard, name="demo")
         wanted = prompts(CONTROLS) * rounds
         task = progress.add_task("generating and checking", total=len(wanted))
