@@ -21,6 +21,7 @@ from guard.embedders.base import Thresholds
 from guard.embedders.files import sha256_of
 from guard.embedders.shipped import FOLDER, SHIPPED, ShippedCard
 from guard.errors import ConfigError, GuardError
+from guard.evaluation.protocol import POOLED
 
 __all__ = ["make_card", "ship"]
 
@@ -125,11 +126,12 @@ def _measured(evaluation: Document, entrant: str) -> dict[str, Any]:
 
 def _thresholds(evaluation: Document, entrant: str, measured: Document, today: date) -> Thresholds:
     """Of the first group; with those of a whitened index, if the whitening took part."""
-    limits, counts = evaluation["thresholds"], next(iter(measured["groups"].values()))["counts"]
-    group, white = next(iter(measured["groups"])), limits.get(f"{entrant}{WHITENED}")
+    limits, groups = evaluation["thresholds"], measured["groups"]
+    group, white = next(iter(groups)), limits.get(f"{entrant}{WHITENED}")
+    counts, every = groups[group]["counts"], groups.get(POOLED, groups[group])["counts"]
     among = (
         f"{counts['negative_queries']:,} queries exceed that are no copies (of {counts['sources']} {group}), among "
-        f"{counts['pictures'] // 2} references"
+        f"{every['pictures'] // 2} references"
     )
     made = f"memguard eval descriptors, {today.isoformat()}. Larger indexes and look-alikes (X-rays, faces, flags) need"
     plain = Thresholds(
