@@ -92,8 +92,9 @@ class Rule:
         Where frames coincide, a copy's hash is never a stranger's, and unless nearly all structure agrees, hash and
         descriptor must both be near, or without a hash the descriptor sure. Where frames do not coincide, stripes and
         waves of one picture can be laid on those of another: without such agreement the descriptor must be sure, or
-        the hash; and rings on rings agree in nearly all, so that with a stranger's hash and no keypoints to speak for
-        it the descriptor must be sure in any case. Where nothing was found for want of keypoints, both must be. Where
+        the hash. A board of squares can be laid on any other: with a stranger's hash the descriptor must be near enough
+        to be flagged; and rings on rings agree in nearly all, so that without keypoints to speak for it the
+        descriptor must be sure then. Where nothing was found for want of keypoints, both must be. Where
         no pixels were compared, either of them must be, and a hash needs a similarity that would be flagged.
         """
         if not self.worth_a_look(pair.similarity, pair.bits):
@@ -104,7 +105,7 @@ class Rule:
         if pair.kind in (EvidenceKind.NEAR_IDENTICAL, EvidenceKind.EDITED):
             strange = pair.bits is not None and pair.bits > STRANGE_BITS
             sure = pair.similarity >= self.block
-            if strange and pair.same_frame:
+            if strange and (pair.same_frame or pair.similarity < self.flag):
                 return False
             if strange and _few(pair.keypoints):
                 return sure
