@@ -94,7 +94,9 @@ def show(
                     Text(f"{file['name']}  {file['url']}\nsha256 {file['sha256'] or 'not known'} ({file['checksum']})"),
                 )
         elif key == "thresholds" and value:
-            table.add_row(key, Text(f"flag {value['flag']}, block {value['block']}: {value['source']}"))
+            for said, advice in ((key, value), ("whitened", value["whitened"])):
+                if advice:
+                    table.add_row(said, Text(f"flag {advice['flag']}, block {advice['block']}: {advice['source']}"))
         elif key == "card":
             for label, text in _card_lines(value):
                 table.add_row(label, Text(text))
