@@ -185,7 +185,7 @@ class GuardConfig(BaseModel):
         "latent, step_callback, form.",
     )
     frame_stride: int = Field(
-        4, ge=1, description="Of a video, every how manieth frame is checked; the last one always is."
+        4, ge=1, description="Of a video, one frame in so many is checked; the last one always is."
     )
     embedder: str | None = Field(
         None,

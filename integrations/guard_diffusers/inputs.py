@@ -42,7 +42,7 @@ def own_pictures(call: _Arguments, names: Sequence[str], *, stride: int = 1) -> 
 
     Any form that diffusers takes: PIL images, arrays and tensors, in [0, 1] or [-1, 1], alone, in
     batches or in (nested) lists. What is no picture, such as latents or a path, is left out:
-    it can then excuse no output. stride: of a clip, every how manieth frame counts.
+    it can then excuse no output. stride: of a clip, one frame in so many counts.
     """
     found: list[RGBArray] = []
     for name in names:
