@@ -43,6 +43,11 @@ GONE = (
     "aborted by navigation",
     "document unloaded",
     "cannot determine loading status",
+    "frame detached",
+    "no such execution context",
+    "does not have execution context",
+    "cannot find default execution context",
+    "uniquecontextid not found",
 )
 """What chromedriver says of a page that goes while it is asked, where it should call an element stale."""
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
