@@ -24,7 +24,8 @@ import pdqhash
 from _report import finish, options_parser, row
 from PIL import Image
 
-from guard import Decision, Guard, GuardConfig, Record
+from guard import Decision, Guard, Record
+from guard.config import load_config
 from guard.decode import decode
 from guard.embedders.base import Embedder
 from guard.embedders.pdq import BITS, packed_hash
@@ -38,6 +39,7 @@ from guard.indexes.store import open_index
 from guard.sources import open_source
 
 BAR = 1.5  # times the peer, at most
+DEADLINE_S = 600.0  # a check that stands still is slow here, and no failure
 
 
 def jpeg(seed: int = 0, side: int = 512) -> bytes:
@@ -62,7 +64,7 @@ def run(references: int, repeats: int) -> list[dict[str, Any]]:
         np.save(Path(folder) / "rows.npy", rows)
         index = Path(folder) / "bench.index"
         build_index(open_source(Path(folder) / "rows.npy", spec=embedder.spec), index, embedder, thumbnails=0)
-        guard = Guard.open(index)
+        guard = Guard.open(index, deadline_s=DEADLINE_S)
         packed = pack_bits(rows).view(np.uint64)
         ours, peer, stages = [], [], []
         for repeat in range(repeats + 5):
@@ -102,7 +104,9 @@ def run_hashes(references: int, repeats: int) -> list[dict[str, Any]]:
         _write_index(Path(folder) / "bench.index", embedder, rows, hashes)
         with open_index(Path(folder) / "bench.index", embedder=embedder) as index:
             guards = {
-                what: Guard(index, embedder, config=GuardConfig.model_validate({"policy": {"identical": what}}))
+                what: Guard(
+                    index, embedder, config=load_config(None, policy={"identical": what}, deadline_s=DEADLINE_S)
+                )
                 for what in ("ignore", "block")
             }
             seconds: dict[str, list[float]] = {what: [] for what in guards}

@@ -27,7 +27,7 @@ from _report import finish, options_parser, row
 from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 
-from guard import Decision, Guard
+from guard import Decision, Guard, GuardConfig
 from guard.embedders.base import EmbedderSpec, Thresholds
 from guard.pixels import ImageBatch, to_batch
 from guard.types import Candidates, Record
@@ -36,6 +36,7 @@ from guard_diffusers import protect
 BAR_MS = 1.0  # beyond the one conversion
 BAR_COPY = 0.05  # of the size of the pixels: more would be a second copy
 SIDE = 512
+DEADLINE_S = 600.0  # a check that stands still is slow here, and no failure
 
 
 class Ready(DiffusionPipeline):
@@ -87,7 +88,8 @@ def convert(form: str, images: Any) -> Any:
 def measure(form: str, images: int, repeats: int) -> list[dict[str, Any]]:
     plain, guarded = Ready(images), Ready(images)
     embedder = NullEmbedder()
-    protect(guarded, Guard(NullIndex(), embedder))  # type: ignore[arg-type]
+    guard = Guard(NullIndex(), embedder, config=GuardConfig(deadline_s=DEADLINE_S))  # type: ignore[arg-type]
+    protect(guarded, guard)
 
     def bare() -> Any:
         return plain("a prompt", output_type=form)
