@@ -74,9 +74,11 @@ class Limits:
     """With fewer of them, and no less than inliers, the same from this agreement."""
     same_frame: float = 0.8
     """Share of either picture that the overlap covers where both frames coincide."""
-    template: float = 0.5
+    template: float = 0.68
     """Share of the reference's structure that must agree in coinciding frames; less of it is one layout with other
-    content."""
+    content. Photographs under stickers keep 0.69."""
+    template_steady: float = 0.5
+    """The same where that structure is steady: a picture under another one."""
     template_few_inliers: float = 0.78
     """The same below inliers_many: flags that share a canton reach 0.77 (and one pair 0.81)."""
     crisp: float = 0.86
@@ -183,7 +185,9 @@ def _against(c: Comparison, inliers: int, coincide: bool, limits: Limits) -> flo
         return colours
     redrawn = c.coarse_agreement >= limits.coarse_agreement and c.coarse_detail >= limits.coarse_detail
     agreeing = max(c.agreeing, c.coarse_agreeing) if redrawn else c.agreeing
-    layout = max(min(many, _share(agreeing, limits.template)), _share(agreeing, limits.template_few_inliers))
+    steady = min(_share(agreeing, limits.template_steady), _share(c.steady, limits.steady))
+    most = max(_share(agreeing, limits.template), steady)
+    layout = max(min(many, most), _share(agreeing, limits.template_few_inliers))
     return min(colours, layout)
 
 

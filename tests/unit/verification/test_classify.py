@@ -144,6 +144,10 @@ def test_the_fewer_inliers_the_more_of_the_layout_must_agree() -> None:
     covered = replace(WHOLE, agreement=0.8, agreeing=0.7)
     assert kind(covered, inliers=LIMITS.inliers) is EvidenceKind.SAME_TEMPLATE
     assert kind(covered, inliers=LIMITS.inliers_many) is EvidenceKind.NEAR_IDENTICAL
+    hidden = replace(covered, agreeing=LIMITS.template - 0.01)
+    assert kind(hidden, inliers=LIMITS.inliers_many) is EvidenceKind.SAME_TEMPLATE
+    assert kind(replace(hidden, steady=LIMITS.steady), inliers=LIMITS.inliers_many) is EvidenceKind.NEAR_IDENTICAL
+    assert kind(replace(hidden, steady=LIMITS.steady, agreeing=0.49), inliers=60) is EvidenceKind.SAME_TEMPLATE
     assert kind(replace(covered, agreeing=LIMITS.template_few_inliers), inliers=12) is EvidenceKind.NEAR_IDENTICAL
 
 
