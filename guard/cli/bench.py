@@ -29,7 +29,7 @@ def bench(
         list[str] | None, typer.Argument(metavar="[NAME…]", help="Only these; all if none is given.")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--out", help="Write the results to this JSON file.")] = None,
-    quick: Annotated[bool, typer.Option(help="Smaller sizes: a minute instead of many.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes: a minute instead of many.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Time this installation; each figure beside a peer's in the same run.

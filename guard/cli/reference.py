@@ -56,10 +56,11 @@ def _section(name: str, command: Any) -> str:
 
 def _value(parameter: Any) -> str:
     """What stands for the value in a usage line: SOURCE, PATH, INTEGER, flag or block."""
+    if parameter.param_type_name == "argument":
+        name = str(parameter.metavar or parameter.name.upper())
+        return name if parameter.required or name.startswith("[") else f"[{name}]"
     if parameter.metavar:
         return str(parameter.metavar)
-    if parameter.param_type_name == "argument":
-        return str(parameter.name).upper()
     annotation = parameter.type_descriptor.annotation
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return " or ".join(str(member.value) for member in annotation)
@@ -68,13 +69,15 @@ def _value(parameter: Any) -> str:
 
 def _flags(option: Any) -> str:
     name = max(option.opts, key=len)
-    return name if option.is_flag else f"{name} {_value(option)}"
+    return ", ".join([name, *option.secondary_opts]) if option.is_flag else f"{name} {_value(option)}"
 
 
 def _cell(parameter: Any) -> str:
     text = _prose(getattr(parameter, "help", "") or "").replace("\n", " ").replace("|", "\\|")
     default = parameter.default
     shown = default is not None and default is not False and not parameter.required and not callable(default)
+    if default is True:
+        default = max(parameter.opts, key=len)
     if isinstance(default, list | tuple):
         default = ", ".join(str(getattr(value, "value", value)) for value in default)
     return f"{text} Default: `{getattr(default, 'value', default)}`." if shown and str(default) else text
