@@ -207,17 +207,15 @@ class Examiner:
         return prepared
 
     def _restored(self, verifier: Verifier, reference: int) -> Any:
-        """None without stored keypoints, or with such as another version made: the thumbnail says the same."""
+        """None without stored keypoints, or with damaged or older ones: the thumbnail says the same."""
         from guard.verification.verifier import SupportsStored
 
         if self._stored is None or not isinstance(verifier, SupportsStored):
             return None
-        stored = self._stored.keypoints(reference)
-        if stored is None:
-            return None
         try:
-            return verifier.restore(stored, partial(self._pixels, reference))
-        except InputError:
+            stored = self._stored.keypoints(reference)
+            return None if stored is None else verifier.restore(stored, partial(self._pixels, reference))
+        except (InputError, IndexLoadError):
             return None
 
     def _pixels(self, reference: int) -> RGBArray:

@@ -106,9 +106,10 @@ def test_a_check_gives_the_same_evidence_with_them_without_them_and_with_damaged
     expected = evidence(tmp_path / "plain.index")
     assert expected
     assert evidence(index) == expected
-    with closing(sqlite3.connect(index / "versions" / "0001" / KEYPOINTS)) as table, table:
-        table.execute("UPDATE keypoints SET data = CAST(zeroblob(LENGTH(data)) AS BLOB)")
-    assert evidence(index) == expected
+    for damage in ("UPDATE keypoints SET data = CAST(zeroblob(LENGTH(data)) AS BLOB)", "DROP TABLE keypoints"):
+        with closing(sqlite3.connect(index / "versions" / "0001" / KEYPOINTS)) as table, table:
+            table.execute(damage)
+        assert evidence(index) == expected
 
 
 @pytest.mark.parametrize(
