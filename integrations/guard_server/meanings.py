@@ -111,16 +111,19 @@ class _Beside:
                 self._published.refused = None
             if not self._published.has_new():
                 return
-            version = self._published.folder.current()
-            mark = self._published.mark(version)
+            version, mark = "", None
             try:
+                version = self._published.folder.current()
+                mark = self._published.mark(version)
                 self.meaning = self._opened(version, self.meaning.words)
             except Exception as exc:  # anything may be wrong with files that others wrote
                 self._published.refused = mark
                 self._metrics.count_reload(self._path.name, "refused")
                 text = str(exc) if isinstance(exc, GuardError) else f"{type(exc).__name__}: {exc}"
-                logger.error("version %s of %s is refused, %s goes on: %s", version, self._path,
-                             self.meaning.index.version, text)  # fmt: skip
+                logger.error(
+                    "version %s of %s is refused, %s goes on: %s",
+                    version or "?", self._path, self.meaning.index.version, text,
+                )  # fmt: skip
                 return
             self._published.used = mark
             self._metrics.count_reload(self._path.name, "loaded")

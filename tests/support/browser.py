@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,13 +155,10 @@ def _of_a_page_that_goes(error: WebDriverException) -> bool:
 
 
 def _started(options: ChromeOptions, service: str) -> Chrome:
-    for start in range(STARTS):
-        try:
+    for _ in range(STARTS - 1):
+        with suppress(SessionNotCreatedException):
             return Chrome(options=options, service=ChromeService(service))
-        except SessionNotCreatedException:
-            if start + 1 == STARTS:
-                raise
-    raise AssertionError
+    return Chrome(options=options, service=ChromeService(service))
 
 
 @contextmanager
