@@ -50,7 +50,7 @@ class PipelineSettings:
     """Generations of each planted caption."""
     flag: float = 1e-2
     """Target false-positive rates."""
-    block: float = 2e-4
+    block: float = 1e-3
     seed: int = 0
 
 
