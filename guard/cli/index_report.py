@@ -12,7 +12,7 @@ from guard.cli.console import Exit, err, out, print_json
 from guard.cli.index_small import show_small, small_json
 
 if TYPE_CHECKING:
-    from guard.indexes.builder import BuildReport
+    from guard.indexes.build_report import BuildReport
     from guard.indexes.manifest import ClustersEntry, Manifest
     from guard.small.build import SmallReport
 

@@ -25,7 +25,8 @@ from guard.dedup.page import template, write_page
 from guard.dedup.plot import draw
 from guard.embedders.base import Embedder
 from guard.errors import ConfigError
-from guard.indexes.builder import BuildReport, build_index
+from guard.indexes.build_report import BuildReport
+from guard.indexes.builder import build_index
 from guard.indexes.cluster_rows import Ids
 from guard.indexes.clusters import write_clusters
 from guard.indexes.layout import KEEP, IndexFolder, lock_folder

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from guard.indexes.builder import BuildReport, add_to_index, build_index
+    from guard.indexes.build_report import BuildReport
+    from guard.indexes.builder import add_to_index, build_index
     from guard.indexes.manifest import Manifest
     from guard.indexes.overlaid import OverlaidIndex, open_overlaid
     from guard.indexes.overlay import Addition, Overlay, key_of
@@ -30,7 +31,7 @@ __all__ = [
 
 _PLACES = {
     "Addition": "overlay",
-    "BuildReport": "builder",
+    "BuildReport": "build_report",
     "Manifest": "manifest",
     "OpenIndex": "store",
     "OverlaidIndex": "overlaid",

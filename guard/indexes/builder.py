@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from guard._version import __version__
 from guard.embedders.base import Embedder
 from guard.embedders.views import view_count
 from guard.errors import ConfigError, IndexLoadError
+from guard.indexes.build_report import BuildReport
 from guard.indexes.faissfile import VECTORS, FlatLayout, map_rows
 from guard.indexes.hashes import HASHES_BY_DEFAULT, takes_hashes
 from guard.indexes.layout import KEEP, IndexFolder
@@ -30,42 +31,10 @@ from guard.types import Collection
 from guard.verification.opencv import opencv
 from guard.verification.stored import METHOD
 
-__all__ = ["BATCH", "BuildReport", "add_to_index", "build_index"]
+__all__ = ["BATCH", "add_to_index", "build_index"]
 
 BATCH = 256  # items a step: at most so many are done twice after a kill
 THUMBNAIL_PX = 256
-
-
-@dataclass(frozen=True, slots=True)
-class BuildReport:
-    """What a build did."""
-
-    path: Path
-    version: str
-    count: int
-    """References in the index."""
-    added: int
-    """By this command, resumed runs included."""
-    skipped: dict[str, int]
-    """By reason, of this source; every one is a line of skipped.jsonl in the version."""
-    notes: dict[str, int] = field(default_factory=dict)
-    """What decoding did, and to how many: first_frame, rotated, cmyk, 16_bit, alpha."""
-    ignored: int = 0
-    """Files beside the pictures that are none."""
-    seconds: float = 0.0
-    images_per_second: float = 0.0
-    """Of this run: items read per second, skipped ones included."""
-    resumed_at: int = 0
-    """Items of the source that an earlier, interrupted run had done."""
-    unchanged: bool = False
-    """True: this very build was complete already; nothing was written."""
-    background_left_out: int = 0
-    """Pictures of the transform's background that are references now, and no longer belong to it."""
-    transform_lost: bool = False
-    """True: the version before had a transform, and this one, built from the beginning, has none."""
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "path": str(self.path)}
 
 
 Progress = Callable[[int, int | None], None]

@@ -23,7 +23,7 @@ from guard.decode import MAX_BYTES, MAX_PIXELS, ImageFileError, decode, read_fil
 from guard.embedders.base import Embedder
 from guard.embedders.pdq import packed_hash
 from guard.embedders.views import ViewKind, embed_views
-from guard.errors import CheckError, MissingExtraError
+from guard.errors import CheckError
 from guard.pixels import ImageBatch, RGBArray
 from guard.sources.base import Item, Skip
 from guard.types import Record
@@ -195,14 +195,13 @@ def _hash(rgb: RGBArray) -> bytes | None:
 
 
 def _keypoints(thumbnail: bytes) -> bytes | None:
-    """None also if OpenCV fails: a check then prepares the thumbnail itself."""
+    """None if OpenCV fails on this one: a check then prepares the thumbnail itself."""
+    from guard.verification.opencv import opencv
     from guard.verification.stored import pack_thumbnail
 
     try:
         return pack_thumbnail(thumbnail)
-    except MissingExtraError:
-        raise
-    except Exception:  # OpenCV's own
+    except opencv().error:
         return None
 
 

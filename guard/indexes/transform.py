@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 BETA, NEAREST = 1.0, 3  # as SSCD is evaluated ("1.00[0,2]", the three nearest), Pizzi et al. 2022
-POWER = 0.5  # nearly all that whitening gains, at a quarter of what it costs in recall@1 (docs/results.md)
+POWER = 0.5  # ranks as cosines do, and separates nearly as well as more whitening does (docs/results.md)
 MAX_BACKGROUND = 100_000  # rows: 100 MB of 256 values, and as much again to look through for each query
 MIN_VARIANCE = 4e-9  # of unit rows; below it the rounding of float32 exceeds a thousandth of what whitening makes of it
 _HEADER_BYTES = 4096  # more than the names and shapes of three tensors take

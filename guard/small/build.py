@@ -29,7 +29,7 @@ __all__ = ["BETA", "SIZE", "SmallReport", "known_report", "measure_small", "smal
 
 SIZE = 500
 """References up to which `memguard index build` takes a set for small, inclusive."""
-MORE = 1e-5  # than float32 rounds
+ABOVE = 1e-5  # more than float32 rounds
 BETA = 0.5
 """Share of the mean similarity to the nearest background pictures that is subtracted."""
 
@@ -129,5 +129,5 @@ def _thresholds(alike: Alike, manifest: Manifest) -> tuple[float, float]:
         if manifest.transform is None and manifest.thresholds is not None:
             return manifest.thresholds.flag, manifest.thresholds.block
         return 0.5 * alike.own, 0.75 * alike.own
-    flag = min(max(alike.strangers + MORE, -1.0), 1.0)
+    flag = min(max(alike.strangers + ABOVE, -1.0), 1.0)
     return flag, min(max(flag, (flag + alike.own) / 2), 1.0)
