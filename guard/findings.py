@@ -15,7 +15,7 @@ from guard.flat import difference
 from guard.policy import SEVERITY
 from guard.rules import Rule, Rules
 from guard.types import Collection, Decision, Match
-from guard.verification.weigh import by_pixels, refuted, unconfirmed
+from guard.verification.weigh import by_pixels, refuted, refutes, unconfirmed
 
 __all__ = ["ECHO_BITS", "ECHO_SLACK", "Finding", "OwnInput", "findings_of"]
 
@@ -89,21 +89,20 @@ def _by_hash(matches: Sequence[Match], rule: Rule, own: OwnInput) -> Iterator[Fi
 
 
 def _by_similarity(matches: Sequence[Match], rule: Rule, own: OwnInput) -> Iterator[Finding]:
-    """Compared pixels may refute what is less than sure."""
+    """What its own pixels refute does not count, if it is less than sure."""
     near = [m for m in matches if m.similarity >= rule.flag]
     if not near:
         return
-    top = near[0]
+    left = [m for m in near if m.similarity >= rule.sure or m.evidence is None or not refutes(m.evidence)]
+    top = left[0] if left else near[0]
     decision = Decision.BLOCK if top.similarity >= rule.block else Decision.FLAG
     bound = rule.block if decision is Decision.BLOCK else rule.flag
-    said = f"similarity {top.similarity:.3f} to {_named(top, rule)} reaches {decision.value} {bound:.3f}"
-    if top.similarity >= rule.sure:
-        reasons = tuple(filter(None, (said, unconfirmed(top))))
-    else:
-        against = refuted(near)
-        decision = Decision.ALLOW if against else decision
-        reasons = (said, against) if against else (said,)
-    yield _finding(top, rule, decision, reasons, own, _echo(top, rule.flag, own))
+    said = [f"similarity {top.similarity:.3f} to {_named(top, rule)} reaches {decision.value} {bound:.3f}"]
+    if top is not near[0] or not left:
+        said.append(refuted(near[0]))
+    if left and decision is Decision.BLOCK and (open_question := unconfirmed(top)):
+        said.append(open_question)
+    yield _finding(top, rule, decision if left else Decision.ALLOW, tuple(said), own, _echo(top, rule.flag, own))
 
 
 def _by_pixels(matches: Sequence[Match], rule: Rule, own: OwnInput) -> Iterator[Finding]:

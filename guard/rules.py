@@ -15,6 +15,7 @@ from guard.embedders.base import Thresholds
 from guard.errors import ConfigError
 from guard.policy import IDENTICAL, SEVERITY, CollectionPolicy, Identical, Policy, known
 from guard.types import Collection, Decision, Match
+from guard.verification.weigh import sure_from
 
 __all__ = ["Rule", "Rules"]
 
@@ -31,8 +32,8 @@ class Rule:
     block: float
     """At least flag."""
     sure: float
-    """Similarity from which compared pixels refute nothing: the policy's block, where that of the collection is only
-    its default."""
+    """Similarity from which compared pixels refute nothing: a block that was set for this collection, or else what lies
+    well above the policy's (guard.verification.weigh.sure_from)."""
     identical: Identical = IDENTICAL
     at_most: Decision = Decision.BLOCK
     flag_strength: float = 0.0
@@ -76,7 +77,7 @@ class Rules:
         flag, block = policy.resolve(advice, without=without, threshold_of=threshold_of)
         strength = _strength(policy.flag, strength_of, 0.0)
         others = Rule(
-            "", flag, block, block, policy.identical or IDENTICAL,
+            "", flag, block, sure_from(block), policy.identical or IDENTICAL,
             flag_strength=strength, block_strength=max(strength, _strength(policy.block, strength_of, 0.0)),
             flag_from=_source("policy.flag", policy.flag), block_from=_source("policy.block", policy.block),
         )  # fmt: skip
@@ -145,10 +146,11 @@ def _rule(
         flag, flag_from = (others.flag, others.flag_from)
         if block is not None and block < flag:
             flag, flag_from = block, block_from
-    sure = max(flag, others.block) if block is None else block
+    sure = sure_from(max(flag, others.block)) if block is None else block
     if block is None:
         every = name in BLOCKS_EVERY_MATCH
-        block, block_from = (flag, f"{name} blocks every match") if every else (sure, others.block_from)
+        usual = max(flag, others.block)
+        block, block_from = (flag, f"{name} blocks every match") if every else (usual, others.block_from)
     elif block < flag:
         if not (isinstance(given.flag, FalsePositiveRate) and isinstance(given.block, FalsePositiveRate)):
             raise ConfigError(f"{field}.flag ({flag:.4f}) lies above {field}.block ({block:.4f})")

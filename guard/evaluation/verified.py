@@ -18,6 +18,7 @@ from guard.evaluation.comparing import Asked, Compared, Look
 from guard.evaluation.pdq_beside import PDQ, identical_bits
 from guard.evaluation.protocol import Plan
 from guard.evaluation.scores import Embedded, Similarities, inner_products
+from guard.verification.weigh import sure_from
 
 __all__ = ["Verified", "looked", "nearest", "standings"]
 
@@ -32,7 +33,7 @@ class Verified:
     candidates: int
     """References that are compared for each query."""
     block: float
-    """Similarity that no pixels refute; +inf if the base advises none."""
+    """Similarity from which a check blocks; +inf if the base advises none."""
     compared: Sequence[Compared]
     """Of each picture of the plan."""
     asked: int = 0
@@ -97,7 +98,10 @@ def standings(
     """
     there = seen == Look.COMPARED
     refuted = (there & compared.refutes) | (seen == Look.REFUTED)
-    found = np.where(refuted & (similarity < block), similarity - np.float32(3), similarity)
+    against = np.where(
+        similarity >= sure_from(block), np.maximum(block, 2 * similarity - 1), similarity - np.float32(3)
+    )
+    found = np.where(refuted, against, similarity)
     found = np.where(there & compared.copies, 1 + compared.strength, found)
     if bits is not None:
         found = np.where(bits <= IDENTICAL_BITS, 3 - bits / BITS, found)

@@ -1,13 +1,13 @@
 """What evidence does to a decision, in words and numbers. Knows no pixels and no thresholds of similarity but block.
 
-Evidence can raise a candidate above the gate to a match, and can lower a mere flag; a block by similarity stands, since
-a verifier that found nothing may have had nothing to find.
+Evidence can raise a candidate above the gate to a match, and pixels that clearly show no copy take one out. Two things
+stand against them: few keypoints, since a verifier that found nothing may have had nothing to find, and a similarity
+that is nearer to identity than to the block threshold.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from guard.embedders.pdq import BITS
 from guard.types import Decision, Evidence, EvidenceKind, Match
@@ -22,30 +22,44 @@ __all__ = [
     "refutes",
     "settles",
     "standing",
+    "sure_from",
     "unconfirmed",
 ]
 
 STRONG_AGREEMENT = 0.88  # as Limits.agreement_alone: pixels that need no keypoints
 STRONG_INLIERS, STRONG_AGREEMENT_WITH_INLIERS = 16, 0.6  # above Limits.inliers, and most of the overlap
-DOUBT = 0.1  # a strength above minus this is a copy missed by a little: neither for it nor against it
+DOUBT = 0.05  # a strength above minus this is a copy missed by a little: neither for it nor against it
 KEYPOINTS_TO_REFUTE = 60  # of either picture: with fewer, a copy could have gone unseen
+
+
+def sure_from(block: float) -> float:
+    """The similarity from which pixels refute nothing, inclusive: halfway from the block threshold to identity.
+
+    Copies of which pixels show nothing for all their keypoints (a painting over of a memorised picture) lie there, and
+    templates seldom do.
+    """
+    return (1 + block) / 2
 
 
 def standing(match: Match, *, block: float) -> float:
     """How strongly a candidate speaks for a copy, in one number: `decide` flags or blocks an image that is not flat
     (guard.flat) at a flag threshold t in [-1, 1] exactly if a candidate's is at least t.
 
-    PDQ's identical pairs lie in [2, 3], copies by pixels in [1, 2] by their strength, others at their similarity;
-    candidates below block whose pixels refute it at their similarity less 3, below every threshold.
+    PDQ's identical pairs lie in [2, 3], copies by pixels in [1, 2] by their strength, others at their similarity.
+    Candidates whose pixels refute them lie at their similarity less 3, below every threshold; from `sure_from` on at
+    the highest block threshold at which they would still be sure. block: of a policy that leaves it to the advice, so
+    that a higher t raises it to t.
     """
     if match.bits is not None:
         return 3 - match.bits / BITS
     evidence = match.evidence
-    if evidence is not None and evidence.is_copy:
+    if evidence is None:
+        return match.similarity
+    if evidence.is_copy:
         return 1 + max(0.0, evidence.strength)
-    if evidence is not None and match.similarity < block and refutes(evidence):
-        return match.similarity - 3
-    return match.similarity
+    if not refutes(evidence):
+        return match.similarity
+    return max(block, 2 * match.similarity - 1) if match.similarity >= sure_from(block) else match.similarity - 3
 
 
 def by_pixels(
@@ -69,12 +83,10 @@ def by_pixels(
     return Decision.ALLOW, f"{words}: strength {strength:.2f}, and {needed} counts by itself at this rate"
 
 
-def refuted(matches: Sequence[Match]) -> str:
-    """Why a flag for these matches falls, or "": all were compared, with enough keypoints, and none is a copy."""
-    if not matches or any(match.evidence is None or not refutes(match.evidence) for match in matches):
-        return ""
-    said = summary(matches[0].evidence) if matches[0].evidence else ""
-    return f"its pixels show no copy of {matches[0].record.uri} ({said})"
+def refuted(match: Match) -> str:
+    """What to say of a match that its own pixels refute."""
+    assert match.evidence is not None
+    return f"its pixels show no copy of {match.record.uri} ({summary(match.evidence)})"
 
 
 def unconfirmed(match: Match) -> str:

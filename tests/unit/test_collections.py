@@ -86,7 +86,8 @@ def test_pixels_refute_a_default_block_of_an_opt_out_and_not_a_set_one() -> None
     nothing = Evidence(EvidenceKind.NONE, keypoints=(200, 200))
     seen = match(0.7, "opt-out", evidence=nothing)
     assert verdict(seen, verified=True).decision is Decision.ALLOW
-    assert verdict(match(0.85, "opt-out", evidence=nothing), verified=True).decision is Decision.BLOCK
+    assert verdict(match(0.85, "opt-out", evidence=nothing), verified=True).decision is Decision.ALLOW
+    assert verdict(match(0.95, "opt-out", evidence=nothing), verified=True).decision is Decision.BLOCK
     own = {"opt-out": CollectionPolicy(block=0.6)}
     assert verdict(seen, verified=True, collections=own).decision is Decision.BLOCK
 

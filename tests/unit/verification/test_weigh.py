@@ -47,9 +47,12 @@ def verdict(*candidates: Match, **settings: object) -> Verdict:
         (0.7, TEMPLATE, Decision.ALLOW),
         (0.7, UNSEEN, Decision.FLAG),
         (0.7, None, Decision.FLAG),
-        (0.85, NOTHING, Decision.BLOCK),
-        (0.85, TEMPLATE, Decision.BLOCK),
+        (0.85, NOTHING, Decision.ALLOW),
+        (0.85, TEMPLATE, Decision.ALLOW),
+        (0.9, NOTHING, Decision.BLOCK),  # halfway from block to identity
+        (0.9, TEMPLATE, Decision.BLOCK),
         (0.85, UNSEEN, Decision.BLOCK),
+        (0.85, None, Decision.BLOCK),
     ],
 )
 def test_pixels_and_similarity(similarity: float, evidence: Evidence | None, decision: Decision) -> None:
@@ -76,6 +79,14 @@ def test_a_copy_below_the_threshold_becomes_a_match() -> None:
 def test_one_match_that_was_not_compared_keeps_the_flag() -> None:
     assert verdict(match(0.7, NOTHING), match(0.65), verified=True).decision is Decision.FLAG
     assert verdict(match(0.7, NOTHING), match(0.65, TEMPLATE, "b"), verified=True).decision is Decision.ALLOW
+
+
+def test_what_its_pixels_refute_leaves_the_others_to_decide() -> None:
+    found = verdict(match(0.85, NOTHING), match(0.7, UNSEEN, "b.png"), verified=True)
+    assert found.decision is Decision.FLAG
+    assert found.reasons[0].startswith("similarity 0.700 to b.png (training) reaches flag")
+    assert any(reason.startswith("its pixels show no copy of a.png") for reason in found.reasons)
+    assert verdict(match(0.85, NOTHING), match(0.81, None, "b.png"), verified=True).decision is Decision.BLOCK
 
 
 def test_a_block_that_the_pixels_do_not_confirm_says_so() -> None:
@@ -131,7 +142,9 @@ def test_the_order_of_standings() -> None:
     values = [standing(m, block=1.0) for m in (*ranked, identical)]
     assert values == sorted(values)
     assert values[0] < -1
-    assert standing(match(0.99, NOTHING), block=0.99) == pytest.approx(0.99)  # no pixels lift a block
+    assert standing(match(0.9, NOTHING), block=0.8) == pytest.approx(0.8)
+    assert standing(match(0.95, NOTHING), block=0.8) == pytest.approx(0.9)  # a block at 0.9 is sure from 0.95 on
+    assert standing(match(0.89, NOTHING), block=0.8) < -1
 
 
 def test_only_a_whole_and_strong_copy_settles() -> None:
