@@ -13,6 +13,7 @@ from rich.text import Text
 from guard.cli.console import Exit, err, errors_to_exit, out, percent
 from guard.cli.eval_calibration import calibration
 from guard.cli.eval_detection import detection
+from guard.cli.eval_kin import kin
 from guard.cli.eval_options import (
     Cache,
     Embedders,
@@ -133,6 +134,7 @@ def descriptors(
 
 
 eval_app.command()(detection)
+eval_app.command()(kin)
 eval_app.command()(calibration)
 eval_app.command()(small)
 

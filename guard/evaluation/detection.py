@@ -7,14 +7,11 @@ against the descriptor alone.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from guard.evaluation.comparing import compare_all
 from guard.evaluation.derived import Derived
@@ -22,18 +19,17 @@ from guard.evaluation.document import aliased, described, number, paired_of
 from guard.evaluation.entrants import Entrant
 from guard.evaluation.evidence_found import evidence_found
 from guard.evaluation.intervals import clopper_pearson
-from guard.evaluation.kin import KinPairs, compare_kin, kin_described
+from guard.evaluation.kin import compare_kin, kin_described
+from guard.evaluation.kin_decided import kin_entrants, kin_standings
 from guard.evaluation.metrics import FPRS
 from guard.evaluation.paired import holm, p_below
-from guard.evaluation.pdq_beside import IDENTICAL_BITS, PDQ, PdqBeside, differing_bits, either
+from guard.evaluation.pdq_beside import PDQ, PdqBeside
 from guard.evaluation.protocol import POOLED, Results, evaluate
 from guard.evaluation.run import Progress, Settings, arranged
 from guard.evaluation.scores import inner_products, score
 from guard.evaluation.verified import Verified, nearest
-from guard.types import Match, Record
 from guard.verification.examiner import CANDIDATES
 from guard.verification.verifier import PixelVerifier, Verifier
-from guard.verification.weigh import standing
 
 __all__ = ["STRICT", "DetectionSettings", "evaluate_detection"]
 
@@ -90,10 +86,9 @@ def evaluate_detection(
     derived: list[Derived] = []
     for asking, base in enumerate(bases):
         block = entrants[base].block
-        bound = math.inf if block is None else block
-        derived.append(Verified(base, settings.candidates, bound, compared, asking))
+        derived.append(Verified(base, settings.candidates, block, compared, asking))
         if PDQ in entrants:
-            derived += [PdqBeside(base), Verified(base, settings.candidates, bound, compared, asking, hashes=True)]
+            derived += [PdqBeside(base), Verified(base, settings.candidates, block, compared, asking, hashes=True)]
     results: dict[str, Results] = {}
     similarities = plain | {one.name: one.similarities(embedded, drawn) for one in derived}
     for i, (name, of_pair) in enumerate(similarities.items()):
@@ -113,7 +108,7 @@ def evaluate_detection(
     document["evidence"] = evidence_found(drawn, protocol.edits, compared, asked[0])
     document["weights_sha256"] = aliased({name: entrant.weights_sha256 for name, entrant in entrants.items()})
     if settings.kin:
-        document["kin"] = _kin(entrants, bases, derived, results, settings, verifier, progress)
+        document["kin"] = _kin(entrants, bases, results, settings, verifier, progress)
     document["seconds"] = round(time.monotonic() - began, 1)
     return document
 
@@ -151,39 +146,18 @@ def _no_false_match(results: Mapping[str, Results]) -> dict[str, Any]:
 def _kin(
     entrants: Mapping[str, Entrant],
     bases: Sequence[str],
-    derived: Sequence[Derived],
     results: Mapping[str, Results],
     settings: DetectionSettings,
     verifier: Verifier,
     progress: Progress,
 ) -> dict[str, Any]:
-    taking = {name: entrants[name] for name in dict.fromkeys([*bases, *([PDQ] if PDQ in entrants else [])])}
     pairs = compare_kin(
-        settings.kin, settings.protocol.edits, taking, verifier, seed=settings.protocol.seed,
+        settings.kin, settings.protocol.edits, kin_entrants(entrants, bases), verifier, seed=settings.protocol.seed,
         workers=settings.workers, progress=lambda done: progress("comparing kin", done, settings.kin),
     )  # fmt: skip
-    ranked = dict(pairs.similarities)
-    bits = None
-    if PDQ in taking:
-        # A first picture without enough detail is not known here; one that PDQ cannot hash matches too often, not less.
-        bits = differing_bits(pairs.similarities[PDQ], np.ones(pairs.similarities[PDQ].shape, np.bool_))
-    for one in derived:
-        similarity = pairs.similarities[one.base]
-        if isinstance(one, PdqBeside) and bits is not None:
-            ranked[one.name] = either(similarity, bits)
-        elif isinstance(one, Verified):
-            ranked[one.name] = _standings(pairs, similarity, bits if one.hashes else None, one.block)
-    limits = {name: {fpr: float(of[0]) for fpr, of in results[name].thresholds[POOLED].items()} for name in ranked}
+    ranked = {**pairs.similarities, **kin_standings(pairs, {base: entrants[base].block for base in bases})}
+    limits = {
+        name: {str(fpr): float(of[0]) for fpr, of in results[name].thresholds[POOLED].items()} for name in ranked
+    }  # fmt: skip
     found = kin_described(pairs, ranked, limits)
     return {**found, "false_matches": aliased(found["false_matches"])}
-
-
-def _standings(pairs: KinPairs, similarity: Any, bits: Any, block: float) -> Any:
-    """As the guard ranks one candidate."""
-    found = np.empty(similarity.shape, np.float32)
-    for i, row in enumerate(pairs.evidence):
-        for j, evidence in enumerate(row):
-            same = None if bits is None or bits[i, j] > IDENTICAL_BITS else int(bits[i, j])
-            one = Match(Record(0, "", ""), float(similarity[i, j]), same, evidence)
-            found[i, j] = standing(one, block=block)
-    return found

@@ -7,6 +7,7 @@ the distance of small grey thumbnails, and the shipped network untrained.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from guard.embedders.base import Embedder, SupportsQuery
+from guard.embedders.base import Embedder, SupportsQuery, Thresholds
 from guard.embedders.registry import load_embedder
 from guard.embedders.views import ViewKind, embed_views
 from guard.evaluation.untrained import untrained
@@ -42,8 +43,13 @@ class Entrant:
     """n pictures -> (n, views, d) float32. A row of zeros: this picture can match nothing."""
     weights_sha256: str = ""
     """Of an embedder with weights."""
-    block: float | None = None
-    """The similarity from which the embedder advises to block, if it advises any."""
+    advice: Thresholds | None = None
+    """The similarities from which the embedder advises to flag and to block, if it advises any."""
+
+    @property
+    def block(self) -> float:
+        """+inf if it advises nothing."""
+        return self.advice.block if self.advice else math.inf
 
 
 def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
@@ -54,8 +60,7 @@ def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
         return np.concatenate([_array(embedder.embed(batch)) for batch in _batches(images)])[:, None]
 
     sha256, advice = embedder.spec.weights_sha256, embedder.spec.thresholds
-    block = advice.block if advice else None
-    found = [Entrant(name, identity, one_view, one_view, sha256, block)]
+    found = [Entrant(name, identity, one_view, one_view, sha256, advice)]
     if isinstance(embedder, SupportsQuery):
         looks: SupportsQuery = embedder
 
@@ -63,7 +68,7 @@ def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
             seen = [looks.embed_query(batch) for batch in _batches(images)]
             return np.concatenate([_array(q.vectors) * _array(q.usable)[:, None, None] for q in seen])
 
-        found.append(Entrant(f"{name}+views", f"{identity}+views", one_view, own_views, sha256, block))
+        found.append(Entrant(f"{name}+views", f"{identity}+views", one_view, own_views, sha256, advice))
     return found
 
 

@@ -101,9 +101,10 @@ def compare_kin(
 
 
 def kin_described(
-    pairs: KinPairs, standing: Mapping[str, npt.NDArray[np.floating]], limits: Mapping[str, Mapping[float, float]]
+    pairs: KinPairs, standing: Mapping[str, npt.NDArray[np.floating]], limits: Mapping[str, Mapping[str, float]]
 ) -> dict[str, Any]:
-    """Plain JSON values. standing: of each entrant, shaped as similarities; limits: FPR -> threshold, exclusive.
+    """Plain JSON values. standing: of each entrant, shaped as similarities; limits: by what a threshold is
+    called, exclusive.
 
     A program counts once for each relation: false if any of its two queries is. "different": of the programs whose
     relation shares less than SHARED with the first picture.
@@ -155,7 +156,7 @@ def kin_described(
             for i, name in enumerate(pairs.relations)
         },
         "false_matches": {
-            name: {str(fpr): by_relation(values > limits[name][fpr]) for fpr in limits[name]}
+            name: {at: by_relation(values > limit) for at, limit in limits[name].items()}
             for name, values in standing.items()
         },
         "listed": listed[:LISTED],
