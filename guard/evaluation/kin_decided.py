@@ -60,7 +60,8 @@ def evaluate_kin(
         settings.programs, settings.edits, kin_entrants(entrants, bases), verifier, seed=settings.seed,
         workers=settings.workers, progress=progress,
     )  # fmt: skip
-    ranked, limits = {}, {}
+    ranked: dict[str, Values] = {}
+    limits: dict[str, dict[str, float]] = {}
     for base, named in thresholds.items():
         of_base = kin_standings(pairs, {base: entrants[base].block})
         ranked |= {base: pairs.similarities[base]} | of_base
