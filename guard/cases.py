@@ -19,6 +19,7 @@ from guard.flat import gate_of
 from guard.lookup import Found
 from guard.pixels import ImageBatch
 from guard.rules import Rules
+from guard.types import Match
 
 if TYPE_CHECKING:
     from guard.config import GuardConfig
@@ -40,7 +41,7 @@ def cases_of(
 ) -> list[Case]:
     """One case an image, in order. found, own and usable are of the same images.
 
-    left_s: of the deadline, None without one; comparing takes half of it at most in all, `verify_budget_ms` an image.
+    config: in force, see guard.comparing. left_s: of the deadline, None without one; comparing takes half of it at most in all, `verify_budget_ms` an image.
     Raises MissingExtraError where verification is asked for and lacks a package; nothing else.
     """
     end = math.inf if left_s is None else time.perf_counter() + left_s / 2
@@ -51,12 +52,12 @@ def cases_of(
         flat = gate_of(one, candidates, examiner.thumbnail, usable=case.usable, counts=rules.counts)
         if flat is not None:
             case = Case(flat.candidates, case.usable, flat.detail, own[row], flat.verified, flat.reason, exempted)
-        elif config.verify and case.usable:
+        elif config.verify is True and case.usable:
             until = min(end, time.perf_counter() + config.verify_budget_ms / 1000)
             seen = examiner.examine(
                 one,
                 candidates,
-                gate=lambda match: rules.lowest_flag(match.record.collections) - config.verify_margin,
+                gate=lambda match: _least(match, rules, config.verify_margin),
                 missed=rules.counts,
                 conclusive=lambda match: rules.can_block(match.record.collections),
                 until=until,
@@ -65,3 +66,8 @@ def cases_of(
             case = Case(seen.candidates, True, None, own[row], seen.verified, seen.reason, exempted)
         cases.append(case)
     return cases
+
+
+def _least(match: Match, rules: Rules, margin: float) -> float:
+    """The similarity from which it is compared: none for what counts by its hash."""
+    return -math.inf if rules.counts(match) else rules.lowest_flag(match.record.collections) - margin

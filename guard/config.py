@@ -23,6 +23,8 @@ from pydantic import (
     model_validator,
 )
 
+from pydantic_core import PydanticCustomError
+
 from guard.calibration.target import PREFIX, FalsePositiveRate
 from guard.embedders.views import ViewKind
 from guard.environment import misspelt, names_in, settings_in
@@ -63,6 +65,15 @@ def _rate_or(value: Any, similarity: ValidatorFunctionWrapHandler) -> Any:
     return similarity(value)
 
 
+def _left_open_or(value: Any, plain: ValidatorFunctionWrapHandler) -> Any:
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return "auto"
+    try:
+        return plain(value)
+    except ValidationError:
+        raise PydanticCustomError("left_open", "give true, false or auto") from None
+
+
 def _spelt(value: Any) -> Any:
     return str(value) if isinstance(value, FalsePositiveRate) else value
 
@@ -71,8 +82,10 @@ if TYPE_CHECKING:
     from guard.indexes.sealing import SealingKey
 
     Threshold = float | FalsePositiveRate
-else:  # not a union: pydantic would complain of each of its members
+    Verify = bool | Literal["auto"]
+else:  # not unions: pydantic would complain of each of their members
     Threshold = Annotated[float, Field(ge=-1, le=1), WrapValidator(_rate_or), PlainSerializer(_spelt, return_type=Any)]
+    Verify = Annotated[bool, WrapValidator(_left_open_or), PlainSerializer(_spelt, return_type=Any)]
 
 
 class CollectionConfig(BaseModel):
@@ -151,9 +164,10 @@ class GuardConfig(BaseModel):
         description="How each image is looked up: one (as it is), turns (and in three quarter turns), crops (and in 14 "
         "crops, for copies that fill a part of it), turns+crops. Embedding costs as many times more.",
     )
-    verify: bool = Field(
-        False,
-        description="Compare pixels with the stored thumbnails of the candidates before deciding; needs OpenCV.",
+    verify: Verify = Field(
+        "auto",
+        description="Compare pixels with the stored thumbnails of the candidates before deciding; needs OpenCV. auto: "
+        "where that can be done, of every candidate if it is quick, else of those that count anyway.",
     )
     verify_candidates: int = Field(
         CANDIDATES, ge=1, le=100, description="How many of an image's nearest references are looked at."
@@ -162,7 +176,8 @@ class GuardConfig(BaseModel):
         2.0,
         ge=0,
         le=2,
-        description="How far below policy.flag a candidate's similarity may lie to be compared; 2: as far as can be.",
+        description="How far below policy.flag a candidate's similarity may lie to be compared; 2: as far as can be; "
+        "0: pixels only confirm or refute what counts anyway.",
     )
     verify_budget_ms: float = Field(
         150.0,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from guard.decision import Reasoning
+from guard.decision import Case, Reasoning
 from guard.flat import FLAT_DETAIL, detail_of
 from guard.lookup import at_this_moment, collections_of
 from guard.pixels import RGBArray
@@ -44,6 +44,8 @@ class Explanation:
     verdict: Verdict
     mode: Mode
     seconds: Mapping[str, float]
+    uncompared: str = ""
+    """Why pixels are not compared, or only of what counts anyway, where `verify` leaves that to the guard; or ""."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, as `memguard policy explain --json` prints them, in the order of the reasoning."""
@@ -57,7 +59,7 @@ class Explanation:
             "candidates": [match.to_dict() for match in r.case.candidates] if r else [],
             "exempted": [match.to_dict() for match in r.case.exempted] if r else [],
             "own_input": asdict(r.case.own) if r else None,
-            "verified": {"done": r.case.verified, "why_not": r.case.unverified or None} if r else None,
+            "verified": {"done": r.case.verified, "why_not": self._why_not(r.case) or None} if r else None,
             "findings": [
                 {
                     "collection": finding.collection,
@@ -79,6 +81,9 @@ class Explanation:
             "verdict": self.verdict.to_dict(),
         }
 
+    def _why_not(self, case: Case) -> str:
+        return self.uncompared if case.verified is None else case.unverified
+
 
 def explanation_of(
     guard: Guard,
@@ -87,6 +92,7 @@ def explanation_of(
     reasoning: Reasoning | None,
     verdict: Verdict,
     seconds: Mapping[str, float],
+    uncompared: str = "",
 ) -> Explanation:
     """picture: (h, w, 3) uint8, as it was checked. reasoning: of that check, None if it failed."""
     spec = guard.embedder.spec
@@ -116,6 +122,7 @@ def explanation_of(
         verdict=verdict,
         mode=config.mode,
         seconds=seconds,
+        uncompared=uncompared,
     )
 
 

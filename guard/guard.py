@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guard.cases import cases_of
+from guard.comparing import InForce, in_force
 from guard.config import GuardConfig, load_config, override
 from guard.decision import Reasoning, decide
 from guard.decision_lines import log_decisions
@@ -72,12 +73,13 @@ class Call:
 class Guard(Hosted):
     """Checks images against one index. Thread-safe; one is enough for a process.
 
-    index: an open index. embedder: the one that it was built with. config: all settings.
-    metrics: where to count; None makes metrics on a registry of their own.
+    index: an open index. embedder: the one that it was built with. config: all settings; the attribute of that name
+    holds them as they are in force, `asked` as they were given.
+    metrics: where to count; None makes metrics on the registry, or on one of their own.
     verifier: compares pixels where the setting `verify` asks for it; None: `PixelVerifier` with its own limits.
     calibration: the index's, for thresholds that are given as false-positive rates.
     events: the decision log to write to; None opens the one of the setting `events.path`, if there is one.
-    Raises ConfigError if no thresholds are set and the embedder advises none; MissingExtraError if `verify` is on
+    Raises ConfigError if no thresholds are set and the embedder advises none; MissingExtraError if `verify` is true
     and OpenCV is not installed.
     """
 
@@ -88,6 +90,7 @@ class Guard(Hosted):
         *,
         config: GuardConfig | None = None,
         metrics: GuardMetrics | None = None,
+        registry: CollectorRegistry | None = None,
         name: str = "index",
         verifier: Verifier | None = None,
         events: EventRecorder | None = None,
@@ -96,13 +99,18 @@ class Guard(Hosted):
         self.index = index
         self.embedder = embedder
         self.small = small_of(index)
-        self.config = self.small.applied(config or GuardConfig()) if self.small else config or GuardConfig()
         self.calibration = calibration
         self.name = name
         self.examiner = Examiner(index, verifier)
         self._verifier = verifier
+        self.asked = config or GuardConfig()
+        settings = self._in_force(None)
+        self.config = settings.config
+        if self.config.verify is True:
+            self.examiner.ready()
+            require_open(index, name)
         self.rules = self._resolved(self.config)
-        self.metrics = metrics or GuardMetrics(thresholds=self.rules.of_the_policy)
+        self.metrics = metrics or GuardMetrics(registry, thresholds=self.rules.of_the_policy)
         self.metrics.set_index(name, index, loaded_at=time.time())
         self.metrics.set_embedder(embedder.spec, getattr(embedder, "provider", "cpu"))
         self.metrics.set_thresholds(self.rules)
@@ -113,9 +121,9 @@ class Guard(Hosted):
             self.metrics.set_calibration(name, stale=bool(stale), expected=expected)
             if stale and self.metrics.shown:
                 _log.warning("the calibration of %s is stale: %s", name, "; ".join(stale))
-        if self.config.verify:
-            self.examiner.ready()
-            require_open(index, name)
+        if settings.why and self.metrics.shown:
+            level = logging.WARNING if settings.to_mend else logging.INFO
+            _log.log(level, "pixels of %s%s: %s", name, "" if self.config.verify else " are not compared", settings.why)
         self.events = events if events is not None else self._open_events()
 
     @classmethod
@@ -156,24 +164,12 @@ class Guard(Hosted):
             settings["events"] = events
         checked = load_config(config, environ=os.environ, **settings)
         parts = open_parts(Path(path), checked, embedder)
-        if metrics is None:
-            small = small_of(parts.index)
-            applied = small.applied(checked) if small else checked
-            rules = rules_of(
-                applied,
-                parts.index,
-                parts.embedder,
-                parts.calibration,
-                parts.name,
-                compared_pixels(applied),
-                small,
-            )
-            metrics = GuardMetrics(registry, thresholds=rules.of_the_policy)
         return cls(
             parts.index,
             parts.embedder,
             config=checked,
             metrics=metrics,
+            registry=registry,
             name=parts.name,
             events=recorder,
             calibration=parts.calibration,
@@ -197,7 +193,7 @@ class Guard(Hosted):
         Raises ConfigError for a wrong option, and nothing when the check itself fails: that is
         status ERROR, and `on_error` decides its action.
         """
-        config = override(self.config, options)
+        config = self._for_call(options)
         count = count_images(images)
         if self.disabled:
             return self.skip(count, "disabled", pipeline=pipeline, options=options)
@@ -212,7 +208,7 @@ class Guard(Hosted):
 
         The deadline is for the batch, and `report.seconds` are the batch's. Events and metrics are each call's own.
         """
-        config = override(self.config, options)
+        config = self._for_call(options)
         images = [image for call in calls for image in call.images]
         with ExitStack() as timed:
             for call in calls:
@@ -244,7 +240,7 @@ class Guard(Hosted):
         videos: a sequence of clips; a clip is a list of PIL images, an array (frames, h, w, 3) or
         a tensor (frames, 3, h, w). Every `frame_stride`-th frame is checked, and the last.
         """
-        config = override(self.config, options)
+        config = self._for_call(options)
         if self.disabled:
             return self.skip(len(videos), "disabled", pipeline=pipeline, options=options)
         sampled = [(v, f) for v, clip in enumerate(videos) for f in sample_frames(len(clip), config.frame_stride)]
@@ -265,12 +261,13 @@ class Guard(Hosted):
         """
         from guard.explanation import explanation_of
 
-        config = override(self.config, options)
+        settings = self._in_force(options)
+        config = settings.config
         picture = convert(image)[0].as_arrays()[0]
         reasoned: list[Reasoning] = []
         verdicts, clock = self._within_deadline(config, 1, image, inputs, reasoned)
         (verdict,) = acted(verdicts, config)
-        return explanation_of(self, config, picture, next(iter(reasoned), None), verdict, clock.by_stage())
+        return explanation_of(self, config, picture, next(iter(reasoned), None), verdict, clock.by_stage(), settings.why)
 
     def _circumstances(self, config: GuardConfig) -> Circumstances:
         rules, spec = self._rules(config), self.embedder.spec
@@ -285,6 +282,14 @@ class Guard(Hosted):
         from guard.events.recorder import EventRecorder
 
         return EventRecorder(self.config.events, on_drop=self.metrics.drop_events)
+
+    def _in_force(self, options: Mapping[str, Any] | None) -> InForce:
+        """What the settings come to, with the options of one call. Raises ConfigError for a wrong option."""
+        config = override(self.asked, options)
+        return in_force(config, self.index, self.examiner, calibration=self.calibration, small=self.small)
+
+    def _for_call(self, options: Mapping[str, Any] | None) -> GuardConfig:
+        return self._in_force(options).config if options else self.config
 
     def _rules(self, config: GuardConfig) -> Rules:
         if config is self.config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from guard.calibration.target import FalsePositiveRate
@@ -21,8 +22,11 @@ __all__ = ["compared_pixels", "rules_of"]
 
 
 def compared_pixels(config: GuardConfig, verifier: Verifier | None = None) -> ComparedPixels | None:
-    """How checks compare pixels; None if they do not. verifier: None for the guard's own."""
-    if not config.verify:
+    """How checks compare pixels; None if they do not, or only to confirm what counts anyway.
+
+    config: in force, see guard.comparing. verifier: None for the guard's own.
+    """
+    if config.verify is not True or config.verify_margin == 0:
         return None
     from guard.calibration.record import ComparedPixels
     from guard.verification.verifier import identity_of
@@ -43,7 +47,8 @@ def rules_of(
 
     The embedder's advice is about its own cosines and about the whitening that an index has by default, not about what
     another transform makes of them. A small set advises for itself.
-    name: of the index, for errors. pixels: how checks compare them, None if they do not.
+    config: in force. name: of the index, for errors. pixels: compared_pixels of it. Of pixels that only confirm, no
+    strength counts by itself at a rate, and similarity has the whole rate.
     Raises ConfigError for a threshold that is neither set nor advised, or a rate that the calibration cannot keep.
     """
     policy = config.policy.build()
@@ -58,6 +63,8 @@ def rules_of(
         asked = threshold_of(calibration, index=name, query_views=config.query_views, hashes=hashes, pixels=pixels)
         if pixels is not None and calibration is not None:
             strength_of = lambda target: calibration.strength(target.rate)  # noqa: E731
+        elif config.verify is True:
+            strength_of = lambda _: math.inf  # noqa: E731
     if small is not None:
         return Rules.resolve(policy, small.thresholds, threshold_of=asked, strength_of=strength_of)
     transform = getattr(index.manifest, "transform", None)

@@ -27,7 +27,7 @@ def unseen(guard: Guard) -> Guard:
     return Guard(
         guard.index,
         guard.embedder,
-        config=quiet(guard.config),
+        config=quiet(guard.asked),
         metrics=UnseenMetrics(),
         name=guard.name,
         verifier=guard.examiner.verifier,

@@ -233,10 +233,11 @@ class Calibration(SampleEntry):
         if hashes and manifest.hashes is not None and not self.hashes:
             found.append("PDQ's verdict counts now, and did not")
         if pixels is not None:
-            found += self._pixels_misfit(pixels)
+            found += self.pixels_misfits(pixels)
         return found
 
-    def _pixels_misfit(self, now: ComparedPixels) -> list[str]:
+    def pixels_misfits(self, now: ComparedPixels) -> list[str]:
+        """What it does not know of pixels that are compared like this, in words; [] if it does."""
         if self.pixels is None:
             return ["pixels are compared now, and were not"]
         found = []

@@ -25,6 +25,7 @@ from guard.errors import InputError
 from guard.types import Status
 
 if TYPE_CHECKING:
+    from guard.decision import Case
     from guard.explanation import Explanation
 
 __all__ = ["policy_app"]
@@ -98,8 +99,7 @@ def _show(image: Path, told: Explanation) -> None:
     _step(5, "candidates", "the nearest references, and those with an identical hash" if case.candidates else "none")
     if case.candidates:
         out.print(_candidates(told))
-    compared = "not asked for, or nothing came near" if case.verified is None else "done"
-    _step(6, "pixels compared", f"not all: {case.unverified}" if case.verified is False else compared)
+    _step(6, "pixels compared", _compared(told, case))
     if pixels["flat"]:
         _line("the image is flat: whatever the similarity, only near-identical pixels count")
     exempted = [f"a reviewer called it no copy of {m.record.uri}: that counts for nothing" for m in case.exempted]
@@ -126,6 +126,14 @@ def _step(number: int, title: str, *lines: str) -> None:
     out.print(Text(f"{number:>2} {title}", "bold"))
     for line in lines:
         _line(line)
+
+
+def _compared(told: Explanation, case: Case) -> str:
+    if case.verified is False:
+        return f"not all: {case.unverified}"
+    if case.verified:
+        return "done"
+    return f"not done: {told.uncompared}" if told.uncompared else "not asked for, or nothing came near"
 
 
 def _line(text: str) -> None:

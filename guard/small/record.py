@@ -104,7 +104,8 @@ class SmallSet(BaseModel):
         """The settings of a guard, with what a small set needs where nobody set something else: the pixels of every
         candidate are compared."""
         needed: dict[str, Any] = {"verify": True, "verify_budget_ms": 1000.0}
-        unset = {name: value for name, value in needed.items() if name not in config.model_fields_set}
+        chosen = config.model_fields_set - ({"verify"} if config.verify == "auto" else set())
+        unset = {name: value for name, value in needed.items() if name not in chosen}
         return config.model_copy(update=unset)
 
     def to_json(self) -> str:

@@ -97,7 +97,7 @@ class Swapper:
         """The guard of a version that has passed. Raises whatever is wrong with it."""
         at = self._published.folder.version(version)
         embedder = before.embedder if fits(before.embedder, at) else None
-        parts = open_parts(self._path, before.config, embedder, version=version)
+        parts = open_parts(self._path, before.asked, embedder, version=version)
         try:
             if self._checksums:
                 problems = list(changed_files(at, parts.index.manifest))
@@ -106,7 +106,7 @@ class Swapper:
             trial = Guard(
                 parts.index,
                 parts.embedder,
-                config=quiet(before.config),
+                config=quiet(before.asked),
                 metrics=UnseenMetrics(),
                 name=parts.name,
                 verifier=before.examiner.verifier,
@@ -116,7 +116,7 @@ class Swapper:
             guard = Guard(
                 parts.index,
                 parts.embedder,
-                config=before.config,
+                config=before.asked,
                 metrics=before.metrics,
                 name=parts.name,
                 verifier=before.examiner.verifier,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from guard import ConfigError, Decision, Guard, GuardConfig, Policy
+from guard import ConfigError, Decision, Guard, Policy
 from guard.config import load_config
 from guard.embedders.registry import load_embedder
 from guard.indexes.builder import build_index
@@ -78,8 +78,7 @@ def test_tensors_are_verified_as_arrays_are(indexes: Path) -> None:
     assert one.matches[0].evidence == other.matches[0].evidence
 
 
-def test_off_by_default_and_on_for_one_call(indexes: Path) -> None:
-    assert GuardConfig().verify is False
+def test_on_for_one_call(indexes: Path) -> None:
     guard = opened(indexes, verify=False)
     assert guard.check(inset())[0].verified is None
     assert guard.check(inset(), options={"verify": True})[0].decision is Decision.FLAG

@@ -157,6 +157,44 @@ def test_a_calibration_that_does_not_know_these_comparisons_is_refused(built: Pa
     assert Calibrated(without, known.manifest, "x").strength(0.2) == math.inf
 
 
+def test_pixels_that_nobody_must_compare_keep_a_rate_or_only_confirm(
+    report: CalibrationReport, built: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With `verify` left open nothing is refused, and no threshold means anything else than it did."""
+    common, rare = Policy(flag=fpr(0.2), block=0.99), Policy(flag=fpr(0.005), block=0.99)
+    measured = opened(built, policy=common, verify="auto")
+    assert measured.config.verify_margin > 0
+    assert measured.rules.others == opened(built, policy=common).rules.others
+    assert caplog.records == []
+    assert measured.check(np.asarray(cropped("astronaut", 60, 150)))[0].decision is not Decision.ALLOW
+    for policy, settings, why in (
+        (common, {"verify_candidates": 5}, "5 candidates are compared, and 4 were"),
+        (rare, {}, "no strength of evidence is known to keep fpr:0.005"),
+    ):
+        guard, plain = (opened(built, policy=policy, verify=v, **settings) for v in ("auto", False))
+        assert (guard.config.verify, guard.config.verify_margin) == (True, 0.0)
+        assert guard.rules.of_the_policy == plain.rules.of_the_policy
+        assert math.isinf(guard.rules.others.flag_strength)
+        pictures = [np.asarray(cropped("astronaut", 60, 150)), photograph("coffee", 256)]
+        crop, copy = guard.check(pictures)
+        assert [crop.decision, copy.decision] == [verdict.decision for verdict in plain.check(pictures)]
+        assert (copy.decision, copy.verified) == (Decision.BLOCK, True)
+        assert copy.matches[0].evidence is not None
+        assert [one.levelname for one in caplog.records] == ["WARNING"]
+        assert why in caplog.text
+        caplog.clear()
+    flags, blocks = Policy(flag=0.99, block=1.0), {"policy": {"flag": "fpr:0.005"}}
+    guard = opened(built, policy=flags, verify="auto")
+    assert guard.config.verify_margin > 0
+    assert guard.explain(photograph("camera", 256), options=blocks).uncompared != ""
+    without = report.calibration.model_copy(update={"pixels": None})
+    with open_index(built) as index:
+        known = Calibrated(without, index.manifest, "x.index")
+        config = load_config(None, policy=common)
+        assert Guard(index, TOY, config=config, calibration=known).config.verify_margin == 0
+        assert Guard(index, TOY, config=load_config(None, policy=flags), calibration=known).config.verify_margin > 0
+
+
 def test_strengths_that_keep_a_rate() -> None:
     rng = np.random.default_rng(0)
     none = Rates(Sample.of(np.full(1000, -np.inf)), None, "nothing was aligned")

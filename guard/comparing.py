@@ -1,0 +1,119 @@
+"""Whether the checks of a guard compare pixels, where the setting `verify` leaves that to it. Compares none itself.
+
+Evidence of what counts anyway is had for little and adds nothing to a rate. Looking at the nearest references of every
+image finds more; that goes without saying only where it is quick and, for rates, where a calibration has measured it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from guard.calibration.target import FalsePositiveRate
+from guard.errors import MissingExtraError
+from guard.indexes.base import SupportsThumbnails
+from guard.indexes.records import KEYPOINTS
+from guard.thresholds import compared_pixels
+from guard.verification.examiner import KEPT
+
+if TYPE_CHECKING:
+    from guard.calibration.calibrated import Calibrated
+    from guard.config import GuardConfig
+    from guard.indexes.manifest import Manifest
+    from guard.policy import Policy
+    from guard.small.record import SmallSet
+    from guard.verification.examiner import Examiner
+
+__all__ = ["NO_THUMBNAILS", "InForce", "in_force", "slow_for"]
+
+NO_THUMBNAILS = "the index holds no thumbnails"
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """Settings of which nothing is open."""
+
+    config: GuardConfig
+    """Whose `verify` is a bool. With a `verify_margin` of 0 pixels only confirm: what reaches no threshold and has no
+    identical hash is not compared."""
+    why: str = ""
+    """Of "auto": why pixels are not compared, or only to confirm. "": all candidates are, or nothing was left open."""
+    to_mend: bool = False
+    """Whether that is something missing, and not how the index was meant to be."""
+
+
+def in_force(
+    config: GuardConfig,
+    index: Any,
+    examiner: Examiner,
+    *,
+    calibration: Calibrated | None = None,
+    small: SmallSet | None = None,
+) -> InForce:
+    """What "auto" comes to for one open index. Settings that say true or false stay as they are.
+
+    examiner: of that index. small: of a small set, which has an opinion of its own. Raises nothing.
+    """
+    config = small.applied(config) if small is not None else config
+    if config.verify != "auto":
+        return InForce(config)
+    missing, to_mend = _missing(index, examiner)
+    if missing:
+        return InForce(config.model_copy(update={"verify": False}), missing, to_mend)
+    compares = config.model_copy(update={"verify": True})
+    confirms = compares.model_copy(update={"verify_margin": 0.0})
+    unknown = _unknown(compares, examiner, calibration)
+    if unknown:
+        return InForce(confirms, f"only what counts anyway is compared: {unknown}", to_mend=True)
+    slow = slow_for(index.manifest)
+    if slow and "verify_margin" not in config.model_fields_set:
+        return InForce(confirms, f"only what counts anyway is compared: {slow}")
+    return InForce(compares)
+
+
+def slow_for(manifest: Manifest) -> str:
+    """Why looking at the nearest references of every image takes long, in words; "" if it does not.
+
+    Keypoints of a reference that was not met before are dear, unless they are stored or all references fit in memory.
+    """
+    if manifest.count <= KEPT or KEYPOINTS in manifest.files:
+        return ""
+    return (
+        f"{manifest.count} references without stored keypoints (`memguard index build --keypoints` stores them; "
+        "verify = true looks at the nearest ones of every image all the same)"
+    )
+
+
+def _missing(index: Any, examiner: Examiner) -> tuple[str, bool]:
+    """What pixels cannot be compared without, in words; and whether it is something to mend."""
+    if getattr(index.manifest, "sealed", None) is not None and not getattr(index, "has_thumbnails", False):
+        return "the thumbnails are sealed, and there is no key (index_key_file)", False
+    if not isinstance(index, SupportsThumbnails) or not getattr(index, "has_thumbnails", True):
+        return NO_THUMBNAILS, False
+    try:
+        examiner.ready()
+    except MissingExtraError as exc:
+        return str(exc), True
+    return "", False
+
+
+def _unknown(config: GuardConfig, examiner: Examiner, calibration: Calibrated | None) -> str:
+    """What the calibration does not know of pixels that a policy with rates would need, in words."""
+    policy = config.policy.build()
+    flags, blocks = _rates(policy, "flag"), _rates(policy, "block")
+    pixels = compared_pixels(config, examiner.verifier)
+    if calibration is None or pixels is None or not (flags or blocks):
+        return ""
+    misfits = calibration.calibration.pixels_misfits(pixels)
+    if misfits:
+        return f"of the calibration, {'; '.join(misfits)} (`memguard calibrate` measures them)"
+    beyond = [str(target) for target in flags if math.isinf(calibration.strength(target.rate))]
+    if beyond:
+        return f"no strength of evidence is known to keep {', '.join(beyond)} (more clean pictures may show one)"
+    return ""
+
+
+def _rates(policy: Policy, part: str) -> list[FalsePositiveRate]:
+    values = (getattr(one, part) for one in (policy, *policy.collections.values()))
+    return [value for value in values if isinstance(value, FalsePositiveRate)]

@@ -1,0 +1,174 @@
+"""What `verify = "auto"` comes to: real indexes with thumbnails, without, sealed, large; and without OpenCV."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from guard import ConfigError, Decision, Guard, GuardConfig, MissingExtraError, Policy
+from guard.comparing import slow_for
+from guard.config import load_config
+from guard.indexes.builder import build_index
+from guard.indexes.manifest import Manifest
+from guard.indexes.records import KEYPOINTS, THUMBNAILS
+from guard.indexes.sealing import SealingKey
+from guard.indexes.store import open_index
+from guard.unseen import unseen
+from guard.verification.examiner import KEPT
+from tests.support.photographs import photograph
+from tests.support.pictures_in_memory import InMemory
+from tests.support.toys import MemoryIndex, ToyEmbedder, picture
+
+TOY = ToyEmbedder()
+KEY = SealingKey(bytes(range(32)))
+NAMES = ("astronaut", "chelsea", "coffee")
+PHOTOGRAPHS = InMemory([Image.fromarray(photograph(name, 256)) for name in NAMES])
+PATIENT: dict[str, Any] = {"embedder": TOY, "deadline_s": None, "verify_budget_ms": 60_000.0}
+
+
+@pytest.fixture(scope="module")
+def indexes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("auto")
+    build_index(PHOTOGRAPHS, folder / "with.index", TOY)
+    build_index(PHOTOGRAPHS, folder / "without.index", TOY, thumbnails=0)
+    build_index(PHOTOGRAPHS, folder / "sealed.index", TOY, key=KEY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """More references than are kept in memory, and no keypoints."""
+    path = tmp_path_factory.mktemp("large") / "large.index"
+    many = [picture(i, 24, 24) for i in range(KEPT)]
+    build_index(InMemory([*PHOTOGRAPHS.pictures, *many]), path, TOY, hashes=False)
+    return path
+
+
+def piece() -> np.ndarray[Any, Any]:
+    """Of the first photograph; far from it for the descriptor."""
+    return np.ascontiguousarray(photograph("astronaut", 256)[20:150, 90:220])
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(one.levelname, one.getMessage()) for one in caplog.records if "pixels" in one.getMessage()]
+
+
+def test_pixels_are_compared_where_there_are_thumbnails(indexes: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "guard")
+    guard = Guard.open(indexes / "with.index", **PATIENT)
+    assert guard.asked.verify == "auto"
+    assert guard.config.verify is True
+    verdict = guard.check(piece())[0]
+    assert (verdict.decision, verdict.verified) == (Decision.FLAG, True)
+    assert guard.explain(piece()).to_dict()["verified"] == {"done": True, "why_not": None}
+    plain = guard.check(piece(), options={"verify": False})[0]
+    assert (plain.decision, plain.verified) == (Decision.ALLOW, None)
+    assert lines(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("without.index", "the index holds no thumbnails"), ("sealed.index", "there is no key")]
+)
+def test_without_readable_thumbnails_similarity_decides_and_one_line_says_so(
+    indexes: Path, caplog: pytest.LogCaptureFixture, name: str, why: str
+) -> None:
+    caplog.set_level(logging.INFO, "guard")
+    guard = Guard.open(indexes / name, **PATIENT)
+    assert guard.config.verify is False
+    copy, other = guard.check([photograph("coffee"), piece()])
+    assert (copy.decision, copy.verified) == (Decision.BLOCK, None)
+    assert (other.decision, other.verified) == (Decision.ALLOW, None)
+    assert guard.check(piece(), options={"verify": "auto"})[0].verified is None
+    assert why in guard.explain(piece()).to_dict()["verified"]["why_not"]
+    unseen(guard)
+    ((level, said),) = lines(caplog)
+    assert level == "INFO"
+    assert said.startswith(f"pixels of {name} are not compared: ")
+    assert why in said
+
+
+def test_a_key_opens_thumbnails_to_it(indexes: Path) -> None:
+    guard = Guard.open(indexes / "sealed.index", index_key=KEY.secret.hex(), **PATIENT)
+    assert guard.check(piece())[0].decision is Decision.FLAG
+
+
+def test_without_opencv_similarity_decides(
+    indexes: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)  # as if it were not installed
+    guard = Guard.open(indexes / "with.index", **PATIENT)
+    assert guard.config.verify is False
+    assert guard.check(photograph("coffee"))[0].decision is Decision.BLOCK
+    ((level, said),) = lines(caplog)
+    assert level == "WARNING"
+    assert "memorization-guard[cpu]" in said
+    with pytest.raises(MissingExtraError, match=r"\[cpu\]"):
+        Guard.open(indexes / "with.index", verify=True, **PATIENT)
+
+
+def test_an_index_that_knows_no_thumbnails() -> None:
+    guard = Guard(MemoryIndex(TOY, {"0.png": picture(0)}), TOY)
+    assert guard.config.verify is False
+    assert guard.check(picture(0))[0].decision is Decision.BLOCK
+
+
+def test_a_large_index_without_keypoints_has_evidence_of_what_counts_anyway(
+    large: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "guard")
+    guard = Guard.open(large, **PATIENT)
+    assert (guard.config.verify, guard.config.verify_margin) == (True, 0.0)
+    copy, other = guard.check([photograph("coffee"), piece()])
+    assert (copy.decision, copy.verified) == (Decision.BLOCK, True)
+    assert copy.matches[0].evidence is not None
+    assert (other.decision, other.verified) == (Decision.ALLOW, None)
+    ((level, said),) = lines(caplog)
+    assert level == "INFO"
+    assert "515 references without stored keypoints" in said
+    for chosen in ({"verify": True}, {"verify_margin": 2.0}):
+        assert guard.check(piece(), options=chosen)[0].verified is True
+
+
+def test_identical_hashes_have_evidence_too(indexes: Path) -> None:
+    """However far the descriptor is: a flag by hash alone is one that a person asks about."""
+    nothing = Policy(flag=1.0, block=1.0)
+    guard = Guard.open(indexes / "with.index", policy=nothing, verify_margin=0.0, **PATIENT)
+    verdict = guard.check(photograph("coffee", 200))[0]
+    assert verdict.matches[0].bits is not None
+    assert verdict.matches[0].similarity < 1.0
+    assert verdict.matches[0].evidence is not None
+
+
+def test_what_is_slow(large: Path) -> None:
+    with open_index(large) as index:
+        manifest: Manifest = index.manifest
+    assert THUMBNAILS in manifest.files
+    assert "without stored keypoints" in slow_for(manifest)
+    stored = {**manifest.files, KEYPOINTS: manifest.files[THUMBNAILS]}
+    assert slow_for(manifest.model_copy(update={"files": stored})) == ""
+    assert slow_for(manifest.model_copy(update={"count": KEPT})) == ""
+
+
+@pytest.mark.parametrize("said", ["auto", "AUTO", True, False, "true", "no"])
+def test_it_is_said_in_words_or_plainly(said: object, tmp_path: Path) -> None:
+    expected = {"auto": "auto", "true": True, "no": False}.get(str(said).lower(), said)
+    assert load_config(None, environ={"MEMGUARD_VERIFY": str(said)}).verify == expected
+    config = load_config(None, verify=said)
+    assert config.verify == expected
+    assert json.loads(config.model_dump_json())["verify"] == expected
+    (tmp_path / "guard.toml").write_text(f"verify = {json.dumps(said)}\n")
+    assert load_config(tmp_path / "guard.toml").verify == expected
+
+
+def test_the_default_and_what_it_cannot_be() -> None:
+    assert GuardConfig().verify == "auto"
+    for wrong in ("perhaps", 2, None):
+        with pytest.raises(ConfigError, match="verify: give true, false or auto"):
+            load_config(None, verify=wrong)
