@@ -161,7 +161,7 @@ def test_pixels_that_nobody_must_compare_keep_a_rate_or_only_confirm(
     report: CalibrationReport, built: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With `verify` left open nothing is refused, and no threshold means anything else than it did."""
-    common, rare = Policy(flag=fpr(0.2), block=0.99), Policy(flag=fpr(0.005), block=0.99)
+    common, rare = Policy(flag=fpr(0.2), block=0.99), Policy(flag=fpr(0.05), block=0.99)
     measured = opened(built, policy=common, verify="auto")
     assert measured.config.verify_margin > 0
     assert measured.rules.others == opened(built, policy=common).rules.others
@@ -169,21 +169,19 @@ def test_pixels_that_nobody_must_compare_keep_a_rate_or_only_confirm(
     assert measured.check(np.asarray(cropped("astronaut", 60, 150)))[0].decision is not Decision.ALLOW
     for policy, settings, why in (
         (common, {"verify_candidates": 5}, "5 candidates are compared, and 4 were"),
-        (rare, {}, "no strength of evidence is known to keep fpr:0.005"),
+        (rare, {}, "no strength of evidence is known to keep fpr:0.05"),
     ):
         guard, plain = (opened(built, policy=policy, verify=v, **settings) for v in ("auto", False))
         assert (guard.config.verify, guard.config.verify_margin) == (True, 0.0)
         assert guard.rules.of_the_policy == plain.rules.of_the_policy
         assert math.isinf(guard.rules.others.flag_strength)
-        pictures = [np.asarray(cropped("astronaut", 60, 150)), photograph("coffee", 256)]
-        crop, copy = guard.check(pictures)
-        assert [crop.decision, copy.decision] == [verdict.decision for verdict in plain.check(pictures)]
+        copy = guard.check(photograph("coffee", 256))[0]
         assert (copy.decision, copy.verified) == (Decision.BLOCK, True)
         assert copy.matches[0].evidence is not None
         assert [one.levelname for one in caplog.records] == ["WARNING"]
         assert why in caplog.text
         caplog.clear()
-    flags, blocks = Policy(flag=0.99, block=1.0), {"policy": {"flag": "fpr:0.005"}}
+    flags, blocks = Policy(flag=0.99, block=1.0), {"policy": {"flag": "fpr:0.05"}}
     guard = opened(built, policy=flags, verify="auto")
     assert guard.config.verify_margin > 0
     assert guard.explain(photograph("camera", 256), options=blocks).uncompared != ""
