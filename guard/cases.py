@@ -41,7 +41,8 @@ def cases_of(
 ) -> list[Case]:
     """One case an image, in order. found, own and usable are of the same images.
 
-    config: in force, see guard.comparing. left_s: of the deadline, None without one; comparing takes half of it at most in all, `verify_budget_ms` an image.
+    config: in force, see guard.comparing. left_s: of the deadline, None without one; comparing takes half of it at most
+    in all, `verify_budget_ms` an image.
     Raises MissingExtraError where verification is asked for and lacks a package; nothing else.
     """
     end = math.inf if left_s is None else time.perf_counter() + left_s / 2

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from guard.calibration.target import FalsePositiveRate
 from guard.errors import MissingExtraError
 from guard.indexes.base import SupportsThumbnails
-from guard.indexes.records import KEYPOINTS
+from guard.indexes.records import KEYPOINTS, THUMBNAILS
 from guard.thresholds import compared_pixels
 from guard.verification.examiner import KEPT
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from guard.small.record import SmallSet
     from guard.verification.examiner import Examiner
 
-__all__ = ["NO_THUMBNAILS", "InForce", "in_force", "slow_for"]
+__all__ = ["InForce", "by_default", "in_force", "slow_for"]
 
 NO_THUMBNAILS = "the index holds no thumbnails"
 
@@ -83,6 +83,15 @@ def slow_for(manifest: Manifest) -> str:
         f"{manifest.count} references without stored keypoints (`memguard index build --keypoints` stores them; "
         "verify = true looks at the nearest ones of every image all the same)"
     )
+
+
+def by_default(manifest: Manifest) -> str:
+    """What "auto" does with an index, as far as its manifest tells, in words."""
+    if THUMBNAILS not in manifest.files:
+        return f"not compared: {NO_THUMBNAILS}"
+    slow = slow_for(manifest)
+    said = f"only what counts anyway is compared: {slow}" if slow else "every candidate is compared"
+    return f"with the key, {said}" if manifest.sealed else said
 
 
 def _missing(index: Any, examiner: Examiner) -> tuple[str, bool]:

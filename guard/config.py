@@ -22,7 +22,6 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
-
 from pydantic_core import PydanticCustomError
 
 from guard.calibration.target import PREFIX, FalsePositiveRate

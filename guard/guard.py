@@ -74,7 +74,8 @@ class Guard(Hosted):
     """Checks images against one index. Thread-safe; one is enough for a process.
 
     index: an open index. embedder: the one that it was built with. config: all settings; the attribute of that name
-    holds them as they are in force, `asked` as they were given.
+    holds them as they are in force, `asked` as they were given, and `uncompared` says why pixels are not compared, or
+    only of what counts anyway, where `verify` leaves that to the guard.
     metrics: where to count; None makes metrics on the registry, or on one of their own.
     verifier: compares pixels where the setting `verify` asks for it; None: `PixelVerifier` with its own limits.
     calibration: the index's, for thresholds that are given as false-positive rates.
@@ -105,7 +106,7 @@ class Guard(Hosted):
         self._verifier = verifier
         self.asked = config or GuardConfig()
         settings = self._in_force(None)
-        self.config = settings.config
+        self.config, self.uncompared = settings.config, settings.why
         if self.config.verify is True:
             self.examiner.ready()
             require_open(index, name)
@@ -121,9 +122,10 @@ class Guard(Hosted):
             self.metrics.set_calibration(name, stale=bool(stale), expected=expected)
             if stale and self.metrics.shown:
                 _log.warning("the calibration of %s is stale: %s", name, "; ".join(stale))
-        if settings.why and self.metrics.shown:
+        if self.uncompared and self.metrics.shown:
             level = logging.WARNING if settings.to_mend else logging.INFO
-            _log.log(level, "pixels of %s%s: %s", name, "" if self.config.verify else " are not compared", settings.why)
+            said = "" if self.config.verify else " are not compared"
+            _log.log(level, "pixels of %s%s: %s", name, said, self.uncompared)
         self.events = events if events is not None else self._open_events()
 
     @classmethod
@@ -267,7 +269,8 @@ class Guard(Hosted):
         reasoned: list[Reasoning] = []
         verdicts, clock = self._within_deadline(config, 1, image, inputs, reasoned)
         (verdict,) = acted(verdicts, config)
-        return explanation_of(self, config, picture, next(iter(reasoned), None), verdict, clock.by_stage(), settings.why)
+        reasoning = next(iter(reasoned), None)
+        return explanation_of(self, config, picture, reasoning, verdict, clock.by_stage(), settings.why)
 
     def _circumstances(self, config: GuardConfig) -> Circumstances:
         rules, spec = self._rules(config), self.embedder.spec

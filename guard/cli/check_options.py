@@ -18,7 +18,10 @@ FlagOption = Annotated[str | None, typer.Option(help="Similarity from which to f
 BlockOption = Annotated[str | None, typer.Option(help="Similarity from which to block, inclusive, or a rate.")]
 VerifyOption = Annotated[
     bool | None,
-    typer.Option("--verify/--no-verify", help="Compare pixels with stored thumbnails before deciding."),
+    typer.Option(
+        "--verify/--no-verify",
+        help="Compare pixels with stored thumbnails before deciding (default: where that can be done).",
+    ),
 ]
 
 

@@ -22,6 +22,7 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
     memguard index info training.index
     """
     from guard.calibration.record import read_calibration
+    from guard.comparing import by_default
     from guard.indexes.clusters import describe_clusters
     from guard.indexes.overlaid import state_of
     from guard.indexes.records import KEYPOINTS
@@ -34,11 +35,12 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
         calibration = read_calibration(index / "versions" / name, manifest)
         overlay = state_of(index, manifest).counts()
         small = read_small(index / "versions" / name, manifest)
+        compared = "of a small set every candidate is compared" if small else by_default(manifest)
         if as_json:
             known = calibration_summary(calibration, manifest) if calibration else None
             set_known = small.model_dump(mode="json") | {"warnings": small.warnings} if small else None
             shown = {"path": str(index), "version": name, **manifest.model_dump(mode="json"), "calibration": known,
-                     "overlay": overlay, "small": set_known}  # fmt: skip
+                     "overlay": overlay, "small": set_known, "pixels": compared}  # fmt: skip
             print_json(shown)
             return
         table = Table(box=None, show_header=False, pad_edge=False)
@@ -54,6 +56,7 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
             table.add_row("small set", "\n".join(lines))
         table.add_row("hashes", f"PDQ, of {manifest.hashes.usable} references" if manifest.hashes else "none")
         table.add_row("keypoints", "stored" if KEYPOINTS in manifest.files else "none")
+        table.add_row("pixels", compared)
         found = describe_clusters(manifest.clusters, manifest.count) if manifest.clusters else ["not looked for"]
         table.add_row("clusters", "\n".join(found))
         changed = describe(manifest.transform, manifest.embedder.dim) if manifest.transform else ["none"]

@@ -23,6 +23,10 @@ def show(
     report: BuildReport, as_json: bool, small: SmallReport | None = None, clusters: ClustersEntry | None = None
 ) -> Exit:
     """Print, and return the exit code: INPUT for pictures that could not be read, or none at all."""
+    from guard.comparing import slow_for
+    from guard.indexes.records import THUMBNAILS
+    from guard.verification.examiner import KEPT
+
     if small is not None or clusters is not None:
         report = replace(report, version=in_use(report.path)[0])
     nothing = not (report.added or report.skipped or report.unchanged)
@@ -43,6 +47,11 @@ def show(
         rate = f"{report.seconds:.1f} s, {report.images_per_second:.0f} images/s{resumed}"
         out.print(f"{report.added} references added in {rate}", soft_wrap=True)
     out.print(f"{report.path}, version {report.version}: {report.count} references", soft_wrap=True)
+    if report.count > KEPT:
+        manifest = in_use(report.path)[1]
+        slow = slow_for(manifest) if THUMBNAILS in manifest.files else ""
+        if slow:
+            out.print(f"checks compare pixels only of what counts anyway: {slow}", style="dim", soft_wrap=True)
     if report.notes:
         out.print(f"handled: {counts(report.notes, ', ')}", soft_wrap=True)
     if report.background_left_out:

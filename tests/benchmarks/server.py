@@ -5,7 +5,7 @@
 One image a request, 512 x 512, keep-alive connections, everything on this machine: the load generator takes its share
 of the same cores, and its CPU time is reported. Checks get a minute, so that none fails for want of time. In process,
 the same pictures are decoded and checked one after the other, and in batches of 16; the faster of both is the peer.
-Decoding is included on both sides.
+Decoding is included on both sides; no pixels are compared: the references are random rows.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Load:
 
 def in_process(index: Path, pictures: Sequence[bytes], seconds: float, batch: int) -> float:
     """Images a second, decoded and checked by this process."""
-    guard = Guard.open(index, deadline_s=60.0)
+    guard = Guard.open(index, deadline_s=60.0, verify=False)
     done, end = 0, 0.0
     for warming in (True, False):
         done, begun = 0, perf_counter()
@@ -80,7 +80,7 @@ def in_process(index: Path, pictures: Sequence[bytes], seconds: float, batch: in
 def served(index: Path) -> Iterator[tuple[str, int, int]]:
     """A sidecar; its host, port and process."""
     command = [sys.executable, "-m", "guard", "serve", "--index", str(index), "--port", "0"]
-    environ = {**os.environ, "MEMGUARD_DEADLINE_S": "60"}
+    environ = {**os.environ, "MEMGUARD_DEADLINE_S": "60", "MEMGUARD_VERIFY": "false"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ)
     assert process.stderr is not None
     try:
