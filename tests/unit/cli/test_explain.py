@@ -44,20 +44,20 @@ def decisions(text: str) -> list[str]:
 
 def test_verify_finds_the_crop(folder: Path) -> None:
     common = ("check", folder / "renders", "--index", folder / "my.index", "--json")
-    code, plain, _ = run(*common)
+    code, plain, _ = run(*common, "--no-verify")
     assert (code, decisions(plain)) == (0, ["allow", "allow"])
     code, verified, _ = run(*common, "--config", folder / "verify.toml", "--fail-on", "flag")
     assert (code, decisions(verified)) == (1, ["flag", "allow"])
     assert json.loads(verified)["results"][0]["matches"][0]["evidence"]["kind"] == "partial"
     code, off, _ = run(*common, "--config", folder / "verify.toml", "--no-verify")
     assert decisions(off) == ["allow", "allow"]
+    assert decisions(run(*common)[1]) == ["flag", "allow"]  # nobody asked for it, and it can be done
 
 
 def test_explain_draws_a_strip_for_each_and_decides_nothing(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "evidence.png"
-    code, text, said = run(
-        "check", folder / "renders", "--index", folder / "my.index", "--explain", out, "--json", "--fail-on", "flag"
-    )
+    common = ("check", folder / "renders", "--index", folder / "my.index", "--no-verify", "--json", "--fail-on", "flag")
+    code, text, said = run(*common, "--explain", out)
     assert (code, decisions(text)) == (0, ["allow", "allow"])
     assert "evidence of 2" in said
     with Image.open(out) as sheet:
