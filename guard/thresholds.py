@@ -45,8 +45,8 @@ def rules_of(
 ) -> Rules:
     """The rule of every collection.
 
-    The embedder's advice is about its own cosines and about the whitening that an index has by default, not about what
-    another transform makes of them. A small set advises for itself.
+    The embedder's advice is about its own cosines and about the whitening that an index has by default, each without
+    and with windows of the query, not about what another transform makes of them. A small set advises for itself.
     config: in force. name: of the index, for errors. pixels: compared_pixels of it. Of pixels that only confirm, no
     strength counts by itself at a rate, and similarity has the whole rate.
     Raises ConfigError for a threshold that is neither set nor advised, or a rate that the calibration cannot keep.
@@ -68,7 +68,7 @@ def rules_of(
     if small is not None:
         return Rules.resolve(policy, small.thresholds, threshold_of=asked, strength_of=strength_of)
     transform = getattr(index.manifest, "transform", None)
-    advice = advised(embedder.spec, transform)
+    advice = advised(embedder.spec, transform, windows="windows" in config.query_views)
     if transform is None or advice is not None:
         return Rules.resolve(policy, advice, threshold_of=asked, strength_of=strength_of)
     return Rules.resolve(

@@ -70,6 +70,9 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
             held = advised(manifest.spec, manifest.transform)
             advice, hold = held or manifest.thresholds, "" if held else "; they do not hold after the transform"
             table.add_row("thresholds", f"flag {advice.flag:.4f}, block {advice.block:.4f} ({advice.source}){hold}")
+            if held and held.windows:
+                seen = held.windows
+                table.add_row("with windows", f"flag {seen.flag:.4f}, block {seen.block:.4f} ({seen.source})")
         if calibration:
             stale = calibration.stale(manifest, datetime.now(UTC))
             rates = [f"{one.rate:g}: threshold {one.similarity:.4f}" for one in calibration.thresholds]

@@ -94,9 +94,8 @@ def show(
                     Text(f"{file['name']}  {file['url']}\nsha256 {file['sha256'] or 'not known'} ({file['checksum']})"),
                 )
         elif key == "thresholds" and value:
-            for said, advice in ((key, value), ("whitened", value["whitened"])):
-                if advice:
-                    table.add_row(said, Text(f"flag {advice['flag']}, block {advice['block']}: {advice['source']}"))
+            for said, advice in _advice(value):
+                table.add_row(said, Text(f"flag {advice['flag']}, block {advice['block']}: {advice['source']}"))
         elif key == "card":
             for label, text in _card_lines(value):
                 table.add_row(label, Text(text))
@@ -146,6 +145,15 @@ def fetch(
         print_json({"name": name, "folder": str(folder)})
     else:
         out.print(f"{name} is in {folder}", soft_wrap=True)
+
+
+def _advice(thresholds: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each pair under what it is for."""
+    for said, one in (("thresholds", thresholds), ("whitened", thresholds["whitened"])):
+        if one:
+            yield said, one
+            if one["windows"]:
+                yield ("" if one is thresholds else f"{said}, ") + "windows", one["windows"]
 
 
 def _card_lines(card: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -40,6 +40,12 @@ class Thresholds:
     """Where they come from: a paper, or the command and date of an evaluation."""
     whitened: Thresholds | None = None
     """Those of an index with the whitening that it has by default (guard.indexes.usual); None: it has none then."""
+    windows: Thresholds | None = None
+    """Those of checks that look at windows of a picture (query_views = "windows"); None: these serve for them too."""
+
+    def of(self, *, windows: bool) -> Thresholds:
+        """Those of checks with windows, or without."""
+        return self.windows or self if windows else self
 
 
 @dataclass(frozen=True, slots=True)

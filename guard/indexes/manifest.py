@@ -60,9 +60,11 @@ class ThresholdsEntry(_Model):
     block: float = Field(ge=-1, le=1)
     source: str
     whitened: ThresholdsEntry | None = None
+    windows: ThresholdsEntry | None = None
 
     def plain(self) -> Thresholds:
-        return Thresholds(self.flag, self.block, self.source, self.whitened.plain() if self.whitened else None)
+        whitened, windows = (one.plain() if one else None for one in (self.whitened, self.windows))
+        return Thresholds(self.flag, self.block, self.source, whitened, windows)
 
 
 class EmbedderEntry(_Model):

@@ -48,8 +48,12 @@ def is_usual(transform: TransformEntry, dim: int) -> bool:
     )
 
 
-def advised(spec: EmbedderSpec, transform: TransformEntry | None) -> Thresholds | None:
-    """What the embedder advises for an index with this transform: about other similarities than its own, nothing."""
-    if transform is None or spec.thresholds is None:
-        return spec.thresholds
-    return spec.thresholds.whitened if is_usual(transform, spec.dim) else None
+def advised(spec: EmbedderSpec, transform: TransformEntry | None, *, windows: bool = False) -> Thresholds | None:
+    """What the embedder advises for an index with this transform: about other similarities than its own, nothing.
+
+    windows: of checks that look at windows of a picture.
+    """
+    advice = spec.thresholds
+    if transform is not None and advice is not None:
+        advice = advice.whitened if is_usual(transform, spec.dim) else None
+    return advice and advice.of(windows=windows)

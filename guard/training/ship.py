@@ -27,7 +27,7 @@ __all__ = ["make_card", "ship"]
 
 FLAG_FPRS, BLOCK_FPR = ("0.01", "0.001"), "0.0001"  # look-alikes of one kind set the second: a flag alone may be wrong
 RATES = ("0.01", "0.001")
-WHITENED = "+whitened"
+WINDOWS, WHITENED = "+windows", "+whitened"
 WHITENED_FLAG_FPR = "0.001"  # whitened, copies that were blurred are still above it
 WEAK = 0.9  # recall at FPR 1 % below which an edit is named as a weak spot
 Document = Mapping[str, Any]
@@ -125,29 +125,33 @@ def _measured(evaluation: Document, entrant: str) -> dict[str, Any]:
 
 
 def _thresholds(evaluation: Document, entrant: str, measured: Document, today: date) -> Thresholds:
-    """Of the first group; with those of a whitened index, if the whitening took part."""
+    """Of the first group; with those of a whitened index and of windows of the query, of what took part."""
     limits, groups = evaluation["thresholds"], measured["groups"]
-    group, white = next(iter(groups)), limits.get(f"{entrant}{WHITENED}")
+    group = next(iter(groups))
     counts, every = groups[group]["counts"], groups.get(POOLED, groups[group])["counts"]
     among = (
         f"{counts['negative_queries']:,} queries exceed that are no copies (of {counts['sources']} {group}), among "
         f"{every['pictures'] // 2} references"
     )
     made = f"memguard eval descriptors, {today.isoformat()}. Larger indexes and look-alikes (X-rays, faces, flags) need"
-    plain = Thresholds(
-        flag=_rounded_up(sum(limits[entrant][group][rate] for rate in FLAG_FPRS) / len(FLAG_FPRS)),
-        block=_rounded_up(limits[entrant][group][BLOCK_FPR]),
-        source=f"flag: halfway between what 1 % and 0.1 % of {among}; block: what 0.01 % exceed. {made} higher ones: "
-        "calibrate",
-    )
-    if white is None:
+
+    def advice(name: str, fprs: Sequence[str], flag: str, looked: str = "") -> Thresholds:
+        found = limits[name][group]
+        return Thresholds(
+            flag=_rounded_up(sum(found[fpr] for fpr in fprs) / len(fprs)),
+            block=_rounded_up(found[BLOCK_FPR]),
+            source=f"flag: {flag} of {among}; block: what 0.01 % exceed{looked}. {made} higher ones: calibrate",
+        )
+
+    def pair(way: str, fprs: Sequence[str], flag: str) -> Thresholds:
+        windows = f"{entrant}{WINDOWS}{way}"
+        seen = advice(windows, fprs, flag, ", looked at with windows") if windows in limits else None
+        return replace(advice(f"{entrant}{way}", fprs, flag), windows=seen)
+
+    plain = pair("", FLAG_FPRS, "halfway between what 1 % and 0.1 %")
+    if f"{entrant}{WHITENED}" not in limits:
         return plain
-    whitened = Thresholds(
-        flag=_rounded_up(white[group][WHITENED_FLAG_FPR]),
-        block=_rounded_up(white[group][BLOCK_FPR]),
-        source=f"flag: what 0.1 % of {among}; block: what 0.01 % exceed. {made} higher ones: calibrate",
-    )
-    return replace(plain, whitened=whitened)
+    return replace(plain, whitened=pair(WHITENED, [WHITENED_FLAG_FPR], "what 0.1 %"))
 
 
 def _rounded_up(similarity: float) -> float:

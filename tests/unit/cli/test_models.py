@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from guard.cli.models import models_app
+from guard.embedders.base import Thresholds
 from guard.embedders.model_cards import CARDS, ModelCard, ModelFile
 from guard.embedders.models import register_model
 from guard.embedders.preprocess import Preprocessing
@@ -35,6 +36,27 @@ def test_show(tmp_path: Path) -> None:
     row = json.loads(run.invoke(models_app, ["show", "isc_ft_v107", "--json", "--cache", str(tmp_path)]).stdout)
     assert row["bring"]
     assert row["thresholds"] is None
+
+
+def test_every_pair_of_thresholds_is_shown(tmp_path: Path) -> None:
+    seen, seen_white = Thresholds(0.57, 0.66, "a source"), Thresholds(0.47, 0.56, "a source")
+    white = Thresholds(0.49, 0.55, "a source", windows=seen_white)
+    advice = Thresholds(0.59, 0.67, "a source", white, seen)
+    file = ModelFile("w.pt", "https://example.org/w.pt")
+    card = ModelCard("tests-advice", "A title", "MIT", 4, Preprocessing(32), "torchscript", (file,), "s", advice)
+    register_model(card)
+    command = ["show", "tests-advice", "--cache", str(tmp_path)]
+    shown = run.invoke(models_app, command, env={"COLUMNS": "200"}).stdout
+    expected = {
+        "thresholds": "flag 0.59, block 0.67",
+        "windows": "flag 0.57, block 0.66",
+        "whitened": "flag 0.49, block 0.55",
+        "whitened, windows": "flag 0.47, block 0.56",
+    }
+    lines = [" ".join(line.split()) for line in shown.splitlines() if "flag" in line]
+    assert lines == [f"{what} {advice}: a source" for what, advice in expected.items()]
+    row = json.loads(run.invoke(models_app, [*command, "--json"]).stdout)
+    assert row["thresholds"]["whitened"]["windows"]["block"] == 0.56
 
 
 def test_the_card_of_the_shipped_one_says_how_it_was_trained_and_what_it_is_bad_at() -> None:

@@ -57,6 +57,15 @@ def test_each_field_of_the_embedder_must_agree(field: str, value: Any) -> None:
         manifest().require(other)
 
 
+def test_every_pair_of_thresholds_comes_back() -> None:
+    windows = ThresholdsEntry(flag=0.6, block=0.95, source="windows")
+    white = ThresholdsEntry(flag=0.3, block=0.4, source="whitened", windows=windows)
+    entry = ThresholdsEntry(flag=0.5, block=0.9, source="test", whitened=white, windows=windows)
+    read = Manifest.model_validate_json(manifest(thresholds=entry).to_json()).spec.thresholds
+    seen = Thresholds(0.6, 0.95, "windows")
+    assert read == Thresholds(0.5, 0.9, "test", Thresholds(0.3, 0.4, "whitened", windows=seen), seen)
+
+
 def test_thresholds_are_advice() -> None:
     from dataclasses import replace
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from guard import Guard
+from guard.config import GuardConfig
 from guard.embedders.base import Thresholds
 from guard.errors import ConfigError
 from guard.indexes import usual
@@ -20,6 +22,7 @@ from guard.indexes.transforming import remove_transform, transform_index
 from guard.indexes.usual import advised, is_usual
 from guard.indexes.verify import verify_index
 from guard.pixels import to_batch
+from guard.thresholds import rules_of
 from tests.support.references import photo_folder
 from tests.support.toys import ToyEmbedder, picture
 
@@ -77,6 +80,26 @@ def test_who_has_one(tmp_path: Path, embedder: ToyEmbedder, pictures: int, white
     assert whitened(index) is expected
     thresholds = advised(embedder.spec, manifest(index).transform)
     assert thresholds == ((WHITE if embedder is ADVISED else None) if expected else embedder.thresholds)
+
+
+def test_checks_with_windows_have_thresholds_of_their_own_where_the_embedder_has_them(tmp_path: Path) -> None:
+    index = tmp_path / "x.index"
+    build_index(photo_folder(tmp_path / "photos", MANY), index, ADVISED, thumbnails=0)
+    entry = manifest(index).transform
+    seen, seen_white = Thresholds(0.7, 0.9, "windows"), Thresholds(0.35, 0.5, "whitened windows")
+    all_four = Thresholds(0.8, 0.95, "by construction", replace(WHITE, windows=seen_white), seen)
+    spec = replace(ADVISED.spec, thresholds=all_four)
+    assert advised(spec, None, windows=True) == seen
+    assert advised(spec, entry, windows=True) == seen_white
+    assert advised(spec, None) == all_four
+    assert advised(ADVISED.spec, None, windows=True) == ADVISED.thresholds
+    assert advised(ADVISED.spec, entry, windows=True) == WHITE
+    assert advised(replace(spec, thresholds=None), entry, windows=True) is None
+    with open_index(index, embedder=ADVISED) as opened:
+        for kind, expected in (("one", (WHITE.flag, WHITE.block)), ("windows", (0.35, 0.5))):
+            config = GuardConfig().model_copy(update={"query_views": kind})
+            rules = rules_of(config, opened, ToyEmbedder(thresholds=all_four), None, "x.index")
+            assert rules.of_the_policy == expected
 
 
 def test_without_advice_thresholds_are_asked_for(tmp_path: Path) -> None:

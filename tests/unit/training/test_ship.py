@@ -105,6 +105,26 @@ def test_a_whitened_index_has_thresholds_of_its_own(run: Path, pictures: Path, t
     assert card == shipped_card.__wrapped__(tmp_path)
 
 
+def test_windows_have_thresholds_of_their_own_by_the_same_rules(
+    run: Path, pictures: Path, evaluation: dict[str, Any], tmp_path: Path
+) -> None:
+    found = an_evaluation(run, pictures, whitened=True)
+    for way, highest in (("+windows", 0.61), ("+windows+whitened", 0.52)):
+        limits = {"0.01": 0.3, "0.001": 0.4, "0.0001": highest}
+        found["thresholds"][f"onnx:somewhere{way}"] = {"photographs": limits}
+    card = ship(run, found, tmp_path, today=TODAY)
+    whitened = card.thresholds.whitened
+    assert whitened is not None
+    for one, expected in ((card.thresholds.windows, (0.35, 0.61)), (whitened.windows, (0.4, 0.52))):
+        assert one is not None
+        assert (one.flag, one.block) == expected
+        assert "with windows" in one.source
+    assert card == shipped_card.__wrapped__(tmp_path)
+    without = ship(run, evaluation, tmp_path / "without", today=TODAY).thresholds
+    assert without.windows is None
+    assert without.of(windows=True) == without
+
+
 def test_weights_that_go_on_from_shipped_ones_keep_their_history(
     run: Path, evaluation: dict[str, Any], pictures: Path, tmp_path: Path
 ) -> None:
