@@ -16,7 +16,7 @@ class NetworkConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     widths: tuple[int, ...] = Field(default=(32, 64, 128, 256), description="channels, eight of each field")
-    depths: tuple[int, ...] = Field(default=(2, 2, 2), description="residual blocks of each stage after the stem")
+    depths: tuple[int, ...] = Field(default=(2, 4, 3), description="residual blocks of each stage after the stem")
     pooled: tuple[int, int] = Field(default=(64, 192), description="fields of the last two stages that are averaged")
     dim: int = Field(default=256, gt=0)
 

@@ -1,8 +1,9 @@
 """Trained weights -> safetensors and ONNX with one identity. Knows both formats; nothing about training.
 
 Both files hold the same float16 convolutions and compute in float32. The ONNX graph is written node by node: torch's
-exporters are either deprecated or need a package more, and neither keeps weights in half the space. It folds the
-normalisation into the convolutions with constant nodes, which ONNX Runtime works out when it opens the file.
+exporters are either deprecated or need a package more, and neither keeps weights in half the space. It holds the
+kernels of one position: their eight positions and the normalisation are constant nodes, which ONNX Runtime works out
+when it opens the file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from guard.embedders.ort import METADATA_NAME, METADATA_PREPROCESSING, METADATA_
 from guard.embedders.preprocess import Preprocessing
 from guard.errors import CheckError, ConfigError, MissingExtraError
 from guard.training.config import NetworkConfig
-from guard.training.dihedral import ORDER, GroupConv, GroupNorm2d, LiftingConv
+from guard.training.dihedral import INSIDE, ORDER, GroupConv, GroupNorm2d, LiftingConv
 from guard.training.network import FLOOR, Block, DescriptorNet
 
 __all__ = ["Exported", "export", "load_network", "preprocessing_for", "read_weights"]
@@ -137,12 +138,36 @@ class _Graph:
         mean, variance = norm.statistics()
         scale = norm.weight.repeat(ORDER) / torch.sqrt(variance + norm.EPS)
         bias = norm.bias.repeat(ORDER) - mean * scale
-        kernel = self.add("Mul", self.matrix(conv.expanded()), self.constant(_column(scale).numpy()))
+        kernel = self.add("Mul", self.expanded(conv), self.constant(_column(scale).numpy()))
         side, stride, pad = conv.weight.shape[-1], conv.stride, conv.padding
         return self.add(
             "Conv", x, kernel, self.constant(bias.detach().numpy()),
             kernel_shape=[side, side], strides=[stride, stride], pads=[pad] * 4,
         )  # fmt: skip
+
+    def expanded(self, conv: LiftingConv | GroupConv) -> str:
+        """What conv.expanded() gives, made of the kernel of one position."""
+        fields, channels, side, _ = conv.weight.shape
+        if isinstance(conv, LiftingConv):
+            kernel = self.matrix(conv.weight)
+            return self.add("Concat", *(self.acted(kernel, g, 4) for g in range(ORDER)), axis=0)
+        kernel = self.matrix(conv.weight.view(fields, ORDER, -1, side, side))
+        inside = [self.add("Gather", kernel, self.integers(*row), axis=1) for row in INSIDE.tolist()]
+        laid = self.add("Concat", *(self.acted(x, g, 5) for g, x in enumerate(inside)), axis=0)
+        return self.add("Reshape", laid, self.integers(ORDER * fields, channels, side, side))
+
+    def acted(self, x: str, element: int, rank: int) -> str:
+        """As guard.training.dihedral.acted, for so many dimensions: each turn is flips and perhaps a transposition."""
+        flips = (set[int](), {-1}, {-1, -2}, {-2})[element % 4] ^ ({-1} if element >= 4 else set())
+        if flips:
+            back, end = [-1] * len(flips), [np.iinfo(np.int64).min] * len(flips)
+            x = self.add("Slice", x, *(self.integers(*values) for values in (back, end, sorted(flips), back)))
+        if element % 2:
+            x = self.add("Transpose", x, perm=[*range(rank - 2), rank - 1, rank - 2])
+        return x
+
+    def integers(self, *values: int) -> str:
+        return self.constant(np.array(values, np.int64))
 
     def block(self, x: str, block: Block) -> str:
         y = self.add("Relu", self.convolution(x, block.conv1, block.norm1))
@@ -156,7 +181,7 @@ class _Graph:
     def generalised_mean(self, x: str, fields: int) -> str:
         """As guard.training.network does: cubes, their mean over places and group, the root."""
         means = self.add("GlobalAveragePool", self.add("Mul", self.add("Mul", x, x), x))
-        positions = self.add("Reshape", means, self.constant(np.array([0, ORDER, fields], np.int64)))
+        positions = self.add("Reshape", means, self.integers(0, ORDER, fields))
         mean = self.add("ReduceMean", positions, axes=[1], keepdims=0)
         floored = self.add("Max", mean, self.constant(np.array(FLOOR, np.float32)))
         return self.add("Pow", floored, self.constant(np.array(1 / 3, np.float32)))

@@ -22,7 +22,7 @@ from guard.training.checkpoint import Curve, load_checkpoint, save_checkpoint
 from guard.training.config import TrainingConfig
 from guard.training.feed import Feed, shown_by
 from guard.training.held_out import HeldOut, to_input
-from guard.training.network import DescriptorNet
+from guard.training.network import DescriptorNet, begin_from
 from guard.training.objective import Loss, descriptor_loss
 from guard.training.schedule import Moment, moment
 from guard.training.team import Team, run_team
@@ -102,7 +102,7 @@ class _Trainer:
         torch.manual_seed(run.seed)
         self.network = DescriptorNet(run.config.network)
         if run.init is not None:
-            self.network.load_state_dict(run.init, strict=False)
+            begin_from(self.network, run.init)
         self.network.to(self.device)
         matrices = [p for p in self.network.parameters() if p.ndim > 1]
         vectors = [p for p in self.network.parameters() if p.ndim <= 1]

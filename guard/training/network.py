@@ -8,6 +8,7 @@ lies. On a CPU the stem decides the speed: two fine-grained convolutions in its 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn import functional
 from guard.training.config import NetworkConfig
 from guard.training.dihedral import ORDER, GroupConv, GroupNorm2d, LiftingConv
 
-__all__ = ["Block", "DescriptorNet", "descriptor_net", "generalised_mean"]
+__all__ = ["Block", "DescriptorNet", "begin_from", "descriptor_net", "generalised_mean"]
 
 FLOOR = 1e-6  # of a mean of cubes: the gradient of its root at zero is infinite
 
@@ -83,6 +84,25 @@ class DescriptorNet(nn.Module):
                 pooled.append(generalised_mean(functional.relu(fields)))
         with torch.autocast(x.device.type, enabled=False):
             return functional.normalize(self.head(torch.cat(pooled, dim=1)), dim=1)
+
+
+def begin_from(network: DescriptorNet, state: Mapping[str, Tensor]) -> None:
+    """Load trained weights, which may be those of a network with fewer blocks in its stages.
+
+    The blocks that they lack begin as their shortcut, so that the deeper network computes what the other did. Raises
+    ValueError for weights of any other network.
+    """
+    missing, unexpected = network.load_state_dict(dict(state), strict=False)
+    known = {_block_of(key) for key in state}
+    odd = unexpected + [key for key in missing if _block_of(key) in known]
+    if odd:
+        raise ValueError(f"the weights to begin from are of another network: see {', '.join(odd[:3])}")
+
+
+def _block_of(key: str) -> str:
+    """`stages.1.2` of a layer of the second stage's third block; of other layers the first word."""
+    words = key.split(".")
+    return ".".join(words[:3]) if words[0] == "stages" else words[0]
 
 
 class _MeanCube(torch.autograd.Function):

@@ -14,7 +14,7 @@ from guard.errors import ConfigError
 from guard.pixels import to_batch
 from guard.training.config import NetworkConfig, TrainingConfig
 from guard.training.export import Exported, export, load_network, preprocessing_for, read_weights
-from guard.training.network import DescriptorNet, descriptor_net
+from guard.training.network import DescriptorNet, begin_from, descriptor_net
 
 SMALL = NetworkConfig(widths=(8, 16, 24, 32), depths=(1, 2, 1), pooled=(8, 24), dim=32)
 
@@ -87,6 +87,29 @@ def test_the_default_network_fits_the_wheel(tmp_path: Path) -> None:
     config = TrainingConfig()
     done = export(trained(config.network), tmp_path, name="default", size=config.export_size)
     assert done.safetensors.stat().st_size + done.onnx.stat().st_size <= 12_000_000
+    # kernels of one position, not of eight
+    assert done.onnx.stat().st_size <= 1.2 * done.safetensors.stat().st_size
+
+
+def test_a_deeper_network_begins_as_the_one_whose_weights_it_takes() -> None:
+    shallow = trained(SMALL)
+    deeper = DescriptorNet(SMALL.model_copy(update={"depths": (2, 3, 2)})).eval()
+    begin_from(deeper, shallow.state_dict())
+    x = torch.rand(3, 3, 64, 64) * 2 - 1
+    with torch.inference_mode():
+        torch.testing.assert_close(deeper(x), shallow(x))
+
+
+def test_a_network_begins_from_no_other_shape() -> None:
+    state = trained(SMALL).state_dict()
+    with pytest.raises(ValueError, match=r"stages\.1\.1"):  # shallower: blocks would be lost
+        begin_from(DescriptorNet(SMALL.model_copy(update={"depths": (1, 1, 1)})), state)
+    del state["stages.1.1.conv2.weight"]
+    with pytest.raises(ValueError, match=r"stages\.1\.1\.conv2"):  # a block in part
+        begin_from(DescriptorNet(SMALL), state)
+    del state["head.bias"]
+    with pytest.raises(ValueError, match="head"):
+        begin_from(DescriptorNet(SMALL), state)
 
 
 @pytest.mark.parametrize("element", range(1, 8))
