@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -84,23 +84,23 @@ def hash_images(batch: ImageBatch) -> QueryDescriptors:
 
 def join(
     hashed: Hashed | None,
-    vectors: Any,
+    query: QueryDescriptors,
     ids: npt.NDArray[np.int64],
     similarity: npt.NDArray[np.float32],
     k: int,
 ) -> list[list[Candidate]]:
     """Candidates of each image, most similar first; a reference that PDQ alone found joins with its own similarity.
 
-    vectors: (n, views, d) descriptors. ids, similarity: (n, k) what they found, id -1 for nothing. k: references
-    asked for each view of a hash. hashed: None adds nothing.
+    ids, similarity: (n, k) what the query's views found, id -1 for nothing. k: references asked for each view of a
+    hash. hashed: None adds nothing.
     """
     identical = [{}] * len(ids) if hashed is None else _look_up(hashed, k)
     out: list[list[Candidate]] = []
-    for views, row, values, same in zip(vectors, ids, similarity, identical, strict=True):
+    for views, row, values, same in zip(query.vectors, ids, similarity, identical, strict=True):
         found = {int(i): float(s) for i, s in zip(row, values, strict=True) if i >= 0}
         missing = [reference for reference in same if reference not in found]
         if missing and hashed is not None:
-            best = hashed.index.similarity(views, missing).max(axis=0)
+            best = query.counted(hashed.index.similarity(views, missing)).max(axis=0)
             found |= dict(zip(missing, best.tolist(), strict=True))
         nearest_first = sorted(found.items(), key=lambda pair: -pair[1])
         out.append([Candidate(reference, s, same.get(reference)) for reference, s in nearest_first])

@@ -53,31 +53,34 @@ def look_up(index: Index, query: QueryDescriptors, hashed: Hashed | None, k: int
     n, views, dim = query.vectors.shape
     rows: Any = query.vectors.reshape(n * views, dim)
     found = index.search(rows, k)
-    ids, similarity = found.ids, found.similarity
+    ids, similarity = found.ids, query.counted(found.similarity)
     if views > 1:
         ids, similarity = best_of_each(ids.reshape(n, -1), similarity.reshape(n, -1), k)
-    candidates = join(hashed, query.vectors, ids, similarity, k)
+    candidates = join(hashed, query, ids, similarity, k)
     wanted = sorted({candidate.id for of_image in candidates for candidate in of_image})
     records = dict(zip(wanted, index.records(wanted), strict=True))
     matches = [[Match(records[c.id], c.similarity, c.bits) for c in of_image] for of_image in candidates]
     first = [_without_exempted(index, query.vectors[row, 0], of_image) for row, of_image in enumerate(matches)]
     reach = rules.lowest_flag(collections_of(index))
     for row in np.flatnonzero(similarity[:, -1] >= reach):
-        first[row] = _widened(index, query.vectors[row], first[row], k, reach, rules)
+        first[row] = _widened(index, query, int(row), first[row], k, reach, rules)
     return first
 
 
-def _widened(index: Index, views: Any, first: Found, k: int, reach: float, rules: Rules) -> Found:
+def _widened(
+    index: Index, query: QueryDescriptors, row: int, first: Found, k: int, reach: float, rules: Rules
+) -> Found:
     """With all candidates in collections that are stricter than `training`, and k that can block if there are so many.
 
     A cluster of duplicates in `training` must not hide an opt-out that comes next; nor canaries, allowed references or
-    those that a reviewer exempted anything at all. views: (views, dim). reach: below it nothing counts.
+    those that a reviewer exempted anything at all. row: which picture. reach: below it nothing counts.
     """
     weighing = sum(rules.can_block(match.record.collections) for match in first.candidates)
     if weighing >= k and not any(rules.are_stricter([name]) for name in collections_of(index)):
         return first
+    views = query.vectors[row]
     found = index.search(views, MOST)
-    ids, similarity = best_of_each(found.ids.reshape(1, -1), found.similarity.reshape(1, -1), MOST)
+    ids, similarity = best_of_each(found.ids.reshape(1, -1), query.counted(found.similarity).reshape(1, -1), MOST)
     known = {match.record.id for match in (*first.candidates, *first.exempted)}
     near = {int(i): float(s) for i, s in zip(ids[0], similarity[0], strict=True) if s >= reach and i not in known}
     matches = [Match(record, near[record.id]) for record in index.records(list(near))]
@@ -113,7 +116,7 @@ def nearest_input(index: Index, query: QueryDescriptors, own: Any) -> npt.NDArra
     flat: Any = query.vectors.reshape(n * views, dim)
     compare = getattr(index, "compare", None)
     near = _array(flat) @ _array(own).T if compare is None else compare(flat, own)
-    best: npt.NDArray[np.float32] = near.reshape(n, -1).max(axis=1)
+    best: npt.NDArray[np.float32] = query.counted(near).reshape(n, -1).max(axis=1)
     return best
 
 

@@ -108,11 +108,11 @@ def _look_up(looking: _Looking, pictures: Sequence[_Picture]) -> Scored:
     n, views = query.vectors.shape[:2]
     k = max(NEIGHBOURS, looking.candidates)
     found = index.search(query.vectors.reshape(n * views, -1), k)
-    ids, similarity = found.ids, found.similarity
+    ids, similarity = found.ids, query.counted(found.similarity)
     if views > 1:
         ids, similarity = best_of_each(ids.reshape(n, -1), similarity.reshape(n, -1), k)
     hashed = hash_batch(index, batch, None) if looking.hashes else None
-    candidates = join(hashed, query.vectors, ids[:, :1], similarity[:, :1], 1)
+    candidates = join(hashed, query, ids[:, :1], similarity[:, :1], 1)
     identical = [any(candidate.bits is not None for candidate in of_picture) for of_picture in candidates]
     usable = np.where(query.usable[:, None], similarity, np.float32(-np.inf)).astype(np.float32)
     uris = tuple(picture.uri for picture in pictures)

@@ -53,14 +53,14 @@ def leave_one_out(
     duplicate: cosine of descriptors, as the embedder made them, above which two references are one picture. Of each
     group of duplicates only the first asks; the others are counted in left_out. examiner: compares the thumbnails of a
     seeded choice of `compared` of them with those of so many nearest candidates; None compares none.
-    Raises ConfigError for views that the index does not hold of its references (turns; crops without regions), an index
-    of packed bits (its queries are looked up in views of their own), or fewer than two references.
+    Raises ConfigError for views that the index does not hold of its references (turns, windows; crops without regions),
+    an index of packed bits (its queries are looked up in views of their own), or fewer than two references.
     """
     manifest = index.manifest
     if manifest.vectors == "bits":
         raise ConfigError(f"{manifest.embedder.name} looks a picture up in views that the index does not hold; give "
                           "clean pictures (--clean)")  # fmt: skip
-    if "turns" in query_views or (query_views == "crops" and manifest.regions == 1):
+    if "turns" in query_views or query_views == "windows" or (query_views == "crops" and manifest.regions == 1):
         raise ConfigError(f"the index does not hold its references as query_views = {query_views!r} looks them up; "
                           "give clean pictures (--clean)")  # fmt: skip
     if manifest.count < 2:

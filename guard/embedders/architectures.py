@@ -44,3 +44,4 @@ def build_architecture(name: str, **config: Any) -> nn.Module:
 
 register_architecture("copynce_vit", "guard.embedders.copynce:copynce_vit")
 register_architecture("memguard_descriptor", "guard.training.network:descriptor_net")
+register_architecture("memguard_windows", "guard.training.network:window_net")

@@ -19,6 +19,7 @@ __all__ = [
     "EmbedderSpec",
     "QueryDescriptors",
     "SupportsQuery",
+    "SupportsWindows",
     "Thresholds",
     "check_rows",
     "embed_query",
@@ -100,6 +101,29 @@ class QueryDescriptors:
     """(n, views, dim), rows of unit norm; the first view is the image itself. Or a tensor of that shape."""
     usable: npt.NDArray[np.bool_]
     """(n,) False: too little detail for this embedder; nothing that it finds may count."""
+    handicap: npt.NDArray[np.float32] | None = None
+    """(views,) By how much less each view's similarities count than those of the picture as a whole; None: all alike.
+    Many parts of a picture are like a part of some other, so that at equal similarity they say less."""
+
+    def counted(self, similarity: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Less the handicap. similarity: (n * views, c), or (views, c) of one picture: what an index found for rows."""
+        if self.handicap is None:
+            return similarity
+        return similarity - np.tile(self.handicap, len(similarity) // len(self.handicap))[:, None]
+
+
+@runtime_checkable
+class SupportsWindows(Protocol):
+    """An embedder that describes parts of a picture without embedding each of them."""
+
+    @property
+    def windows(self) -> int:
+        """How many parts: those of guard.embedders.views.CROPS, in that order."""
+        ...
+
+    def embed_windows(self, batch: ImageBatch) -> Any:
+        """(n, windows, dim) rows as of `embed`, which also says of what type, and what is raised."""
+        ...
 
 
 @runtime_checkable

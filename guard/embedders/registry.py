@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -112,9 +113,15 @@ def load_index_embedder(built_with: str, name: str | None = None, **options: Any
 
 
 def _onnx(path: str, **options: Any) -> Embedder:
+    """NAME.windows.onnx beside NAME.onnx describes the windows of a picture with the same weights."""
     from guard.embedders.ort import OrtEmbedder
+    from guard.embedders.windowed import WindowedEmbedder
 
-    return OrtEmbedder(path, **options)
+    whole, windows = OrtEmbedder(path, **options), Path(path).with_suffix(".windows.onnx")
+    if not windows.is_file():
+        return whole
+    own = {key: value for key, value in options.items() if key not in ("preprocessing", "name", "output", "thresholds")}
+    return WindowedEmbedder(whole, lambda: OrtEmbedder(windows, **own))
 
 
 def _torchscript(path: str, **options: Any) -> Embedder:

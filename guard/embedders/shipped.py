@@ -1,7 +1,7 @@
 """The descriptor inside the package: its files, what is known of it, and which runtime runs it. Downloads nothing.
 
-Two files hold the same weights: an ONNX graph for ONNX Runtime and safetensors for torch. They share one identity,
-so that an index built with either is opened with both.
+The same weights are there for ONNX Runtime, as a graph for the whole picture and one for its windows, and as
+safetensors for torch. They share one identity, so that an index built with either is opened with both.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from guard.embedders.base import Thresholds
 from guard.embedders.files import sha256_of
+from guard.embedders.windowed import WindowedEmbedder
 from guard.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ __all__ = ["ARCHITECTURE", "FOLDER", "SHIPPED", "ShippedCard", "load_shipped", "
 SHIPPED = "procedural"
 """Its name, after the pictures that trained it."""
 FOLDER = Path(__file__).with_name("weights")
-ARCHITECTURE = "memguard_descriptor"
+ARCHITECTURE, WINDOWS_ARCHITECTURE = "memguard_descriptor", "memguard_windows"
 
 Runtime = Literal["onnx", "torch"]
 
@@ -44,6 +45,9 @@ class ShippedCard(BaseModel):
     weights_sha256: str
     """Of the safetensors file; the identity of both."""
     onnx_sha256: str
+    windows_preprocessing: str
+    windows_sha256: str
+    """Of the ONNX graph of the windows."""
     thresholds: Thresholds
     training: dict[str, Any]
     """Data, commit, seeds, views and compute of each run, the first one first."""
@@ -98,21 +102,29 @@ def _with_onnx(card: ShippedCard, options: Mapping[str, Any]) -> Embedder:
     from guard.embedders.ort import OrtEmbedder
 
     path = _checked(FOLDER / f"{SHIPPED}.onnx", card.onnx_sha256)
-    return OrtEmbedder(path, thresholds=card.thresholds, **options)
+    windows = FOLDER / f"{SHIPPED}.windows.onnx"
+    return WindowedEmbedder(
+        OrtEmbedder(path, thresholds=card.thresholds, **options),
+        lambda: OrtEmbedder(_checked(windows, card.windows_sha256), **options),
+    )
 
 
 def _with_torch(card: ShippedCard, options: Mapping[str, Any]) -> Embedder:
     from guard.embedders.torch_loaders import from_state_dict
 
-    return from_state_dict(
-        FOLDER / f"{SHIPPED}.safetensors",
-        architecture=ARCHITECTURE,
-        config=card.network,
-        preprocessing=card.preprocessing,
-        name=card.name,
-        expected_sha256=card.weights_sha256,
-        thresholds=card.thresholds,
-        **options,
+    weights = FOLDER / f"{SHIPPED}.safetensors"
+    common = {"config": card.network, "name": card.name, "expected_sha256": card.weights_sha256, **options}
+    return WindowedEmbedder(
+        from_state_dict(
+            weights,
+            architecture=ARCHITECTURE,
+            preprocessing=card.preprocessing,
+            thresholds=card.thresholds,
+            **common,
+        ),
+        lambda: from_state_dict(
+            weights, architecture=WINDOWS_ARCHITECTURE, preprocessing=card.windows_preprocessing, **common
+        ),
     )
 
 

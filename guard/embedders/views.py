@@ -1,8 +1,10 @@
-"""Several pictures made of one before it is embedded: quarter turns, and crops for partial copies.
+"""Several views of a picture that is looked up: quarter turns, and parts of it for partial copies.
 
 A copy that fills a part of a picture is far from its original as a whole, and near to it as a crop. Crops of a query
 find a reference that stands within it (inset, collage); crops of a reference find a query that shows a part of it.
-Knows pixels and embedders; what an index does with the rows is its own.
+Windows are the same parts of a query, but the picture is embedded once more instead of fourteen times, larger, and
+the network's last maps are averaged over each part. Knows pixels and embedders; what an index does with the rows is
+its own.
 """
 
 from __future__ import annotations
@@ -13,13 +15,28 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from guard.embedders.base import Embedder, QueryDescriptors, check_rows, embed_query
+from guard.embedders.base import Embedder, QueryDescriptors, SupportsWindows, check_rows, embed_query
+from guard.errors import ConfigError
 from guard.pixels import ImageBatch, RGBArray
 
-__all__ = ["CROPS", "VIEW_KINDS", "Box", "ViewKind", "embed_views", "is_plain", "view_count", "views_of"]
+__all__ = [
+    "CROPS",
+    "VIEW_KINDS",
+    "WINDOW_HANDICAP",
+    "Box",
+    "ViewKind",
+    "embed_views",
+    "has_windows",
+    "is_plain",
+    "view_count",
+    "views_of",
+]
 
-ViewKind = Literal["one", "turns", "crops", "turns+crops"]
-VIEW_KINDS: tuple[ViewKind, ...] = ("one", "turns", "crops", "turns+crops")
+ViewKind = Literal["one", "turns", "crops", "turns+crops", "windows"]
+VIEW_KINDS: tuple[ViewKind, ...] = ("one", "turns", "crops", "turns+crops", "windows")
+
+WINDOW_HANDICAP = 0.05
+"""By how much less the similarity of a window counts: chosen among 0 to 0.3 with 96 real pictures (docs/results.md)."""
 
 Box = tuple[float, float, float]
 """Top, left and side, as shares of height and width: a crop has the aspect of its picture."""
@@ -47,8 +64,14 @@ CROPS: tuple[Box, ...] = _boxes()
 
 
 def view_count(kind: ViewKind) -> int:
-    """How many views a picture has, itself included: what embedding costs more."""
-    return 1 + (len(TURNS) if "turns" in kind else 0) + (len(CROPS) if "crops" in kind else 0)
+    """How many views a picture has, itself included; but for windows, how often it is embedded."""
+    parts = "crops" in kind or kind == "windows"
+    return 1 + (len(TURNS) if "turns" in kind else 0) + (len(CROPS) if parts else 0)
+
+
+def has_windows(embedder: Embedder) -> bool:
+    """Whether `embed_views` can look at the windows of a picture."""
+    return getattr(embedder, "windows", 0) > 0
 
 
 def embed_views(embedder: Embedder, batch: ImageBatch, kind: ViewKind, *, own: bool = True) -> QueryDescriptors:
@@ -56,8 +79,11 @@ def embed_views(embedder: Embedder, batch: ImageBatch, kind: ViewKind, *, own: b
 
     own: use the embedder's own views of a query too, where it has them; it then makes its own turns, and says which
     pictures are usable. Elsewhere a picture that shows next to nothing is not: it is like every other such picture.
-    Such a crop is replaced by the whole picture. Raises CheckError(stage="embed") as embed_query does.
+    Such a part is replaced by the whole picture. Raises CheckError(stage="embed") as embed_query does, and ConfigError
+    for windows of an embedder that has none.
     """
+    if kind == "windows":
+        return _with_windows(embedder, batch)
     looks = own and hasattr(embedder, "embed_query")  # isinstance of a protocol takes as long as a small index
     if kind == "one" and looks:
         return embed_query(embedder, batch)
@@ -109,13 +135,29 @@ def _together(embedder: Embedder, parts: Sequence[ImageBatch]) -> list[QueryDesc
     return [QueryDescriptors(rows[:, None], usable) for rows in vectors]
 
 
+def _with_windows(embedder: Embedder, batch: ImageBatch) -> QueryDescriptors:
+    if not isinstance(embedder, SupportsWindows) or not has_windows(embedder):
+        raise ConfigError(f"the embedder {embedder.spec.name} has no windows; look pictures up as one, or by crops")
+    whole = _together(embedder, [batch])[0]
+    n, windows, dim = len(batch), embedder.windows, embedder.spec.dim
+    rows = embedder.embed_windows(batch)
+    check_rows(rows.reshape(n * windows, dim), embedder.spec, n * windows)
+    plain = np.stack([is_plain(_cropped(batch, box)) for box in CROPS], axis=1)
+    if plain.any():
+        rows = _chosen(plain, whole.vectors, rows)
+    handicap = np.full(1 + windows, WINDOW_HANDICAP, np.float32)
+    handicap[0] = 0
+    return QueryDescriptors(_joined([whole.vectors, rows]), whole.usable, handicap)
+
+
 def _chosen(where: npt.NDArray[np.bool_], these: Any, others: Any) -> Any:
-    """(n, v, d) rows of `these` where it says so."""
+    """Rows of `these` where it says so: where (n,) or (n, v), these (n, 1, d) or as others (n, v, d)."""
+    where = where.reshape(len(where), -1, 1)
     if isinstance(others, np.ndarray):
-        return np.where(where[:, None, None], these, others)
+        return np.where(where, these, others)
     import torch
 
-    return torch.where(torch.from_numpy(where).to(others.device)[:, None, None], these, others)
+    return torch.where(torch.from_numpy(where).to(others.device), these, others)
 
 
 def _joined(rows: Sequence[Any]) -> Any:

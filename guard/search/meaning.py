@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from guard.embedders.base import QueryDescriptors
 from guard.embedders.words import WordEmbedder, load_words
 from guard.errors import ConfigError
 from guard.indexes.selection import RecordFilter
@@ -50,12 +53,12 @@ class Meaning:
 
         Pictures that only this index holds, or only an overlay, are passed over.
         """
-        xq = self.words.embed_words(words)
+        query = QueryDescriptors(self.words.embed_words(words)[None], np.ones(1, np.bool_))
         if holdings.version.folder == self.index.folder:
-            return nearest(holdings, xq, k)
+            return nearest(holdings, query, k)
         wanted = k
         while True:
-            found = nearest(Holdings(self.index, RecordFilter()), xq, wanted)
+            found = nearest(Holdings(self.index, RecordFilter()), query, wanted)
             ids = holdings.version.reader.find(self.index.records(list(found)))
             best: dict[int, float] = {}
             for i, similarity in zip(ids, found.values(), strict=True):

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from guard.embedders.base import QueryDescriptors
 from guard.indexes.best import best_of_each
 from guard.search.holdings import Holdings
-from guard.types import Descriptors
 
 __all__ = ["fused", "nearest"]
 
@@ -21,27 +21,27 @@ FUSION = 60  # Cormack, Clarke and Buettcher 2009: reciprocal rank fusion
 
 
 def nearest(
-    holdings: Holdings, xq: Descriptors, k: int, among: npt.NDArray[np.int64] | None = None
+    holdings: Holdings, query: QueryDescriptors, k: int, among: npt.NDArray[np.int64] | None = None
 ) -> dict[int, float]:
-    """Return the k accepted references that are nearest to any row of xq, nearest first: id -> similarity.
+    """Return the k accepted references that are nearest to any of its views, nearest first: id -> similarity.
 
-    xq: (views, dim) of one picture. among: ids that alone may be found; those are accepted already.
+    query: of one picture. among: ids that alone may be found; those are accepted already.
     Exact: a filter that accepts few references costs a look at those few.
     """
     if among is not None and len(among) <= max(AT_MOST, len(holdings.index) // FEW):
-        return _compared(holdings, xq, k, among)
+        return _compared(holdings, query, k, among)
     if among is None and not holdings.where:
-        return _searched(holdings, xq, k)
+        return _searched(holdings, query, k)
     wanted = k * AHEAD
     if among is not None:  # how many of all it takes until k of these are among them is known beforehand
         wanted = wanted * len(holdings.index) // len(among)
     while wanted <= max(AT_MOST, k):
-        found = _searched(holdings, xq, wanted)
+        found = _searched(holdings, query, wanted)
         accepted = holdings.accepted(list(found)) if among is None else _members(list(found), among)
         if len(accepted) >= k or len(found) < wanted:
             return {i: found[i] for i in accepted[:k]}
         wanted *= AHEAD
-    return _compared(holdings, xq, k, holdings.ids() if among is None else among)
+    return _compared(holdings, query, k, holdings.ids() if among is None else among)
 
 
 def fused(ranks: Sequence[Mapping[int, float]]) -> list[int]:
@@ -57,16 +57,17 @@ def _members(ids: list[int], among: npt.NDArray[np.int64]) -> list[int]:
     return [i for i, there in zip(ids, np.isin(ids, among), strict=True) if there]
 
 
-def _searched(holdings: Holdings, xq: Descriptors, k: int) -> dict[int, float]:
-    found = holdings.index.search(xq, k)
-    ids, similarity = best_of_each(found.ids.reshape(1, -1), found.similarity.reshape(1, -1), k)
+def _searched(holdings: Holdings, query: QueryDescriptors, k: int) -> dict[int, float]:
+    found = holdings.index.search(query.vectors[0], k)
+    ids, similarity = best_of_each(found.ids.reshape(1, -1), query.counted(found.similarity).reshape(1, -1), k)
     return {int(i): float(s) for i, s in zip(ids[0], similarity[0], strict=True) if i >= 0}
 
 
-def _compared(holdings: Holdings, xq: Descriptors, k: int, among: npt.NDArray[np.int64]) -> dict[int, float]:
+def _compared(holdings: Holdings, query: QueryDescriptors, k: int, among: npt.NDArray[np.int64]) -> dict[int, float]:
     similarity = np.full(len(among), -np.inf, np.float32)
     for at in range(0, len(among), _BLOCK):
         some = among[at : at + _BLOCK]
-        similarity[at : at + _BLOCK] = holdings.index.similarity(xq, some.tolist()).max(axis=0)
+        of_views = query.counted(holdings.index.similarity(query.vectors[0], some.tolist()))
+        similarity[at : at + _BLOCK] = of_views.max(axis=0)
     order = np.argsort(-similarity, kind="stable")[:k]
     return dict(zip(among[order].tolist(), similarity[order].tolist(), strict=True))

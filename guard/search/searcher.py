@@ -6,6 +6,7 @@ a threshold.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,7 +84,7 @@ class Searcher:
         by_captions = bool(query.words.strip()) and not by_meaning
         among = holdings.ids(query.words) if by_captions else None
         k = max(wanted, DEPTH) if by_meaning else wanted
-        found = nearest(holdings, np.asarray(looked.vectors[0]), k, among) if looked.usable[0] else {}
+        found = nearest(holdings, looked, k, among) if looked.usable[0] else {}
         bits = _add_identical(holdings, looked, hashed, found, among, k)
         if query.min_similarity is not None:
             found = {i: s for i, s in found.items() if s >= query.min_similarity}
@@ -114,7 +115,7 @@ class Searcher:
             batch = _part_of(batch, query.part)
         looked = embed_views(self.embedder, batch, query.views)
         if not isinstance(looked.vectors, np.ndarray):
-            looked = QueryDescriptors(looked.vectors.detach().float().cpu().numpy(), looked.usable)
+            looked = replace(looked, vectors=looked.vectors.detach().float().cpu().numpy())
         return looked, hash_batch(holdings.index, batch, None)
 
     def _meaning(self) -> Meaning:
@@ -160,7 +161,7 @@ def _add_identical(
     """Add to found what PDQ calls identical, if it may be found; return id -> differing bits."""
     ids = np.array([list(found)], np.int64)
     similarity = np.array([list(found.values())], np.float32)
-    candidates = join(hashed, looked.vectors, ids.reshape(1, -1), similarity.reshape(1, -1), k)[0]
+    candidates = join(hashed, looked, ids.reshape(1, -1), similarity.reshape(1, -1), k)[0]
     identical = {candidate.id: candidate for candidate in candidates if candidate.bits is not None}
     may = holdings.accepted(list(identical)) if among is None else np.intersect1d(list(identical), among).tolist()
     found |= {i: identical[i].similarity for i in may}

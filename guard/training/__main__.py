@@ -126,12 +126,14 @@ def _export(parsed: argparse.Namespace, state: dict[str, Any], facts: dict[str, 
     config = TrainingConfig.model_validate_json(state["config"])
     network = DescriptorNet(config.network)
     network.load_state_dict(state["ema"])
-    done = export(network.eval(), parsed.out, name=parsed.name, size=config.export_size)
+    sizes = {"size": config.export_size, "windows_size": config.windows_size}
+    done = export(network.eval(), parsed.out, name=parsed.name, **sizes)
     result = {
         "weights_sha256": done.weights_sha256,
         "preprocessing": str(preprocessing_for(config.export_size)),
+        "windows_preprocessing": str(preprocessing_for(config.windows_size)),
         "difference_torch_onnx": done.difference,
-        "bytes": {path.suffix[1:]: path.stat().st_size for path in (done.safetensors, done.onnx)},
+        "bytes": {path.name: path.stat().st_size for path in (done.safetensors, done.onnx, done.windows)},
         **{key: state[key] for key in ("step", "views", "elapsed_s", "progress")},
     }
     write_record(

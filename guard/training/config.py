@@ -45,6 +45,7 @@ class TrainingConfig(BaseModel):
 
     network: NetworkConfig = NetworkConfig()
     export_size: int = Field(default=160, multiple_of=32, description="px; input of the exported network")
+    windows_size: int = Field(default=256, multiple_of=32, description="px; of the exported network of windows")
     programs: int = Field(default=4500, gt=0, description="of the bank; four pictures each")
     picture_size: int = Field(default=224, ge=48, description="px; side of a bank picture")
     pairs: int = Field(default=256, ge=4, description="of views in a batch, over all processes")
@@ -83,6 +84,7 @@ CONFIGS: Mapping[str, TrainingConfig] = MappingProxyType(
         "small": TrainingConfig(  # for a test: seconds, not a useful descriptor
             network=NetworkConfig(widths=(8, 16, 24, 32), depths=(1, 1, 1), pooled=(8, 24), dim=32),
             export_size=64,
+            windows_size=96,
             programs=24,
             picture_size=64,
             pairs=16,

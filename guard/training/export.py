@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from guard.embedders.files import sha256_of
 from guard.embedders.ort import METADATA_NAME, METADATA_PREPROCESSING, METADATA_SHA256
 from guard.embedders.preprocess import Preprocessing
+from guard.embedders.views import CROPS
 from guard.errors import CheckError, ConfigError, MissingExtraError
 from guard.training.config import NetworkConfig
 from guard.training.dihedral import INSIDE, ORDER, GroupConv, GroupNorm2d, LiftingConv
-from guard.training.network import FLOOR, Block, DescriptorNet
+from guard.training.network import FLOOR, STEM_STRIDE, Block, DescriptorNet, WindowNet, window_shares
 
 __all__ = ["Exported", "export", "load_network", "preprocessing_for", "read_weights"]
 
@@ -37,6 +38,8 @@ TOLERANCE = 1e-3  # largest difference of a value between both runtimes, inclusi
 class Exported:
     safetensors: Path
     onnx: Path
+    windows: Path
+    """The same network as WindowNet, ONNX alone."""
     weights_sha256: str
     difference: float
     """Largest between both runtimes over the test pictures."""
@@ -46,15 +49,15 @@ def preprocessing_for(size: int) -> Preprocessing:
     return Preprocessing(size, "squash", None, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def export(network: DescriptorNet, folder: Path, *, name: str, size: int) -> Exported:
-    """Write NAME.safetensors and NAME.onnx, and compare them on random pictures in batches of 1 and 5.
+def export(network: DescriptorNet, folder: Path, *, name: str, size: int, windows_size: int) -> Exported:
+    """Write NAME.safetensors, NAME.onnx and NAME.windows.onnx, and compare them on random pictures, 1 and 5 together.
 
     Raises CheckError(stage="embed") if they differ by more than TOLERANCE: then neither file may be used.
     """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    weights, graph = folder / f"{name}.safetensors", folder / f"{name}.onnx"
+    weights, graph, windows = (folder / f"{name}.{suffix}" for suffix in ("safetensors", "onnx", "windows.onnx"))
     preprocessing = preprocessing_for(size)
     state = {
         key: _stored(value) for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")
@@ -71,10 +74,13 @@ def export(network: DescriptorNet, folder: Path, *, name: str, size: int) -> Exp
     sha256 = sha256_of(weights)
     read = load_network(weights)
     graph.write_bytes(_onnx_bytes(read, size, {**metadata, METADATA_SHA256: sha256}))
-    difference = _difference(read, graph, size)
+    larger = {METADATA_PREPROCESSING: str(preprocessing_for(windows_size)), METADATA_SHA256: sha256}
+    windowed = load_network(weights, WindowNet)
+    windows.write_bytes(_onnx_bytes(windowed, windows_size, {**metadata, **larger}))
+    difference = max(_difference(read, graph, size), _difference(windowed, windows, windows_size))
     if not difference <= TOLERANCE:
         raise CheckError(f"torch and ONNX Runtime differ by {difference:.2g}", stage="embed", reason="export_differs")
-    return Exported(weights, graph, sha256, difference)
+    return Exported(weights, graph, windows, sha256, difference)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dict[str, str]]:
@@ -95,10 +101,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dict[str
     return state, NetworkConfig(**json.loads(metadata["network"])), metadata
 
 
-def load_network(path: Path) -> DescriptorNet:
+def load_network(path: Path, kind: type[DescriptorNet] = DescriptorNet) -> DescriptorNet:
     """The network of a safetensors file, in float32, in evaluation mode."""
     state, config, _ = read_weights(path)
-    network = DescriptorNet(config)
+    network = kind(config)
     missing, unexpected = network.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise ConfigError(f"{path.name} does not fit its own network: {', '.join([*missing, *unexpected][:3])}")
@@ -179,11 +185,21 @@ class _Graph:
         return self.add("Relu", self.add("Add", y, x))
 
     def generalised_mean(self, x: str, fields: int) -> str:
-        """As guard.training.network does: cubes, their mean over places and group, the root."""
+        """As guard.training.network does: cubes, their mean over places and group, the root. (n, fields)."""
         means = self.add("GlobalAveragePool", self.add("Mul", self.add("Mul", x, x), x))
         positions = self.add("Reshape", means, self.integers(0, ORDER, fields))
+        return self.root(self.add("ReduceMean", positions, axes=[1], keepdims=0))
+
+    def means_of_windows(self, x: str, fields: int, side: int) -> str:
+        """As WindowNet does, of maps with so many cells along a side: (n, windows, fields)."""
+        cubes = self.add("Mul", self.add("Mul", x, x), x)
+        positions = self.add("Reshape", cubes, self.integers(0, ORDER, fields, side * side))
         mean = self.add("ReduceMean", positions, axes=[1], keepdims=0)
-        floored = self.add("Max", mean, self.constant(np.array(FLOOR, np.float32)))
+        shares = self.constant(window_shares(side, side).numpy())
+        return self.add("Transpose", self.root(self.add("MatMul", mean, shares)), perm=[0, 2, 1])
+
+    def root(self, cubes: str) -> str:
+        floored = self.add("Max", cubes, self.constant(np.array(FLOOR, np.float32)))
         return self.add("Pow", floored, self.constant(np.array(1 / 3, np.float32)))
 
 
@@ -197,11 +213,12 @@ def _onnx_bytes(network: DescriptorNet, size: int, metadata: dict[str, str]) -> 
         from onnx import helper
     except ImportError as exc:
         raise MissingExtraError("the export of a descriptor", extra="train") from exc
-    graph = _Graph()
-    x = graph.add("Relu", graph.convolution("image", network.stem, network.stem_norm))
+    graph, windowed = _Graph(), isinstance(network, WindowNet)
+    x, side = graph.add("Relu", graph.convolution("image", network.stem, network.stem_norm)), size // STEM_STRIDE
     pooled, first = [], len(network.stages) - 2
     for i, stage in enumerate(network.stages):
         assert isinstance(stage, nn.Sequential)
+        side //= 2
         for block in stage:
             assert isinstance(block, Block)
             x = graph.block(x, block)
@@ -209,18 +226,21 @@ def _onnx_bytes(network: DescriptorNet, size: int, metadata: dict[str, str]) -> 
             spread, norm = network.spread[i - first], network.spread_norm[i - first]
             assert isinstance(spread, GroupConv)
             assert isinstance(norm, GroupNorm2d)
-            fields = graph.convolution(x, spread, norm)
-            pooled.append(graph.generalised_mean(graph.add("Relu", fields), network.config.pooled[i - first]))
-    joined = graph.add("Concat", *pooled, axis=1)
-    bias = graph.constant(network.head.bias.detach().numpy())
-    raw = graph.add("Gemm", joined, graph.matrix(network.head.weight), bias, transB=1)
-    unit = helper.make_node("LpNormalization", [raw], ["descriptor"], axis=1, p=2)
+            maps, fields = graph.add("Relu", graph.convolution(x, spread, norm)), network.config.pooled[i - first]
+            pooled.append(
+                graph.means_of_windows(maps, fields, side) if windowed else graph.generalised_mean(maps, fields)
+            )
+    joined = graph.add("Concat", *pooled, axis=-1)
+    bias, last = graph.constant(network.head.bias.detach().numpy()), graph.matrix(network.head.weight.T)
+    raw = graph.add("Add", graph.add("MatMul", joined, last), bias)
+    unit, dim = graph.add("LpNormalization", raw, axis=-1, p=2), network.config.dim * (len(CROPS) if windowed else 1)
+    answer = helper.make_node("Reshape", [unit, graph.integers(0, dim)], ["descriptor"])
     model = helper.make_model(
         helper.make_graph(
-            [*graph.nodes, unit],
+            [*graph.nodes, answer],
             "descriptor",
             [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["n", 3, size, size])],
-            [helper.make_tensor_value_info("descriptor", onnx.TensorProto.FLOAT, ["n", network.config.dim])],
+            [helper.make_tensor_value_info("descriptor", onnx.TensorProto.FLOAT, ["n", dim])],
             graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],

@@ -8,18 +8,29 @@ lies. On a CPU the stem decides the speed: two fine-grained convolutions in its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from guard.embedders.views import CROPS, Box
 from guard.training.config import NetworkConfig
 from guard.training.dihedral import ORDER, GroupConv, GroupNorm2d, LiftingConv
 
-__all__ = ["Block", "DescriptorNet", "begin_from", "descriptor_net", "generalised_mean"]
+__all__ = [
+    "Block",
+    "DescriptorNet",
+    "WindowNet",
+    "begin_from",
+    "descriptor_net",
+    "generalised_mean",
+    "window_net",
+    "window_shares",
+]
 
+STEM_STRIDE = 4  # px
 FLOOR = 1e-6  # of a mean of cubes: the gradient of its root at zero is infinite
 
 
@@ -61,7 +72,7 @@ class DescriptorNet(nn.Module):
         super().__init__()
         self.config = config
         fields = [width // ORDER for width in config.widths]
-        self.stem = LiftingConv(3, fields[0], 8, 4, 2)
+        self.stem = LiftingConv(3, fields[0], 8, STEM_STRIDE, 2)
         self.stem_norm = GroupNorm2d(fields[0])
         stages, inside = [], fields[0]
         for outside, depth in zip(fields[1:], config.depths, strict=True):
@@ -75,15 +86,52 @@ class DescriptorNet(nn.Module):
         self.head = nn.Linear(sum(config.pooled), config.dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        pooled = [generalised_mean(fields) for fields in self.maps(x)]
+        with torch.autocast(x.device.type, enabled=False):
+            return functional.normalize(self.head(torch.cat(pooled, dim=1)), dim=1)
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """What is averaged: of each of the last two stages (n, 8 * fields, h, w), not negative."""
         x = functional.relu(self.stem_norm(self.stem(x)))
-        pooled, first = [], len(self.stages) - 2
+        found, first = [], len(self.stages) - 2
         for i, stage in enumerate(self.stages):
             x = stage(x)
             if i >= first:
-                fields = self.spread_norm[i - first](self.spread[i - first](x))
-                pooled.append(generalised_mean(functional.relu(fields)))
+                found.append(functional.relu(self.spread_norm[i - first](self.spread[i - first](x))))
+        return found
+
+
+class WindowNet(DescriptorNet):
+    """The same network, its maps averaged over parts of the picture: (n, 3, s, s) -> (n, windows * dim), each window's
+    row of unit norm. The boxes are guard.embedders.views.CROPS."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = []
+        for fields in self.maps(x):
+            n, channels, height, width = fields.shape
+            cubes = fields.float().pow(3).view(n, ORDER, channels // ORDER, height * width).mean(1)
+            shares = window_shares(height, width).to(cubes.device)
+            pooled.append((cubes @ shares).clamp(min=FLOOR).pow(1 / 3).transpose(1, 2))
         with torch.autocast(x.device.type, enabled=False):
-            return functional.normalize(self.head(torch.cat(pooled, dim=1)), dim=1)
+            return functional.normalize(self.head(torch.cat(pooled, dim=2)), dim=2).flatten(1)
+
+
+def window_net(**config: Any) -> WindowNet:
+    """As descriptor_net, for windows."""
+    return WindowNet(NetworkConfig(**config))
+
+
+def window_shares(height: int, width: int, boxes: Sequence[Box] = CROPS) -> Tensor:
+    """(height * width, boxes): the weight of each cell of a map in the mean over each box; columns sum to 1."""
+
+    def covered(cells: int, start: float, side: float) -> Tensor:
+        edges = torch.arange(cells + 1, dtype=torch.float64) / cells
+        return (edges[1:].clamp(max=start + side) - edges[:-1].clamp(min=start)).clamp(min=0) / side
+
+    columns = [
+        torch.outer(covered(height, top, side), covered(width, left, side)).reshape(-1) for top, left, side in boxes
+    ]
+    return torch.stack(columns, dim=1).float()
 
 
 def begin_from(network: DescriptorNet, state: Mapping[str, Tensor]) -> None:

@@ -60,6 +60,8 @@ def make_card(run: Path, evaluation: Document, *, today: date, earlier: Sequence
         network=config["network"],
         weights_sha256=sha256,
         onnx_sha256=sha256_of(graph),
+        windows_preprocessing=record["result"]["windows_preprocessing"],
+        windows_sha256=sha256_of(run / f"{SHIPPED}.windows.onnx"),
         thresholds=thresholds,
         training={"data": record["training_data"], "runs": [*earlier, _training(record)]},
         evaluation={"date": today.isoformat(), **measured},
@@ -79,7 +81,7 @@ def ship(run: Path, evaluation: Document, folder: Path = FOLDER, *, today: date)
         earlier = before.training["runs"]
     card = make_card(run, evaluation, today=today, earlier=earlier)
     folder.mkdir(parents=True, exist_ok=True)
-    for suffix in ("safetensors", "onnx"):
+    for suffix in ("safetensors", "onnx", "windows.onnx"):
         shutil.copyfile(run / f"{SHIPPED}.{suffix}", folder / f"{SHIPPED}.{suffix}")
     (folder / f"{SHIPPED}.json").write_text(json.dumps(card.model_dump(mode="json"), indent=1) + "\n", "utf-8")
     return card

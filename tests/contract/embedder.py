@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from guard.embedders.base import Embedder, SupportsQuery, embed_query
+from guard.embedders.base import Embedder, SupportsQuery, SupportsWindows, embed_query
+from guard.embedders.views import embed_views
+from guard.errors import ConfigError
 from guard.pixels import ImageBatch, to_batch
 from tests.support.toys import picture
 
@@ -160,6 +162,31 @@ class EmbedderContract:
             if not isinstance(embedder, SupportsQuery):
                 assert vectors.shape[1] == 1
                 assert query.usable.all()
+
+    def test_windows_are_descriptors_of_the_same_kind(self, embedder: Embedder, pictures: list[Any]) -> None:
+        batch = to_batch(pictures)
+        if not isinstance(embedder, SupportsWindows):
+            with pytest.raises(ConfigError, match="has no windows"):
+                embed_views(embedder, batch, "windows")
+            return
+        shape = (len(pictures), embedder.windows, embedder.spec.dim)
+        found = rows(embedder.embed_windows(batch))
+        assert found.shape == shape
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(found, axis=2), 1, atol=1e-5)
+        alone = np.concatenate([rows(embedder.embed_windows(to_batch([one]))) for one in pictures])
+        np.testing.assert_allclose(found, alone, atol=self.batch_tolerance)
+        for nothing in (to_batch([]), ImageBatch(tensor=torch.empty(0, 3, 32, 32))):
+            assert embed_views(embedder, nothing, "windows").vectors.shape == (0, 1 + shape[1], shape[2])
+        tensor = torch.from_numpy(np.stack([np.asarray(one) for one in pictures])).permute(0, 3, 1, 2).float() / 255
+        as_tensor: Any = embedder.embed_windows(to_batch(tensor))
+        assert isinstance(as_tensor, torch.Tensor) == self.tensors_stay
+        assert (1 - (rows(as_tensor) * found).sum(axis=2)).max() <= self.form_tolerance
+        query = embed_views(embedder, batch, "windows")
+        np.testing.assert_allclose(query.vectors[:, 0], rows(embedder.embed(batch)), atol=1e-5)
+        assert query.handicap is not None
+        assert query.handicap.shape == (1 + shape[1],)
+        assert query.handicap[0] == 0
 
     def test_opened_twice_it_has_one_identity(self, tmp_path: Any) -> None:
         assert self.build(tmp_path).spec.identity() == self.build(tmp_path).spec.identity()

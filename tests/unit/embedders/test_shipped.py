@@ -20,6 +20,8 @@ from guard.embedders.ort import OrtEmbedder
 from guard.embedders.registry import DEFAULT, load_embedder
 from guard.embedders.shipped import FOLDER, SHIPPED, load_shipped, shipped_card
 from guard.embedders.torch import TorchEmbedder
+from guard.embedders.views import embed_views, has_windows, view_count
+from guard.embedders.windowed import WindowedEmbedder
 from guard.errors import ConfigError
 from guard.indexes.builder import build_index
 from guard.pixels import ImageBatch, to_batch
@@ -49,20 +51,24 @@ def test_it_is_the_default_and_first_on_the_list() -> None:
 
 
 def test_both_files_fit_into_a_small_wheel() -> None:
-    files = [FOLDER / f"{SHIPPED}.{suffix}" for suffix in ("onnx", "safetensors")]
+    files = [FOLDER / f"{SHIPPED}.{suffix}" for suffix in ("onnx", "windows.onnx", "safetensors")]
     assert sum(file.stat().st_size for file in files) <= MAX_BYTES
     assert not [path.name for path in FOLDER.iterdir() if path.suffix not in {".onnx", ".safetensors", ".json"}]
 
 
 def test_both_runtimes_give_one_descriptor_and_share_their_identity() -> None:
     of_onnx, of_torch = load_shipped(runtime="onnx"), load_shipped(runtime="torch")
-    assert isinstance(of_onnx, OrtEmbedder)
-    assert isinstance(of_torch, TorchEmbedder)
+    assert isinstance(of_onnx, WindowedEmbedder)
+    assert isinstance(of_torch, WindowedEmbedder)
+    assert isinstance(of_onnx.whole, OrtEmbedder)
+    assert isinstance(of_torch.whole, TorchEmbedder)
     assert of_onnx.spec == of_torch.spec
     batch = to_batch([picture(seed, 90 + 40 * seed, 200) for seed in range(5)])
     tensor = ImageBatch(tensor=torch.rand(3, 3, 120, 200))
     for both in (batch, tensor):
         one, other = np.asarray(of_onnx.embed(both)), np.asarray(of_torch.embed(both))
+        assert np.abs(one - other).max() <= TOLERANCE
+        one, other = np.asarray(of_onnx.embed_windows(both)), np.asarray(of_torch.embed_windows(both))
         assert np.abs(one - other).max() <= TOLERANCE
 
 
@@ -131,6 +137,22 @@ def test_damaged_weights_are_refused(copied: Path, runtime: Any) -> None:
     path.unlink()
     with pytest.raises(ConfigError, match=r"missing|no weights"):
         load_shipped(runtime=runtime)
+
+
+def test_damaged_windows_are_refused_when_they_are_asked_for(copied: Path) -> None:
+    whole, windows = copied / f"{SHIPPED}.onnx", copied / f"{SHIPPED}.windows.onnx"
+    windows.write_bytes(windows.read_bytes()[:-100])
+    batch, embedder = to_batch(picture(1)), load_shipped(runtime="onnx")
+    assert embedder.embed(batch).shape == (1, embedder.spec.dim)
+    with pytest.raises(ConfigError, match=r"windows\.onnx is missing or damaged"):
+        embed_views(embedder, batch, "windows")
+    shutil.copyfile(FOLDER / windows.name, windows)
+    assert embed_views(load_embedder(f"onnx:{whole}"), batch, "windows").vectors.shape[1] == view_count("windows")
+    shutil.copyfile(whole, windows)
+    with pytest.raises(ConfigError, match="answers with"):
+        embed_views(load_embedder(f"onnx:{whole}"), batch, "windows")
+    windows.unlink()
+    assert not has_windows(load_embedder(f"onnx:{whole}"))
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", '{"name": "procedural"}'])

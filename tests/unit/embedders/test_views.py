@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage import data
 
 from guard import Guard, Policy
 from guard.embedders.base import embed_query
 from guard.embedders.pdq import PdqEmbedder
-from guard.embedders.views import CROPS, VIEW_KINDS, ViewKind, embed_views, is_plain, view_count, views_of
+from guard.embedders.registry import load_embedder
+from guard.embedders.views import (
+    CROPS,
+    VIEW_KINDS,
+    WINDOW_HANDICAP,
+    ViewKind,
+    embed_views,
+    is_plain,
+    view_count,
+    views_of,
+)
 from guard.indexes.builder import build_index
+from guard.lookup import look_up, nearest_input
 from guard.pixels import ImageBatch, to_batch
+from guard.rules import Rules
+from guard.search import RecordFilter
+from guard.search.holdings import Holdings
+from guard.search.ranking import nearest as nearest_of_search
 from guard.types import Decision
 from tests.support.toys import ToyEmbedder, picture
 
@@ -23,7 +40,7 @@ def arrays(count: int, height: int = 90, width: int = 120) -> list[np.ndarray]:
     return [np.array(picture(seed, width, height)) for seed in range(count)]
 
 
-@pytest.mark.parametrize("kind", VIEW_KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in VIEW_KINDS if kind != "windows"])
 def test_as_many_views_as_promised_the_picture_first(kind: ViewKind) -> None:
     batch = to_batch(arrays(2))
     views = views_of(batch, kind)
@@ -110,11 +127,68 @@ def test_a_guard_finds_an_inset_through_crops_alone(tmp_path: Path) -> None:
     build_index(folder, tmp_path / "my.index", PdqEmbedder())
     page = np.array(picture(77, 256, 256))
     page[141:, 141:] = np.array(picture(2, 128, 128).resize((115, 115)))  # the last crop of 0.45
-    with_one = Guard.open(tmp_path / "my.index").check(page).verdicts[0]
-    with_crops = Guard.open(tmp_path / "my.index", query_views="crops").check(page).verdicts[0]
+    with_one = Guard.open(tmp_path / "my.index", verify=False).check(page).verdicts[0]
+    with_crops = Guard.open(tmp_path / "my.index", query_views="crops", verify=False).check(page).verdicts[0]
     assert with_one.decision is Decision.ALLOW
     assert with_crops.decision is Decision.BLOCK
     assert with_crops.nearest is not None
     assert with_crops.nearest.record.uri == "2.png"
     called = Guard.open(tmp_path / "my.index", policy=Policy(flag=0.7)).check(page, options={"query_views": "crops"})
     assert called.verdicts[0].decision is Decision.BLOCK
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of eight pictures of scikit-image."""
+    root = tmp_path_factory.mktemp("photographs")
+    (root / "training").mkdir()
+    for name in ("astronaut", "coffee", "chelsea", "rocket", "retina", "camera", "moon", "immunohistochemistry"):
+        Image.fromarray(getattr(data, name)()).convert("RGB").resize((256, 256)).save(root / "training" / f"{name}.png")
+    build_index(root / "training", root / "my.index", load_embedder())
+    return root / "my.index"
+
+
+def inset_of(name: str) -> np.ndarray:
+    """It takes a sixth of a page of bricks."""
+    page = np.array(Image.fromarray(data.brick()).convert("RGB").resize((400, 400)))
+    page[20:185, 200:365] = np.asarray(Image.fromarray(getattr(data, name)()).resize((165, 165)))
+    return page
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "rocket"])
+def test_windows_find_what_stands_small_in_a_picture(photographs: Path, name: str) -> None:
+    def nearest(kind: ViewKind) -> tuple[str, float]:
+        guard = Guard.open(photographs, query_views=kind, policy=Policy(flag=0.1, block=0.99), verify=False)
+        found = guard.check(inset_of(name)).verdicts[0].nearest
+        assert found is not None
+        return found.record.uri, found.similarity
+
+    (_, as_one), (uri, with_windows) = nearest("one"), nearest("windows")
+    assert uri == f"{name}.png"
+    assert with_windows > as_one + 0.1
+
+
+def test_a_window_counts_less_than_the_whole(photographs: Path) -> None:
+    """Of two equal similarities; everywhere that a similarity is found."""
+    embedder = load_embedder()
+    index = Guard.open(photographs).index
+    query = embed_views(embedder, to_batch(np.asarray(data.coffee())), "windows")
+    turned = replace(query, vectors=query.vectors[:, [1, 0, *range(2, query.vectors.shape[1])]])
+    record = next(r for r in index.records(range(8)) if r.uri == "coffee.png")
+    for one, less in ((query, 0.0), (turned, WINDOW_HANDICAP)):
+        found = look_up(index, one, None, 3, Rules.resolve(Policy(flag=0.3, block=0.9), None))[0].candidates[0]
+        ranked = nearest_of_search(Holdings(index, RecordFilter()), one, 3)
+        own = nearest_input(index, one, embedder.embed(to_batch(np.asarray(data.coffee()))))
+        assert found.record.id == record.id == next(iter(ranked))
+        for similarity in (found.similarity, ranked[record.id]):
+            assert similarity == pytest.approx(ranked[record.id])
+        assert own[0] == pytest.approx(1 - less, abs=1e-4)
+        assert found.similarity > 0.9 - less
+
+
+def test_plain_windows_are_replaced_by_the_whole_picture() -> None:
+    half = np.array(picture(3, 120, 120))
+    half[:, 60:] = 200
+    found = embed_views(load_embedder(), to_batch(half), "windows").vectors[0]
+    for view, (_, left, _) in enumerate(CROPS, start=1):
+        assert np.array_equal(found[view], found[0]) == (left >= 0.5)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from guard.embedders.base import QueryDescriptors
 from guard.errors import ConfigError, InputError
 from guard.indexes import build_index, open_index
 from guard.indexes.builder import add_to_index
@@ -232,13 +233,14 @@ def test_a_narrow_filter_over_many_references_is_exact(tmp_path: Path) -> None:
     build_index(tmp_path / "e.npy", tmp_path / "x.index", Named(16), thumbnails=0)
     with open_index(tmp_path / "x.index") as index:
         xq = unit_rows(2, 16, seed=1)
+        query = QueryDescriptors(xq[None], np.ones(1, np.bool_))
         expected = {i: float((xq @ rows[i]).max()) for i in (7, 3007, 6007)}
-        found = nearest(Holdings(index, RecordFilter(source="rare/")), xq, 5)
+        found = nearest(Holdings(index, RecordFilter(source="rare/")), query, 5)
         among = np.arange(0, 9000, 2)
-        half = nearest(Holdings(index, RecordFilter()), xq, 5, among)
+        half = nearest(Holdings(index, RecordFilter()), query, 5, among)
         best = (rows @ xq.T).max(axis=1)
         last = np.sort(np.argsort(-best)[4000:])  # none of these is among the nearest few thousand
-        far = nearest(Holdings(index, RecordFilter()), xq, 5, last)
+        far = nearest(Holdings(index, RecordFilter()), query, 5, last)
     assert list(found) == sorted(expected, key=lambda i: -expected[i])
     assert [found[i] for i in found] == pytest.approx([expected[i] for i in found], abs=1e-5)
     assert list(half) == among[np.argsort(-best[among])[:5]].tolist()

@@ -10,11 +10,12 @@ import torch
 
 from guard.embedders.files import sha256_of
 from guard.embedders.ort import OrtEmbedder
+from guard.embedders.views import CROPS
 from guard.errors import ConfigError
 from guard.pixels import to_batch
 from guard.training.config import NetworkConfig, TrainingConfig
 from guard.training.export import Exported, export, load_network, preprocessing_for, read_weights
-from guard.training.network import DescriptorNet, begin_from, descriptor_net
+from guard.training.network import DescriptorNet, WindowNet, begin_from, descriptor_net, window_shares
 
 SMALL = NetworkConfig(widths=(8, 16, 24, 32), depths=(1, 2, 1), pooled=(8, 24), dim=32)
 
@@ -33,7 +34,7 @@ def trained(config: NetworkConfig) -> DescriptorNet:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return export(trained(SMALL), tmp_path_factory.mktemp("export"), name="tiny", size=64)
+    return export(trained(SMALL), tmp_path_factory.mktemp("export"), name="tiny", size=64, windows_size=96)
 
 
 def test_both_runtimes_agree(exported: Exported) -> None:
@@ -44,6 +45,31 @@ def test_both_runtimes_agree(exported: Exported) -> None:
     with torch.inference_mode():
         expected = load_network(exported.safetensors)(x).numpy()
     np.testing.assert_allclose(embedder.embed(to_batch(pictures)), expected, atol=1e-4)
+
+
+def test_both_runtimes_agree_on_windows(exported: Exported) -> None:
+    pictures = list(np.random.default_rng(0).integers(0, 256, (3, 150, 120, 3), np.uint8))
+    x = torch.from_numpy(preprocessing_for(96).arrays(pictures))
+    with torch.inference_mode():
+        expected = load_network(exported.safetensors, WindowNet)(x).numpy()
+    assert expected.shape == (3, len(CROPS) * 32)
+    embedder = OrtEmbedder(exported.windows)
+    assert embedder.spec.weights_sha256 == exported.weights_sha256
+    np.testing.assert_allclose(embedder.embed(to_batch(pictures)) * len(CROPS) ** 0.5, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [5, 8, 16])
+def test_a_window_over_everything_is_the_plain_mean(side: int) -> None:
+    shares = window_shares(side, side, ((0.0, 0.0, 1.0), (0.25, 0.5, 0.5)))
+    torch.testing.assert_close(shares.sum(0), torch.ones(2))
+    torch.testing.assert_close(shares[:, 0], torch.full((side * side,), 1 / side**2))
+    grid = shares[:, 1].view(side, side)
+    assert grid[: side // 4].sum() == 0
+    assert grid[:, : side // 2].sum() == 0
+    inside = WindowNet(SMALL).eval()
+    x = torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.inference_mode():
+        assert inside(x).view(2, len(CROPS), 32).norm(dim=2).allclose(torch.ones(2, len(CROPS)))
 
 
 def test_the_onnx_file_carries_the_identity_of_the_weights(exported: Exported) -> None:
@@ -68,7 +94,7 @@ def test_the_weights_load_strictly_into_the_registered_form(exported: Exported) 
 
 
 def test_exporting_twice_gives_the_same_identity(exported: Exported, tmp_path: Path) -> None:
-    again = export(load_network(exported.safetensors), tmp_path, name="tiny", size=64)
+    again = export(load_network(exported.safetensors), tmp_path, name="tiny", size=64, windows_size=96)
     assert again.weights_sha256 == exported.weights_sha256
 
 
@@ -85,8 +111,9 @@ def test_a_foreign_or_damaged_file_is_refused(tmp_path: Path, exported: Exported
 
 def test_the_default_network_fits_the_wheel(tmp_path: Path) -> None:
     config = TrainingConfig()
-    done = export(trained(config.network), tmp_path, name="default", size=config.export_size)
-    assert done.safetensors.stat().st_size + done.onnx.stat().st_size <= 12_000_000
+    sizes = {"size": config.export_size, "windows_size": config.windows_size}
+    done = export(trained(config.network), tmp_path, name="default", **sizes)
+    assert sum(path.stat().st_size for path in (done.safetensors, done.onnx, done.windows)) <= 12_000_000
     # kernels of one position, not of eight
     assert done.onnx.stat().st_size <= 1.2 * done.safetensors.stat().st_size
 

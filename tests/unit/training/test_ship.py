@@ -32,14 +32,15 @@ SOME = tuple(EDITS[name] for name in ("jpeg_30", "crop_25"))
 def a_run(folder: Path, seed: int, init_sha256: str | None = None) -> Path:
     """What a run leaves: weights as they were drawn, and their record."""
     torch.manual_seed(seed)
-    done = export(DescriptorNet(SMALL).eval(), folder, name=SHIPPED, size=64)
+    done = export(DescriptorNet(SMALL).eval(), folder, name=SHIPPED, size=64, windows_size=96)
     record = {
         "written_at": "2026-11-22T12:00:00+00:00",
         "training_data": "none",
         "commit": "abc",
         "run": {"seed": seed, "device": "cpu", "processes": 2, "init_sha256": init_sha256,
                 "config": {"network": SMALL.model_dump(mode="json"), "pairs": 16}},
-        "result": {"weights_sha256": done.weights_sha256, "preprocessing": str(preprocessing_for(64)), "step": 10,
+        "result": {"weights_sha256": done.weights_sha256, "preprocessing": str(preprocessing_for(64)),
+                   "windows_preprocessing": str(preprocessing_for(96)), "step": 10,
                    "views": 320, "elapsed_s": 7200},
         "compute": {"cpu_cores": 2},
     }  # fmt: skip
