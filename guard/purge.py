@@ -43,11 +43,18 @@ class PurgeReport:
 
 
 def purge(
-    path: str | Path, keys: Iterable[str], *, who: str, logs: Sequence[str | Path] = (), wait_s: float = WAIT_S
+    path: str | Path,
+    keys: Iterable[str],
+    *,
+    who: str,
+    why: str = "",
+    logs: Sequence[str | Path] = (),
+    wait_s: float = WAIT_S,
 ) -> PurgeReport:
     """Delete references by their keys (guard.indexes.overlay.key_of) from the index at path and from decision logs.
 
-    All other versions of the index and any unfinished build are deleted as well. wait_s: how long to wait for readers.
+    All other versions of the index and any unfinished build are deleted as well. who, why: for the history, which keeps
+    them and not what was purged. wait_s: how long to wait for readers.
     Raises IndexLockedError if another process writes the index, ConfigError for no key or a log that does not exist,
     and what its parts raise for damaged files; what was deleted until then stays deleted.
     """
@@ -59,11 +66,14 @@ def purge(
     folder = IndexFolder(path)
     with open_index(path) as index:
         ids = ids_of_keys(index, wanted)
+    before = folder.published()
     removed = remove_from_index(path, ids=ids, keep=1)[1] if ids else 0
-    deleted, left = _without_others(folder, ends)
+    unfinished, left = _without_others(folder, ends)
+    after = folder.published()
+    deleted = [name for name in before if name not in after] + unfinished
     overlay = 0
     try:
-        overlay = Overlay(path).purge(wanted, who=who)
+        overlay = Overlay(path).purge(wanted, who=who, why=why, elsewhere=removed > 0)
     except IndexLockedError as exc:
         left.append(str(exc))
     events = 0
@@ -89,7 +99,7 @@ def ids_of_keys(index: OpenIndex, keys: Iterable[str]) -> set[int]:
 
 
 def _without_others(folder: IndexFolder, ends: float) -> tuple[list[str], list[str]]:
-    """Delete every version but the one in use, and what is unfinished; (what is gone, what is left)."""
+    """Delete every version but the one in use, and what is unfinished; (what of the latter is gone, what is left)."""
     deleted: list[str] = []
     with folder.writer():
         current = folder.current()
@@ -99,9 +109,8 @@ def _without_others(folder: IndexFolder, ends: float) -> tuple[list[str], list[s
                 deleted.append(name)
         for name in [name for name in folder.published() if name > current]:  # a crash left it unpublished
             shutil.rmtree(folder.version(name))
-            deleted.append(name)
         while True:
-            deleted += folder.prune(1)
+            folder.prune(1)
             held = [name for name in folder.published() if name != current]
             if not held or time.monotonic() >= ends:
                 break

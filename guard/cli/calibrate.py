@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from guard.cli.console import Exit, err, errors_to_exit, out, print_json
+from guard.cli.console import Exit, err, errors_to_exit, number_of, out, print_json
 from guard.cli.progress import counted
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _show(report: CalibrationReport) -> None:
     from guard.calibration.strength import in_words
 
     one = report.calibration
-    out.print(f"{report.path}, version {report.version}: {one.count} references", soft_wrap=True)
+    out.print(f"{report.path}, version {report.version}: {number_of(one.count, 'reference')}", soft_wrap=True)
     for line in calibration_lines(one):
         out.print(line, soft_wrap=True)
     table = Table("false-positive rate", "threshold", "most likely", "95 % interval", "by", box=None, pad_edge=False)

@@ -15,7 +15,17 @@ from rich.console import Console
 from guard.errors import ConfigError, GuardError, InputError
 from guard.types import Decision
 
-__all__ = ["STYLES", "Exit", "err", "errors_to_exit", "escape_what_cannot_be_printed", "out", "percent", "print_json"]
+__all__ = [
+    "STYLES",
+    "Exit",
+    "err",
+    "errors_to_exit",
+    "escape_what_cannot_be_printed",
+    "number_of",
+    "out",
+    "percent",
+    "print_json",
+]
 
 # No markup and no emoji codes: what is printed are paths, and "scans[draft]" is one.
 # Piped into a file there is no width to fit, and rich's 80 columns would only cut them.
@@ -42,6 +52,11 @@ def percent(rate: Mapping[str, float | None]) -> str:
     return (
         "-" if value is None or low is None or high is None else f"{100 * value:.1f} [{100 * low:.0f},{100 * high:.0f}]"
     )
+
+
+def number_of(count: int, one: str, more: str = "") -> str:
+    """1, "picture" -> "1 picture"; 0 or 3 -> "3 pictures". more: a plural that takes more than an s."""
+    return f"{count} {one if count == 1 else more or one + 's'}"
 
 
 def print_json(value: Any) -> None:

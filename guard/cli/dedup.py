@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from guard.cli.console import Exit, errors_to_exit, out, print_json
+from guard.cli.console import Exit, errors_to_exit, number_of, out, print_json
 from guard.cli.progress import staged
 from guard.dedup.choose import Keep
 
@@ -113,11 +113,11 @@ def dedup(
                 report = dedup_source(
                     read, folder, model, options, apply=apply, restart=restart, on_progress=on_progress
                 )
-        _show(report, as_json)
+        _show(report, apply, as_json)
         raise typer.Exit(Exit.INPUT if report.skipped or not report.pictures else Exit.FINE)
 
 
-def _show(report: DedupReport, as_json: bool) -> None:
+def _show(report: DedupReport, apply: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(report.to_dict())
         return
@@ -137,8 +137,11 @@ def _show(report: DedupReport, as_json: bool) -> None:
         table.add_row("", report.note)
     if report.applied:
         made = report.applied
-        table.add_row("applied", f"{made.kept} pictures kept, {made.dropped} dropped, {made.unreadable} unreadable; "
-                      f"{made.linked} files linked, {made.copied} written")  # fmt: skip
+        table.add_row(
+            "applied",
+            f"{apply}: {number_of(made.kept, 'picture')} kept, {made.dropped} dropped, {made.unreadable} unreadable; "
+            f"{number_of(made.linked, 'file')} linked, {made.copied} written",
+        )
     out.print(table)
 
 

@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from guard.cli.console import STYLES, err, errors_to_exit, out, print_json
+from guard.cli.console import STYLES, err, errors_to_exit, number_of, out, print_json
 from guard.cli.moments import moment_of
 from guard.errors import ConfigError
 from guard.types import Decision, Status
@@ -103,7 +103,7 @@ def list_events(
         for event in events:
             table.add_row(*_row(event))
         out.print(table)
-        err.print(f"{len(events)} of {count} events", style="dim")
+        err.print(f"{len(events)} of {number_of(count, 'event')}", style="dim")
 
 
 @events_app.command()
@@ -180,7 +180,7 @@ def export(
         if as_json:
             print_json({"log": str(log), "out": str(out_file), "events": count})
         else:
-            out.print(f"{count} events in {out_file}", soft_wrap=True)
+            out.print(f"{number_of(count, 'event')} in {out_file}", soft_wrap=True)
 
 
 @events_app.command("prune")
@@ -207,7 +207,7 @@ def prune_events(
         if as_json:
             print_json({"log": str(log), "removed": removed, "events": left, "bytes": size})
         else:
-            out.print(f"{removed} events deleted; {left} are left, in {size} bytes")
+            out.print(f"{number_of(removed, 'event')} deleted; {left} left, in {size} bytes")
 
 
 def _open(path: Path) -> EventLog:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from guard.cli.console import Exit, err, errors_to_exit, out, print_json
+from guard.cli.console import Exit, err, errors_to_exit, number_of, out, print_json
 from guard.cli.index_options import IndexArgument, JsonOption, KeepOption
 
 __all__ = ["LogOption", "merge", "purge_keys", "remove", "verify"]
@@ -68,7 +68,7 @@ def merge(
         if as_json:
             print_json({"path": str(out_folder), "count": manifest.count})
         else:
-            out.print(f"{out_folder}: {manifest.count} references", soft_wrap=True)
+            out.print(f"{out_folder}: {number_of(manifest.count, 'reference')}", soft_wrap=True)
 
 
 def remove(
@@ -89,6 +89,7 @@ def remove(
     ] = False,
     logs: LogOption = None,
     who: Annotated[str | None, typer.Option(help="Who purges, for the history (default: your login name).")] = None,
+    why: Annotated[str, typer.Option(help="Why it is purged, for the history; it stays there.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Write a version of an index without some references; the others get new ids.
@@ -118,33 +119,35 @@ def remove(
                 )
                 keys = [key_of(record) for record in opened.records(sorted(found))]
             keys += [sha256.lower() for sha256 in sha256s or ()]  # removed before, and still in an older version
-            raise typer.Exit(purge_keys(index, keys, logs, who, as_json))
+            raise typer.Exit(purge_keys(index, keys, logs, who, why, as_json))
         if logs:
             raise ConfigError("--log belongs to --purge")
+        if who or why:
+            raise ConfigError("--who and --why belong to --purge")
         manifest, removed = remove_from_index(
             index, ids=ids or (), uris=uris or (), sha256s=sha256s or (), collections=collections or (), keep=keep
         )
         if as_json:
             print_json({"path": str(index), "removed": removed, "count": manifest.count})
         else:
-            out.print(f"{removed} references removed; {index}: {manifest.count} references", soft_wrap=True)
+            out.print(f"{number_of(removed, 'reference')} removed; {index}: {manifest.count} left", soft_wrap=True)
 
 
-def purge_keys(index: Path, keys: list[str], logs: list[Path] | None, who: str | None, as_json: bool) -> Exit:
+def purge_keys(index: Path, keys: list[str], logs: list[Path] | None, who: str | None, why: str, as_json: bool) -> Exit:
     """Purge, say what was done, and return the exit code: FAILED if something may be left."""
     from guard.errors import ConfigError
     from guard.purge import purge
 
     if not keys:
         raise ConfigError(f"no reference of {index} matches; nothing was purged")
-    report = purge(index, keys, who=who or getpass.getuser(), logs=logs or ())
+    report = purge(index, keys, who=who or getpass.getuser(), why=why, logs=logs or ())
     if as_json:
         print_json({"path": str(index), **asdict(report)})
     else:
         out.print(
-            f"{report.removed} references purged from {index}, now version {report.version}; "
-            f"{report.overlay} from its overlay; {report.events} events cleared; "
-            f"deleted: {', '.join(report.deleted) or 'nothing'}",
+            f"purged: {number_of(report.removed, 'reference')} of {index}, now version {report.version}, and "
+            f"{report.overlay} of its overlay; {number_of(report.events, 'event')} cleared; "
+            f"deleted: {', '.join(report.deleted) or 'no older version'}",
             soft_wrap=True,
         )
         for what in report.left:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from guard.cli.console import Exit, err, out, print_json
+from guard.cli.console import Exit, err, number_of, out, print_json
 from guard.cli.index_small import show_small, small_json
 
 if TYPE_CHECKING:
@@ -34,9 +34,11 @@ def show(
     if nothing:
         beside = f", only {report.ignored} other files" if report.ignored else ""
         err.print(f"the source holds no picture{beside}: look at its path and kind", style="yellow", soft_wrap=True)
+    manifest = in_use(report.path)[1]
     if as_json:
         said = clusters.model_dump(mode="json") if clusters else None
-        print_json({**report.to_dict(), "small": small_json(small), "clusters": said})
+        transform = manifest.transform.model_dump(mode="json") if manifest.transform else None
+        print_json({**report.to_dict(), "transform": transform, "small": small_json(small), "clusters": said})
         return code
     if report.unchanged:
         out.print(
@@ -45,10 +47,9 @@ def show(
     else:
         resumed = f", resumed at item {report.resumed_at}" if report.resumed_at else ""
         rate = f"{report.seconds:.1f} s, {report.images_per_second:.0f} images/s{resumed}"
-        out.print(f"{report.added} references added in {rate}", soft_wrap=True)
-    out.print(f"{report.path}, version {report.version}: {report.count} references", soft_wrap=True)
+        out.print(f"{number_of(report.added, 'reference')} added in {rate}", soft_wrap=True)
+    out.print(f"{report.path}, version {report.version}: {number_of(report.count, 'reference')}", soft_wrap=True)
     if report.count > KEPT:
-        manifest = in_use(report.path)[1]
         slow = slow_for(manifest) if THUMBNAILS in manifest.files else ""
         if slow:
             out.print(f"checks compare pixels only of what counts anyway: {slow}", style="dim", soft_wrap=True)
@@ -61,7 +62,7 @@ def show(
         err.print("the version before had a transform, and this one has none: `memguard index transform` makes one",
                   style="yellow", soft_wrap=True)  # fmt: skip
     if report.ignored:
-        out.print(f"{report.ignored} files beside the pictures were ignored", soft_wrap=True)
+        out.print(f"ignored beside the pictures: {number_of(report.ignored, 'file')}", soft_wrap=True)
     if report.skipped:
         table = Table("skipped because", "pictures", box=None, pad_edge=False)
         for reason, count in report.skipped.items():
@@ -71,6 +72,11 @@ def show(
         out.print(f"each one with its reason: {listed}", soft_wrap=True)
     if small is not None:
         show_small(small)
+    elif manifest.transform is not None:
+        from guard.indexes.transforming import describe
+
+        for line in describe(manifest.transform, manifest.embedder.dim):
+            out.print(line, soft_wrap=True)
     if clusters is not None:
         from guard.indexes.clusters import describe_clusters
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from guard.cli.console import Exit, err, errors_to_exit, out, print_json
+from guard.cli.console import Exit, err, errors_to_exit, number_of, out, print_json
 from guard.cli.index_options import IndexArgument, JsonOption, KeepOption, WorkersOption
 from guard.cli.progress import counted
 
@@ -87,7 +87,9 @@ def transform(
         if as_json:
             print_json(report.to_dict())
         else:
-            out.print(f"{report.path}, version {report.version}: {report.count} references", soft_wrap=True)
+            out.print(
+                f"{report.path}, version {report.version}: {number_of(report.count, 'reference')}", soft_wrap=True
+            )
             for line in describe(report.transform, _dim(index)) if report.transform else ["no transform"]:
                 out.print(line, soft_wrap=True)
             if report.background_left_out:

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from guard.cli.console import Exit, err, errors_to_exit, out, print_json
+from guard.cli.console import Exit, err, errors_to_exit, number_of, out, print_json
 from guard.cli.index_edit import LogOption, purge_keys
 from guard.cli.index_small import KeyOption, sealing_key
 from guard.cli.moments import moment_of
@@ -119,10 +119,9 @@ def add(
             named = {"pictures": report.added, "named": len(keys), "keys": [*keys, *report.keys]}
             print_json({"index": str(index), "collections": list(collections), **named, "skipped": skipped})
         else:
-            said = ", ".join(collections)
-            out.print(
-                f"{report.added} pictures added, {len(keys)} named: {said}; from the next check on", soft_wrap=True
-            )
+            done = [f"{number_of(report.added, 'picture')} added"] if report.added or not keys else []
+            done += [f"{len(keys)} named"] if keys else []
+            out.print(f"{' and '.join(done)}: {', '.join(collections)}; from the next check on", soft_wrap=True)
             for skip in report.skipped:
                 err.print(f"skipped: {skip.detail}", style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(Exit.INPUT if report.skipped else Exit.FINE)
@@ -169,7 +168,7 @@ def remove(
         if not keys:
             raise ConfigError("say what to take back: a PICTURE, --id, --uri, --sha256, --hits, --url or --domain")
         if purge:
-            raise typer.Exit(purge_keys(index, keys, logs, who, as_json))
+            raise typer.Exit(purge_keys(index, keys, logs, who, why, as_json))
         if logs:
             raise ConfigError("--log belongs to --purge")
         gone = Overlay(index).withdraw(keys, collection, who=who or getpass.getuser(), why=why)
@@ -178,7 +177,7 @@ def remove(
         if as_json:
             print_json({"index": str(index), "removed": gone, "keys": keys})
         else:
-            out.print(f"{gone} entries taken back; from the next check on", soft_wrap=True)
+            out.print(f"{number_of(gone, 'entry', 'entries')} taken back; from the next check on", soft_wrap=True)
 
 
 @optout_app.command("list")
@@ -309,5 +308,5 @@ def _add_sources(
             total.skipped += report.skipped
     if total.added > MANY:
         advice = "`memguard index add --collection …` holds so many better: each change is read by every process"
-        err.print(f"{total.added} entries: {advice}", style="yellow", soft_wrap=True)
+        err.print(f"{number_of(total.added, 'entry', 'entries')}: {advice}", style="yellow", soft_wrap=True)
     return total

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from guard.cli.console import Exit, err, errors_to_exit, out, print_json
+from guard.cli.console import Exit, err, errors_to_exit, number_of, out, print_json
 from guard.cli.progress import counted
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def export(
         if as_json:
             print_json({"index": str(index), "out": str(out_file), "entries": count, "left_out": left_out})
         else:
-            out.print(f"{count} entries in {out_file}", soft_wrap=True)
+            out.print(f"{number_of(count, 'entry', 'entries')} in {out_file}", soft_wrap=True)
             if left_out:
                 err.print(f"{left_out} have no address and are not in a .txt; other formats hold them", style="yellow")
 
@@ -183,17 +183,21 @@ def _show(reports: list[CheckReport], listed: Any, as_json: bool, out_file: Path
             }
         )
         return
-    table = Table("item", "by", "entry", "", box=None, pad_edge=False)
+    table = Table("item", "by", "entry", "how near", box=None, pad_edge=False)
     table.columns[0].overflow = table.columns[2].overflow = "fold"
     for item in found[:SHOWN]:
         row = item.to_dict()
         near = "" if row["similarity"] is None else f"similarity {row['similarity']:.3f}"
-        near += "" if row["pdq_bits"] is None else f" PDQ {row['pdq_bits']} bits"
-        table.add_row(*map(Text, (row["uri"], ", ".join(row["by"]), row["entry"], near.strip())))
+        near += "" if row["pdq_bits"] is None else f", PDQ {row['pdq_bits']} bits"
+        table.add_row(*map(Text, (row["uri"], ", ".join(row["by"]), row["entry"], near.strip(", "))))
     if found:
         out.print(table)
     more = f"; {len(found) - SHOWN} more are not shown" if len(found) > SHOWN else ""
-    out.print(f"{len(found)} of {items} items are on the list of {listed.count} entries{more}", soft_wrap=True)
+    out.print(
+        f"{len(found)} of {number_of(items, 'item')} on the list "
+        f"of {number_of(listed.count, 'entry', 'entries')}{more}",
+        soft_wrap=True,
+    )
     if out_file:
         err.print(f"they are in {out_file}", style="dim", soft_wrap=True)
     if listed.other_descriptors:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from guard.cli.calibrate import Views
-from guard.cli.console import err, errors_to_exit, out, print_json
+from guard.cli.console import err, errors_to_exit, number_of, out, print_json
 
 if TYPE_CHECKING:
     from guard.search import Searcher, SearchHit, SearchPage, SearchQuery
@@ -110,7 +110,7 @@ def _show(
         if as_json:
             print_json({"index": str(index), "path": str(out_file), "hits": count})
         else:
-            err.print(f"{count} hits in {out_file}", style="dim", soft_wrap=True)
+            err.print(f"{number_of(count, 'hit')} in {out_file}", style="dim", soft_wrap=True)
         return
     page = searcher.search(query)
     if as_json:

@@ -240,18 +240,20 @@ class Overlay:
                     gone += 1
             return gone
 
-    def purge(self, keys: Sequence[str], *, who: str) -> int:
+    def purge(self, keys: Sequence[str], *, who: str, why: str = "", elsewhere: bool = False) -> int:
         """Delete all that the file holds of references, their part of the history too; returns how many it held.
 
-        What is left of the history is that somebody did something at that time. Afterwards no page of the file, and no
+        What is left of the history is that somebody did something at that time, and why the purge was asked for.
+        elsewhere: something was purged outside of this file, which the history says even if nothing is held here.
+        Afterwards no page of the file, and no
         file beside it, holds any of it: the file is rewritten (VACUUM) and its write-ahead log cut to nothing.
         Raises IndexLockedError if a reader keeps the log from being cut: everything is deleted then, and calling
         again finishes.
         """
-        if not self.path.exists():
+        if not (self.path.exists() or elsewhere):
             return 0
         held = 0
-        with self._change(who, "", None) as change:
+        with self._change(who, why, None) as change:
             for key in dict.fromkeys(keys):
                 rows = 0
                 for table in ("additions", "memberships", "pairs", "tombstones"):
@@ -260,7 +262,7 @@ class Overlay:
                 if rows:
                     change.run("UPDATE history SET key = '', detail = '' WHERE key = ?", (key,))
                     held += 1
-            if held:
+            if held or elsewhere:
                 change.log("purge", "")
         with errors(self.path, write=True), closing(open_for_writing(self.path)) as connection:
             connection.execute("VACUUM")

@@ -136,6 +136,7 @@ def test_no_byte_is_left(place: Path) -> None:
     assert kept.prompt == "another"
     assert [change.who for change in Overlay(path).history()][-1] == "dora"
     assert {change.key for change in Overlay(path).history()} == {""}
+    assert "0002" in report.deleted
     again = purge(path, [SHA256], who="dora", logs=[place / "events.sqlite"], wait_s=5)
     assert (again.removed, again.overlay, again.events, again.left) == (0, 0, 0, ())
 
@@ -182,3 +183,17 @@ def test_by_command(place: Path) -> None:
         purge(path, [SHA256], who="dora", logs=[place / "none.sqlite"])
     with pytest.raises(ConfigError, match="say what"):
         purge(path, [], who="dora")
+
+
+@pytest.mark.parametrize("place", ["plain"], indirect=True)
+def test_the_history_says_who_purged_what_the_overlay_never_held(place: Path) -> None:
+    path, other = place / "x.index", hashlib.sha256(jpeg(5)).hexdigest()
+    before = len(Overlay(path).history())
+    words = ["optout", "remove", "--sha256", other, "--index", str(path)]
+    words += ["--purge", "--who", "eve", "--why", "a letter"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    *_, last = Overlay(path).history()
+    assert (last.who, last.action, last.key, last.detail) == ("eve", "purge", "", {"why": "a letter"})
+    assert len(Overlay(path).history()) == before + 1
+    assert purge(path, [other], who="eve", wait_s=5).removed == 0  # nothing is left to purge, and nothing to say
+    assert len(Overlay(path).history()) == before + 1

@@ -124,7 +124,7 @@ def test_export(log: Path, tmp_path: Path, form: str) -> None:
 def test_prune(log: Path) -> None:
     code, out, _ = run("prune", log, "--max-age-days", "30")
     assert code == 0
-    assert out.startswith("1 events deleted; 2 are left")
+    assert out.startswith("1 event deleted; 2 left")
     code, out, _ = run("prune", log, "--max-mb", "0", "--json")
     assert json.loads(out)["removed"] == 2
     assert listed(log) == []

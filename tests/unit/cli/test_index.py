@@ -49,6 +49,18 @@ def test_build_says_what_it_did(tmp_path: Path, photos: Path) -> None:
     assert "has not changed" in text
 
 
+def test_build_says_that_it_whitened(tmp_path: Path, photos: Path, index: Path) -> None:
+    """Which changes what similarities mean, by default in larger sets."""
+    assert "whitening" not in run("build", photos, "--out", index, "--no-small")[1]
+    code, text = run("build", photos, "--out", tmp_path / "w.index", "--whiten")
+    assert code == 0
+    assert "whitening: 256 of 256 directions" in text
+    assert "fitted on 6 references" in text
+    code, report = as_json("build", photos, "--out", tmp_path / "w.index", "--whiten")
+    assert (code, report["transform"]["whitening"]["references"]) == (0, 6)
+    assert as_json("build", photos, "--out", index, "--no-small")[1]["transform"] is None
+
+
 def test_build_looks_for_duplicates_where_it_is_asked_to(tmp_path: Path, photos: Path) -> None:
     first = sorted(photos.iterdir())[0]
     (photos / f"again-{first.name}").write_bytes(first.read_bytes())
@@ -130,7 +142,7 @@ def test_add_and_remove(tmp_path: Path, index: Path) -> None:
     assert (code, report["removed"], report["count"]) == (0, 3, 5)
     assert run("remove", index)[0] == 2
     assert run("remove", index, "--id", 99)[0] == 2
-    assert run("remove", index, "--id", 0)[1].startswith("1 references removed")
+    assert run("remove", index, "--id", 0)[1].startswith("1 reference removed")
 
 
 def test_verify_exits_with_1_on_damage(index: Path) -> None:

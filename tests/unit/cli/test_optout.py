@@ -51,6 +51,15 @@ def test_a_portfolio_counts_from_the_next_check_on(index: Path, portfolio: Path)
     assert run(*back)[0] == 2
 
 
+def test_what_is_said_counts_right(index: Path, portfolio: Path) -> None:
+    add = ("optout", "add", "--index", index)
+    assert "1 picture added: opt-out" in run(*add, portfolio / "50.jpg")[1]
+    assert "2 pictures added and 1 named: opt-out" in run(*add, portfolio, "--id", 0)[1]
+    assert run(*add, "--id", 1, "--collection", "protected")[1].startswith("1 named: protected")
+    assert "1 entry taken back" in run("optout", "remove", "--index", index, "--id", 1)[1]
+    assert "2 entries taken back" in run("optout", "remove", "--index", index, "--id", 0, portfolio / "51.jpg")[1]
+
+
 def test_what_is_over_counts_no_more(index: Path, portfolio: Path) -> None:
     guard = Guard.open(index)
     late = datetime.now(UTC) + timedelta(days=2)
@@ -111,7 +120,7 @@ def test_lists_go_both_ways(tmp_path: Path, index: Path, portfolio: Path) -> Non
         assert (tmp_path / "drop.txt").read_text().split() == ["s.tar/1.jpg", "s.tar/3.jpg", "s.tar/4.jpg"]
     code, text = run("optout", "check", tmp_path / "s.tar", "--list", tmp_path / "list.txt")
     assert code == 1
-    assert "1 of 4 items are on the list of 2 entries" in text
+    assert "1 of 4 items on the list of 2 entries" in text
     assert run("optout", "check", photo_folder(tmp_path / "other", 1), "--list", tmp_path / "list.txt")[0] == 0
     (tmp_path / "other" / "bad.jpg").write_bytes(b"text")
     assert run("optout", "check", tmp_path / "other", "--index", index)[0] == 2
