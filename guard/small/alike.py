@@ -151,7 +151,11 @@ def _nearest(asked: npt.NDArray[np.int64], strangers: npt.NDArray[np.float32]) -
 def _edit(
     index: OpenIndex, embedder: Embedder, chosen: npt.NDArray[np.int64], pictures: _Thumbnails, found: Alike
 ) -> None:
-    """Look up lightly edited copies of what thumbnails show."""
+    """Look up lightly edited copies of what thumbnails show; a copy of a picture is one of its duplicates too."""
+    duplicates: dict[int, list[int]] = {}
+    for i, j in found.pairs:
+        duplicates.setdefault(i, []).append(j)
+        duplicates.setdefault(j, []).append(i)
     copies = [(int(i), copy) for i in chosen if (shown := pictures(int(i))) is not None for copy in _copies(shown)]
     everything = list(range(len(index)))
     for start in range(0, len(copies), _BATCH):
@@ -160,6 +164,8 @@ def _edit(
         rows = np.asarray(embed_views(embedder, batch, "one").vectors)[:, 0]
         similarity = index.similarity(rows, everything)
         one = _one_picture(index, np.array([i for i, _ in some]))
+        for row, (i, _) in enumerate(some):
+            one[row, duplicates.get(i, [])] = True
         own = similarity[np.arange(len(some)), [i for i, _ in some]]
         others = np.where(one, -np.inf, similarity).max(axis=1)
         found.edited += len(some)

@@ -82,8 +82,7 @@ class SmallSet(BaseModel):
         if self.alike:
             said.append(
                 f"{self.alike} of {self.compared} pairs of different pictures look like copies of one another: "
-                "duplicates that nobody listed (`memguard dedup` lists them), or too alike to be told apart by their "
-                "pixels"
+                "duplicates (`memguard dedup` lists them), or too alike to be told apart by their pixels"
             )
         if self.strangers is None:
             said.append("no two different pictures: thresholds are guesses, and pixels must decide")

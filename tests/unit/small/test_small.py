@@ -156,6 +156,18 @@ def test_equal_pictures_are_no_strangers(tmp_path: Path) -> None:
     assert found.pairs == []
 
 
+def test_duplicates_do_not_make_a_set_too_alike(tmp_path: Path) -> None:
+    """An edited copy of a picture lies as near to the crop of it that the set holds too, and that tells nothing."""
+    folder = scan_folder(tmp_path / "set", 5)
+    with Image.open(folder / "scan-000.png") as image:
+        image.crop((9, 9, image.width - 9, image.height - 9)).save(folder / "crop.png")
+    build_index(folder, tmp_path / "x.index", ToyEmbedder())
+    with open_index(tmp_path / "x.index") as index:
+        found = measure(index, ToyEmbedder())
+    assert len(found.pairs) == 1
+    assert found.told > 0.9 * found.edited  # two thirds, if the crop and what it was cut from were strangers
+
+
 def test_a_transform_that_changed_is_noticed(scans: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     import shutil
 
