@@ -2,7 +2,9 @@
 
 Two distances, as published: that of Carlini et al. 2023 (section 4.1) and their adaptive ratio for small models
 (section 5.1). Both look at colours in places, and a picture with little contrast is close to what merely has its
-colours; so descriptors or the verifier must agree. Knows an index and its embedder; no prompts and no graph.
+colours; so descriptors or the verifier must agree. And both look at pictures as they stand: what a generation shows
+mirrored or cut is found by its descriptor, laid on it by the verifier, and then must be within the same distance.
+Knows an index and its embedder; no prompts and no graph.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.audit.distance import Pictures, rms_between, tiled_between
+from guard.audit.moved import Laid, laid_on
 from guard.audit.references import References, Shape
 from guard.errors import ConfigError
 from guard.indexes.usual import advised
 from guard.pixels import ImageBatch, RGBArray
-from guard.types import Evidence, Match, Record
+from guard.small.record import small_of
+from guard.types import Descriptors, Evidence, Match, Record
 
 if TYPE_CHECKING:
     from guard.embedders.base import Embedder
@@ -51,7 +55,8 @@ class Criterion(StrEnum):
     """What makes a generation a copy of its nearest training picture."""
 
     AGREED = "agreed"
-    """l2 and adaptive, and descriptors that reach a similarity or pixels that the verifier calls a copy."""
+    """l2 and adaptive, and descriptors that reach a similarity or pixels that the verifier calls a copy; or, where the
+    picture is shown mirrored, cut or stretched: descriptors, verifier, and l2 of what was laid on one another."""
     BOTH = "both"
     """l2 and adaptive."""
     L2 = "l2"
@@ -119,6 +124,8 @@ class Confirmation:
     """By the rule, and not plain."""
     likeness: Likeness | None = None
     """None where distances decided and nobody asked."""
+    moved: bool = False
+    """The picture is shown mirrored, cut or stretched: distances are those of what was laid on one another."""
 
 
 def agreed_similarity(
@@ -128,7 +135,8 @@ def agreed_similarity(
 
     Raises ConfigError where the rule asks for agreement and neither can.
     """
-    advice = advised(embedder.spec, index.manifest.transform)
+    small = small_of(index)
+    advice = small.thresholds if small else advised(embedder.spec, index.manifest.transform)
     similarity = rule.similarity if rule.similarity is not None else advice.flag if advice else None
     if rule.criterion is Criterion.AGREED and similarity is None and verifier is None:
         raise ConfigError(
@@ -194,7 +202,7 @@ class Confirmer:
         record = self._index.records([int(known[best])])[0]
         seconded = near and not plain and self.rule.criterion is Criterion.AGREED
         like = self._likeness(picture, scaled, record, nearest[0]) if likeness or seconded else None
-        return Confirmation(
+        found = Confirmation(
             record=record,
             l2=l2,
             tiled_l2=float(tiled_between(scaled[None], nearest)[0, 0]),
@@ -205,21 +213,60 @@ class Confirmer:
             memorised=near and not plain and (not seconded or (like is not None and like.agrees)),
             likeness=like,
         )
+        decided = found.memorised or found.plain or self.rule.criterion is not Criterion.AGREED
+        return found if decided else self._moved(picture, scaled, found) or found
+
+    def _moved(self, picture: RGBArray, scaled: RGBArray, found: Confirmation) -> Confirmation | None:
+        """The generation's most similar picture, if it shows that one mirrored, cut or stretched."""
+        if self._verifier is None:
+            return None
+        similar = found.likeness.similar if found.likeness else self._similar(self._embedded(picture))
+        if self.similarity is not None and similar.similarity < self.similarity:
+            return None
+        whole = self.references.whole(similar.record.id)
+        if whole is None:
+            return None
+        evidence = self._verifier.verify(scaled, whole)
+        laid = laid_on(whole, self.references.size, evidence)
+        l2 = None if laid is None else float(laid.rms(scaled[None])[0])
+        if l2 is None or l2 > self.rule.delta:
+            return None
+        similar = Match(similar.record, similar.similarity)
+        return Confirmation(
+            record=similar.record,
+            l2=l2,
+            tiled_l2=l2 if evidence.tiled_l2 is None else evidence.tiled_l2,
+            ratio=None,
+            neighbours=0,
+            near=False,
+            plain=False,
+            memorised=True,
+            likeness=Likeness(similar.similarity, evidence, similar, agrees=True),
+            moved=True,
+        )
+
+    def _embedded(self, picture: RGBArray) -> Descriptors:
+        return self._embedder.embed(ImageBatch(arrays=(picture,)))
+
+    def _similar(self, descriptor: Descriptors) -> Match:
+        """The nearest picture by descriptor, without evidence."""
+        found = self._index.search(descriptor, 1)
+        record = self._index.records([self._first[int(found.ids[0, 0])]])[0]
+        return Match(record, float(found.similarity[0, 0]))
 
     def _likeness(self, picture: RGBArray, scaled: RGBArray, record: Record, nearest: RGBArray) -> Likeness:
-        descriptor = self._embedder.embed(ImageBatch(arrays=(picture,)))
+        descriptor = self._embedded(picture)
         similarity = float(self._index.similarity(descriptor, [record.id])[0, 0])
         evidence = self._verifier.verify(scaled, nearest) if self._verifier is not None else None
-        found = self._index.search(descriptor, 1)
-        first = self._first[int(found.ids[0, 0])]
-        other: Evidence | None = None
-        if self._verifier is not None and first != record.id:
-            known, pictures = self.references.pixels([first])
+        similar = self._similar(descriptor)
+        if self._verifier is not None and similar.record.id != record.id:
+            known, pictures = self.references.pixels([similar.record.id])
             other = self._verifier.verify(scaled, pictures[0]) if len(known) else None
+            similar = Match(similar.record, similar.similarity, evidence=other)
         return Likeness(
             similarity=similarity,
             evidence=evidence,
-            similar=Match(self._index.records([first])[0], float(found.similarity[0, 0]), evidence=other),
+            similar=similar,
             agrees=(self.similarity is not None and similarity >= self.similarity)
             or (evidence is not None and evidence.is_copy),
         )
@@ -227,21 +274,30 @@ class Confirmer:
     def copies(self, pictures: Pictures, of: Confirmation) -> npt.NDArray[np.bool_]:
         """(n,) True for generations that are near the picture that one of them was confirmed to be a copy of.
 
-        The mean distance to its neighbours is taken to be that of the confirmed one.
+        The mean distance to its neighbours is taken to be that of the confirmed one, and so is the place of a picture
+        that is shown elsewhere than it stands.
         """
         if not of.memorised:
             return np.zeros(len(pictures), np.bool_)
+        if of.moved:
+            laid = self._laid(of)
+            none = np.zeros(len(pictures), np.bool_)
+            return none if laid is None else laid.rms(self.references.scaled(pictures)) <= self.rule.delta
         _, reference = self.references.pixels([of.record.id])
         distances = rms_between(self.references.scaled(pictures), reference)[:, 0].tolist()
         scale = of.ratio / of.l2 if of.ratio is not None and of.l2 > 0 else None
         return np.asarray([self.rule.near(d, None if scale is None else d * scale) for d in distances], np.bool_)
+
+    def _laid(self, of: Confirmation) -> Laid | None:
+        whole, evidence = self.references.whole(of.record.id), of.likeness.evidence if of.likeness else None
+        return None if whole is None or evidence is None else laid_on(whole, self.references.size, evidence)
 
     def _candidates(self, picture: RGBArray, scaled: RGBArray, wanted: int) -> list[int]:
         """So many distinct references, if there are, among which the nearest and its neighbours are."""
         if self.exhaustive:
             nearest: list[int] = self.references.nearest(scaled, wanted).ids.tolist()
             return nearest
-        descriptor, k = self._embedder.embed(ImageBatch(arrays=(picture,))), wanted
+        descriptor, k = self._embedded(picture), wanted
         while True:
             ids = self._index.search(descriptor, k).ids[0]
             distinct = list(dict.fromkeys(self._first[int(i)] for i in ids if i >= 0))

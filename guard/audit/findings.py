@@ -31,7 +31,8 @@ class Findings:
         """Generations that `tally` was given."""
         self.copies = 0
         """Of them, copies of some training picture."""
-        self._extracted: dict[int, Extracted] = {}
+        self._extracted: dict[tuple[str, int], Extracted] = {}
+        """By cluster, or by picture where it is in none: near-duplicates count once."""
 
     @property
     def compared_px(self) -> Shape | None:
@@ -78,6 +79,7 @@ class Findings:
             similar=round(similar.similarity, 5),
             similar_evidence=similar.evidence.to_dict() if similar.evidence else None,
             copies=Rate.exact(int(confirmer.copies(pictures, confirmation).sum()), len(pictures)),
+            moved=confirmation.moved,
         )
 
     def tally(self, prompt: Prompt, pictures: Pictures, numbers: Sequence[int]) -> None:
@@ -90,19 +92,22 @@ class Findings:
                 self._extract(prompt, number, confirmation)
 
     def _extract(self, prompt: Prompt, number: int, found: Confirmation) -> None:
-        before = self._extracted.get(found.record.id)
+        record = found.record
+        group = ("cluster", record.cluster) if record.cluster >= 0 else ("picture", record.id)
+        before = self._extracted.get(group)
         if before is not None and before.l2 <= found.l2:
-            self._extracted[found.record.id] = before.model_copy(update={"generations": before.generations + 1})
+            self._extracted[group] = before.model_copy(update={"generations": before.generations + 1})
             return
-        self._extracted[found.record.id] = Extracted(
-            id=found.record.id,
-            uri=found.record.uri,
-            cluster_size=found.record.cluster_size,
+        self._extracted[group] = Extracted(
+            id=record.id,
+            uri=record.uri,
+            cluster_size=record.cluster_size,
             generations=1 if before is None else before.generations + 1,
             l2=round(found.l2, 5),
             ratio=rounded(found.ratio),
             key=prompt.key,
             number=number,
+            moved=found.moved,
         )
 
     def _confirmer(self, shape: tuple[int, ...]) -> Confirmer:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from guard.audit.compare import Comparison
 from guard.audit.prompts import Prompt
-from guard.audit.report import AuditReport, Finding, PromptRow, Rate
+from guard.audit.report import AuditReport, Extracted, Finding, PromptRow, Rate
 from guard.audit.state import State
 from guard.contact_sheet import Entry, write_png
 from guard.decode import decode
@@ -36,21 +37,36 @@ MARGIN = (46, 12, 40, 12)  # left, top, bottom, right
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """One likely prompt: the generation that its clique crowds around, and the training picture nearest to it."""
+    """A generation and a training picture: of a likely prompt that which its clique crowds around and the nearest to
+    it, or, where each generation was confirmed, the nearest copy of a picture."""
 
     row: PromptRow
-    finding: Finding
+    finding: Finding | Extracted
     generation: RGBArray
     reference: RGBArray | None
     """None if the index has no readable thumbnail of it."""
 
+    @property
+    def memorised(self) -> bool:
+        return isinstance(self.finding, Extracted) or self.finding.memorised
+
+    @property
+    def verdict(self) -> str:
+        return "copied" if isinstance(self.finding, Extracted) else self.finding.verdict
+
 
 def pairs_of(report: AuditReport, state: State, index: OpenIndex) -> list[Pair]:
-    """Confirmed ones first, then those that were not, each by duplicates; at most MOST_PAIRS."""
-    found = [(row, row.finding) for row in report.prompts if row.finding is not None]
-    found.sort(key=lambda pair: (not pair[1].memorised, -(pair[0].duplicates or 0), pair[1].l2))
+    """Of likely prompts, confirmed ones first, each by duplicates; then other pictures that generations are copies of.
+
+    At most MOST_PAIRS of either.
+    """
+    likely = [(row, row.finding) for row in report.prompts if row.finding is not None]
+    likely.sort(key=lambda pair: (not pair[1].memorised, -(pair[0].duplicates or 0), pair[1].l2))
+    shown = {finding.id for _, finding in likely if finding.memorised}
+    rows = {row.key: row for row in report.prompts}
+    copied = [(rows[one.key], one) for one in report.summary.extracted if one.id not in shown and one.key in rows]
     pairs = []
-    for row, finding in found[:MOST_PAIRS]:
+    for row, finding in [*likely[:MOST_PAIRS], *copied[:MOST_PAIRS]]:
         pictures, _ = state.read(Prompt(row.text, row.label), [finding.number])
         encoded = index.thumbnail(finding.id)
         try:
@@ -78,8 +94,9 @@ def write_page(
         {
             "report": report,
             "chart": _chart([(r.low, r.high, [r.memorised]) for r in report.summary.by_duplicates]),
-            "confirmed": [_shown(pair) for pair in pairs if pair.finding.memorised],
-            "not_confirmed": [_shown(pair) for pair in pairs if not pair.finding.memorised],
+            "confirmed": [_shown(pair) for pair in pairs if pair.memorised and isinstance(pair.finding, Finding)],
+            "copied": [_shown(pair) for pair in pairs if isinstance(pair.finding, Extracted)],
+            "not_confirmed": [_shown(pair) for pair in pairs if not pair.memorised],
         }
         for report, pairs in audits
     ]
@@ -102,22 +119,26 @@ def _entry(pair: Pair) -> Entry:
     from PIL import Image
 
     row, found = pair.row, pair.finding
-    decision = Decision.BLOCK if found.memorised else Decision.ALLOW
-    record = Record(found.id, found.uri, found.sha256, found.caption, cluster_size=found.cluster_size)
-    verdict = Verdict(Status.SUCCESS, decision, (Match(record, found.similarity),))
-    word = "memorised" if found.memorised else "too plain to say" if found.plain else "not confirmed"
+    decision = Decision.BLOCK if pair.memorised else Decision.ALLOW
+    record = Record(found.id, found.uri, "", cluster_size=found.cluster_size)
+    if isinstance(found, Finding):
+        crowd = f"k {row.duplicates or '?'}, clique {row.clique}/{row.generations}"
+    else:
+        crowd = f"k {found.cluster_size}, {found.generations} x"
+    verdict = Verdict(Status.SUCCESS, decision, (Match(record, math.nan),))  # the headline says what was compared
     return Entry(
-        row.text or f"class {row.label}",
+        row.name,
         Image.fromarray(pair.generation),
         Image.fromarray(pair.reference) if pair.reference is not None else None,
         verdict,
-        headline=f"{word}   k {row.duplicates or '?'}, clique {row.clique}/{row.generations}, L2 {found.l2:.3f}",
+        headline=f"{pair.verdict}   {crowd}, L2 {found.l2:.3f}",
     )
 
 
 def _shown(pair: Pair) -> dict[str, Any]:
     return {
         "row": pair.row,
+        "verdict": pair.verdict,
         "finding": pair.finding,
         "generation": _data_uri(pair.generation),
         "reference": None if pair.reference is None else _data_uri(pair.reference),

@@ -69,6 +69,14 @@ class References:
         known = np.asarray([i for i, _ in found], np.int64)
         return known, np.stack([p for _, p in found]) if found else np.zeros((0, *self.size, 3), np.uint8)
 
+    def whole(self, i: int) -> RGBArray | None:
+        """The picture uncut, as its thumbnail shows it; None if it cannot be read."""
+        encoded = self._thumbnail(i)
+        try:
+            return decode(encoded, where=f"thumbnail {i}").rgb if encoded else None
+        except InputError:
+            return None
+
     def nearest(self, picture: RGBArray, k: int) -> Nearest:
         """The k nearest references of all by RMS distance. picture: (height, width, 3) of the comparison's size."""
         ids, plates = self._all_plates()
@@ -106,12 +114,8 @@ class References:
         if i in self._kept:
             self._kept.move_to_end(i)
             return self._kept[i]
-        encoded = self._thumbnail(i)
-        try:
-            picture = fitted(decode(encoded, where=f"thumbnail {i}").rgb, self.size) if encoded else None
-        except InputError:
-            picture = None
-        self._kept[i] = picture
+        whole = self.whole(i)
+        picture = self._kept[i] = None if whole is None else fitted(whole, self.size)
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)
         return picture

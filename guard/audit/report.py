@@ -111,6 +111,16 @@ class Finding(_Model):
     """Where it is another picture."""
     copies: Rate
     """Of the prompt's generations, those that are copies of this picture by the same rule."""
+    moved: bool = False
+    """The picture is shown mirrored, cut or stretched; distances are those of what was laid on one another."""
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        if not self.memorised:
+            return "too plain to say" if self.plain else "no copy"
+        mirrored = self.evidence is not None and self.evidence.get("mirrored")
+        return f"memorised, {'mirrored' if mirrored else 'moved'}" if self.moved else "memorised"
 
 
 class PromptRow(_Model):
@@ -134,6 +144,11 @@ class PromptRow(_Model):
     @property
     def memorised(self) -> bool:
         return self.finding is not None and self.finding.memorised
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.text or (f"class {self.label}" if self.label is not None else "no prompt")
 
 
 class RepeatRow(_Model):
@@ -159,6 +174,8 @@ class Extracted(_Model):
     key: str
     """Prompt and number of the nearest."""
     number: int
+    moved: bool = False
+    """As of a finding."""
 
 
 class LeftOut(_Model):

@@ -19,9 +19,9 @@ __all__ = ["SIDE", "CopyingModel", "training_pictures", "write_training_index"]
 SIDE = 64
 
 
-def training_pictures(n: int) -> dict[str, RGBArray]:
+def training_pictures(n: int, side: int = SIDE) -> dict[str, RGBArray]:
     """Caption -> picture."""
-    return {f"caption {i}": np.array(picture(i, SIDE, SIDE)) for i in range(n)}
+    return {f"caption {i}": np.array(picture(i, side, side)) for i in range(n)}
 
 
 def write_training_index(folder: Path, pictures: dict[str, RGBArray], copies: dict[str, int] | None = None) -> Path:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from guard.audit.generate import Sampler
 from guard.audit.prompts import Prompt
-from guard.errors import ConfigError, InputError, MissingExtraError
+from guard.errors import ConfigError, MissingExtraError
 from guard.pixels import RGBArray, to_batch
 from guard_diffusers.outputs import value_of
 from guard_diffusers.wrap import is_protected
 
 __all__ = ["PipelineSampler", "load_samplers"]
 
+_NAME = re.compile(r"[\w.-]+/[\w.-]+")  # of a model on a hub: owner/name
+_MODELS = "name a folder with a pipeline in safetensors, a model that diffusers can load, or MODULE:FUNCTION"
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 
@@ -97,8 +101,6 @@ def load_samplers(
 
 
 def _is_path(model: str) -> bool:
-    from pathlib import Path
-
     return Path(model).exists()
 
 
@@ -121,14 +123,19 @@ def _pretrained(model: str, device: Any, dtype: str) -> Any:
         from diffusers import DiffusionPipeline
     except ImportError as exc:
         raise MissingExtraError("an audit of a pipeline", extra="diffusers") from exc
+    if not _is_path(model) and not _NAME.fullmatch(model):
+        raise ConfigError(f"there is no folder {model}, and a model on a hub is called OWNER/NAME; {_MODELS}")
+    if _is_path(model) and not (Path(model) / "model_index.json").is_file():
+        raise ConfigError(f"{model} holds no pipeline (no model_index.json); {_MODELS}")
     chosen = (torch.float32 if device.type == "cpu" else torch.float16) if dtype == "auto" else getattr(torch, dtype)
     try:
         pipe = DiffusionPipeline.from_pretrained(model, dtype=chosen, use_safetensors=True)
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(device)
-    except (OSError, ValueError, RuntimeError, InputError) as exc:
+    except (OSError, ValueError, RuntimeError, LookupError, AttributeError, TypeError, ImportError) as exc:
+        if not _is_path(model) and isinstance(exc, OSError):
+            raise ConfigError(
+                f"there is no folder {model}, and neither diffusers' cache nor its hub gave such a model; {_MODELS}"
+            ) from exc
         first = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
-        raise ConfigError(
-            f"{model} cannot be loaded on {device} ({first}); name a folder with a pipeline in safetensors, a model "
-            "that diffusers can load, or MODULE:FUNCTION"
-        ) from exc
+        raise ConfigError(f"{model} cannot be loaded on {device} ({first}); {_MODELS}") from exc

@@ -9,6 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from guard.cli.console import number_of
+
 if TYPE_CHECKING:
     from guard.audit.compare import Comparison
     from guard.audit.report import AuditReport, PromptRow, Rate
@@ -28,22 +30,23 @@ def report_lines(report: AuditReport) -> Iterator[RenderableType]:
         if len(likely) > SHOWN:
             yield f"and {len(likely) - SHOWN} more; --json and --html have them all"
     if s.extracted:
-        yield f"{len(s.extracted)} training pictures are copied by {_rate(s.copies)} of {s.generations} generations"
+        pictures, many = number_of(len(s.extracted), "training picture"), number_of(s.generations, "generation")
+        yield f"{pictures} copied, by {_rate(s.copies)} of {many}"
     if len(s.by_duplicates) > 1:
         yield _curve(report)
     yield Text(
-        f"{report.model}: {s.memorised.hits} of {s.prompts} prompts memorised, {_rate(s.memorised)}; "
+        f"{report.model}: {s.memorised.hits} of {number_of(s.prompts, 'prompt')} memorised, {_rate(s.memorised)}; "
         f"{s.likely.hits} likely by their generations alone, of which {_rate(s.clique_precision)} confirmed"
         + (f" and {s.plain} too plain to say" if s.plain else ""),
         style="bold",
     )
     if s.left_out.never_looked_at or s.left_out.fewer_generations:
         yield (
-            f"left out by the budget: {s.left_out.never_looked_at} prompts never looked at, "
+            f"left out by the budget: {number_of(s.left_out.never_looked_at, 'prompt')} never looked at, "
             f"{s.left_out.fewer_generations} undecided with fewer than {report.settings.generations} generations"
         )
     yield (
-        f"{s.generations} generations; {report.seconds.get('generate', 0):.0f} s generating, "
+        f"{number_of(s.generations, 'generation')}; {report.seconds.get('generate', 0):.0f} s generating, "
         f"{report.seconds.get('look', 0):.0f} s comparing, {report.seconds.get('confirm', 0):.0f} s confirming; "
         f"{report.peak_memory_mib:.0f} MiB at most"
     )
@@ -62,13 +65,14 @@ def demo_lines(document: DemoReport) -> list[Any]:
         f"{_points(c.difference)}",
     ]
     lines += [
-        f"{name}: {r.summary.generations} generations of {r.summary.prompts} prompts, {r.summary.likely.hits} likely, "
+        f"{name}: {number_of(r.summary.generations, 'generation')} of {number_of(r.summary.prompts, 'prompt')}, "
+        f"{r.summary.likely.hits} likely, "
         f"{r.summary.memorised.hits} confirmed, {r.summary.plain} too plain to say; left out: "
         f"{r.summary.left_out.never_looked_at} never looked at, {r.summary.left_out.fewer_generations} undecided"
         for name, r in (("memorising", document.memorising), ("control", document.control))
     ]
     if t.not_judged:
-        lines.append(f"{t.not_judged} pictures could not be judged within the budget")
+        lines.append(f"not judged within the budget: {number_of(t.not_judged, 'picture')}")
     took = ", ".join(f"{name} {value:.0f}" for name, value in document.seconds.items() if name != "all")
     lines.append(f"took {document.seconds['all']:.0f} s ({took}); {document.peak_memory_mib:.0f} MiB at most")
     return lines
@@ -105,11 +109,9 @@ def _findings(rows: list[PromptRow]) -> Table:
     table.add_column("verdict", no_wrap=True)
     for row in rows:
         f = row.finding
-        verdict = (
-            Text("memorised", "red") if row.memorised else Text("too plain to say" if f and f.plain else "no copy")
-        )
+        verdict = Text(f.verdict if f else "no copy", "red" if row.memorised else "")
         table.add_row(
-            Text(row.text or (f"class {row.label}" if row.label is not None else "no prompt")),
+            Text(row.name),
             "" if row.duplicates is None else str(row.duplicates),
             f"{row.clique}/{row.generations}",
             Text(f.uri if f else ""),

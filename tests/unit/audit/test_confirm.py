@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from guard.audit.confirm import Confirmer, Criterion, Rule
 from guard.audit.distance import rms_between
 from guard.errors import ConfigError
 from guard.indexes.store import OpenIndex, open_index
 from guard.pixels import RGBArray
-from guard.types import EvidenceKind
+from guard.types import EvidenceKind, Match
 from guard.verification.verifier import PixelVerifier
 from tests.support.audits import SIDE, training_pictures, write_training_index
 from tests.support.toys import ToyEmbedder, picture
@@ -137,3 +138,54 @@ def test_beyond_the_exhaustive_size_candidates_come_by_descriptor(index: OpenInd
     assert narrow is not None
     assert (narrow.record, narrow.l2, narrow.memorised) == (wide.record, wide.l2, True)
     assert narrow.neighbours == 50
+
+
+LARGE = training_pictures(8, 128)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenIndex]:
+    path = write_training_index(tmp_path_factory.mktemp("large"), LARGE)
+    with open_index(path) as opened:
+        yield opened
+
+
+def shown_elsewhere(how: str) -> RGBArray:
+    image = Image.fromarray(noisy(LARGE["caption 7"], 6))
+    shown = {
+        "mirrored": image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        "cut": image.crop((16, 8, 120, 112)).resize((128, 128)),
+        "stretched": image.crop((0, 20, 128, 108)).resize((128, 128)),
+    }
+    return np.asarray(shown[how])
+
+
+@pytest.mark.parametrize("how", ["mirrored", "cut", "stretched"])
+def test_a_copy_that_lies_elsewhere_is_memorised(large: OpenIndex, how: str) -> None:
+    """Training flips and cuts pictures at random, and models draw them so: in their places nothing is near."""
+    anything = Rule(similarity=-1.0)  # the toy's descriptors know no mirror images
+    confirmer = Confirmer(large, ToyEmbedder(), (128, 128), rule=anything, verifier=PixelVerifier())
+    confirmer._similar = lambda _: Match(large.records([7])[0], 0.0)  # type: ignore[method-assign]
+    generation = shown_elsewhere(how)
+    found = confirmer.confirm(generation, likeness=True)
+    assert found is not None
+    assert (found.record.caption, found.memorised, found.moved, found.near) == ("caption 7", True, True, False)
+    assert found.l2 < 0.1
+    assert found.likeness is not None
+    assert found.likeness.evidence is not None
+    assert found.likeness.evidence.mirrored is (how == "mirrored")
+    generations = np.stack([generation, noisy(generation, 10), np.array(picture(9_999, 128, 128)), LARGE["caption 3"]])
+    assert confirmer.copies(generations, found).tolist() == [True, True, False, False]
+
+
+def test_what_lies_elsewhere_needs_descriptors_pixels_and_the_default_rule(large: OpenIndex) -> None:
+    mirrored = shown_elsewhere("mirrored")
+    for rule, verifier in (
+        (Rule(similarity=1.1), PixelVerifier()),  # unlike by descriptor
+        (Rule(similarity=-1.0), None),
+        (Rule(Criterion.BOTH), PixelVerifier()),  # as published
+        (Rule(similarity=-1.0, delta=0.001), PixelVerifier()),
+    ):
+        found = Confirmer(large, ToyEmbedder(), (128, 128), rule=rule, verifier=verifier).confirm(mirrored)
+        assert found is not None
+        assert (found.memorised, found.moved) == (False, False)

@@ -100,9 +100,29 @@ def test_a_comparison_alone(audits: tuple[AuditReport, list[Pair], AuditReport],
         write_comparison(tmp_path / "absent" / "both.html", compare(first, second), title="")
 
 
+def test_pictures_that_single_generations_copy_are_shown(tmp_path: Path) -> None:
+    """Models without prompts crowd nowhere: what was copied are pictures one by one."""
+    pictures = training_pictures(12)
+    path = write_training_index(tmp_path, pictures)
+    prompts = [Prompt("caption 1", duplicates=1), Prompt("caption 2", duplicates=1)]
+    plan = Plan(generations=12, least_clique=11, each=True)
+    with open_index(path) as index, opened(tmp_path / "state", {}) as state:
+        model = CopyingModel(pictures, {"caption 1": 0.4, "caption 2": 0.4})
+        report = audit(prompts, [model], state, index, ToyEmbedder(), plan=plan, model="A")
+        pairs = pairs_of(report, state, index)
+    assert report.summary.memorised.hits == 0
+    assert {pair.finding.uri for pair in pairs} == {"001.000.png", "002.000.png"}
+    assert all(pair.memorised and pair.verdict == "copied" for pair in pairs)
+    reader, text = read(write_page(tmp_path / "page.html", [(report, pairs)], title="each"))
+    assert len(reader.loads) == 4
+    assert "Training pictures that single generations are copies of" in text
+    with Image.open(write_sheet(tmp_path / "sheet.png", pairs)) as sheet:
+        assert np.asarray(sheet).std() > 20
+
+
 def test_a_contact_sheet(audits: tuple[AuditReport, list[Pair], AuditReport], tmp_path: Path) -> None:
     _, pairs, _ = audits
-    assert [p.finding.memorised for p in pairs] == [True, True]
+    assert [(p.memorised, p.verdict) for p in pairs] == [(True, "memorised")] * 2
     assert all(p.reference is not None for p in pairs)
     with Image.open(write_sheet(tmp_path / "sheet.png", pairs)) as sheet:
         assert np.asarray(sheet).std() > 20

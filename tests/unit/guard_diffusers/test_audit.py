@@ -93,8 +93,12 @@ def test_models_are_loaded_from_folders_and_functions(pipe: Any, tmp_path: Path)
     np.testing.assert_allclose(there, here, atol=1)
     own = load_samplers("tests.unit.guard_diffusers.test_audit:unconditional", ["cpu"])[0]
     assert isinstance(own, PipelineSampler)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "model_index.json").write_text("{}")
     for model, devices, match in (
-        (str(tmp_path), ["cpu"], "cannot be loaded"),
+        (str(tmp_path), ["cpu"], "holds no pipeline"),
+        (str(tmp_path / "nowhere"), ["cpu"], "there is no folder .*nowhere, and a model on a hub is called"),
+        (str(tmp_path / "broken"), ["cpu"], "cannot be loaded"),
         ("tests.unit.guard_diffusers.test_audit:absent", ["cpu"], "names no function"),
         (str(tmp_path / "model"), ["toaster"], "unknown device"),
     ):
