@@ -65,8 +65,9 @@ def pairs_of(report: AuditReport, state: State, index: OpenIndex) -> list[Pair]:
     shown = {finding.id for _, finding in likely if finding.memorised}
     rows = {row.key: row for row in report.prompts}
     copied = [(rows[one.key], one) for one in report.summary.extracted if one.id not in shown and one.key in rows]
+    wanted: list[tuple[PromptRow, Finding | Extracted]] = [*likely[:MOST_PAIRS], *copied[:MOST_PAIRS]]
     pairs = []
-    for row, finding in [*likely[:MOST_PAIRS], *copied[:MOST_PAIRS]]:
+    for row, finding in wanted:
         pictures, _ = state.read(Prompt(row.text, row.label), [finding.number])
         encoded = index.thumbnail(finding.id)
         try:

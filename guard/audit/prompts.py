@@ -94,9 +94,9 @@ def from_repeats(repeats: Repeats, *, least: int = 1, most: int | None = None, s
     if not prompts:
         raise ConfigError(
             f"no reference with a caption stands at least {least} times in the index: find near-duplicates with "
-            "`memguard dedup`, take single pictures too, or name prompts of your own"
+            "`memguard dedup`, take single pictures too, or name prompts of your own (--prompts)"
             if any(cluster.captions for cluster in repeats.clusters)
-            else "no reference of the index has a caption: name prompts of your own"
+            else "no reference of the index has a caption: name prompts of your own (--prompts)"
         )
     chosen = [prompts[caption] for caption in sorted(prompts)]
     random.Random(seed).shuffle(chosen)

@@ -124,6 +124,8 @@ class References:
 def thumbnails_of(index: Index) -> SupportsThumbnails:
     """The index itself. Raises ConfigError if it has none."""
     if not isinstance(index, SupportsThumbnails) or not getattr(index, "has_thumbnails", True):
+        if index.manifest.sealed is not None:
+            raise ConfigError("the thumbnails of the index are sealed, and pixels must be compared: give the --key")
         raise ConfigError("the index has no thumbnails, so that no pixels can be compared; build it with --thumbnails")
     return index
 

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from guard.cli.console import Exit, errors_to_exit, number_of, out, print_json
+from guard.cli.index_small import KeyOption, sealing_key
 from guard.cli.progress import staged
 from guard.dedup.choose import Keep
 
@@ -64,6 +65,7 @@ def dedup(
     image_column: Annotated[
         str | None, typer.Option(help="Column of the pictures, for parquet (default: found by name).")
     ] = None,
+    key: KeyOption = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads (default: one a core).")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Of a source: build what is needed anew.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
@@ -96,6 +98,7 @@ def dedup(
             raise ConfigError(f"{target} is an index: --embedder and --restart belong to a source")
         if not is_index and (source or collection or not publish):
             raise ConfigError(f"{target} is no index: --source, --collection and --no-publish belong to one")
+        secret = sealing_key(key)
         model = None if is_index else load_embedder(embedder)
         named = source if is_index else target
         spec = model.spec if model else None
@@ -106,12 +109,12 @@ def dedup(
             if model is None:
                 report = dedup_index(
                     target, folder, options, source=read, apply=apply, publish=publish, keep_versions=keep_versions,
-                    on_progress=on_progress,
+                    key=secret, on_progress=on_progress,
                 )  # fmt: skip
             else:
                 assert read is not None
                 report = dedup_source(
-                    read, folder, model, options, apply=apply, restart=restart, on_progress=on_progress
+                    read, folder, model, options, apply=apply, restart=restart, key=secret, on_progress=on_progress
                 )
         _show(report, apply, as_json)
         raise typer.Exit(Exit.INPUT if report.skipped or not report.pictures else Exit.FINE)

@@ -30,6 +30,7 @@ from guard.indexes.builder import build_index
 from guard.indexes.cluster_rows import Ids
 from guard.indexes.clusters import write_clusters
 from guard.indexes.layout import KEEP, IndexFolder, lock_folder
+from guard.indexes.sealing import SealingKey
 from guard.indexes.staging import SKIPPED, writing
 from guard.indexes.store import open_index
 from guard.sources.base import Source
@@ -37,6 +38,7 @@ from guard.wholefile import whole_file
 
 __all__ = ["DedupReport", "Options", "dedup_index", "dedup_source"]
 
+SEALED = "no pixels were compared: the thumbnails are sealed, and no key was given"
 INDEX, PAIRS, PLOT, PAGE, SUMMARY = "set.index", "pairs.sqlite", "histogram.png", "clusters.html", "summary.json"
 
 Stages = Callable[[str, int, int | None], None]
@@ -72,7 +74,7 @@ class DedupReport:
     files: tuple[str, ...]
     """In `out`."""
     note: str = ""
-    """What was not written, and why."""
+    """What was not written or not compared, and why."""
     applied: Applied | None = None
     build: BuildReport | None = field(default=None, repr=False)
     """Of the index of a source."""
@@ -106,12 +108,14 @@ def dedup_source(
     *,
     apply: str | Path | None = None,
     restart: bool = False,
+    key: SealingKey | None = None,
     on_progress: Stages = _silent,
 ) -> DedupReport:
     """Find the duplicates of a source, and write what dedup_index writes to `out`, with the index that it takes.
 
     A killed run is gone on with by the same call; restart=True builds the index anew.
-    apply: a new folder for the source without its duplicates. Raises what build_index and dedup_index raise.
+    apply: a new folder for the source without its duplicates. key: seals the thumbnails of that index.
+    Raises what build_index and dedup_index raise.
     """
     out, options = Path(out), options or Options()
     _check(source, out, apply)
@@ -123,9 +127,10 @@ def dedup_source(
             workers=options.workers,
             restart=restart,
             keep=1,
+            key=key,
             on_progress=lambda done, total: on_progress("indexing", done, total),
         )
-        report = _dedup(out / INDEX, out, options, source, apply, True, 1, on_progress)
+        report = _dedup(out / INDEX, out, options, source, apply, True, 1, key, on_progress)
     return replace(report, build=built)
 
 
@@ -138,6 +143,7 @@ def dedup_index(
     apply: str | Path | None = None,
     publish: bool = True,
     keep_versions: int = KEEP,
+    key: SealingKey | None = None,
     on_progress: Stages = _silent,
 ) -> DedupReport:
     """Find the duplicates among the references of an index.
@@ -145,7 +151,8 @@ def dedup_index(
     Writes to the folder `out`: keep and drop lists, histogram.png, clusters.html, summary.json, skipped.jsonl, and
     pairs.sqlite, from which a killed run goes on; each whole or not at all. Publishes a version of the index that says
     of each reference which cluster it is in, unless publish is False or it says so already.
-    source, apply: what the index was made of, and a new folder for it without its duplicates.
+    source, apply: what the index was made of, and a new folder for it without its duplicates. key: of sealed
+    thumbnails, which the page then shows; without it no pixels are compared, and the report's note says so.
     Raises ConfigError for a folder or source that does not fit, MissingExtraError without Jinja or OpenCV, and what
     open_index, find_duplicates and apply_to raise.
     """
@@ -156,7 +163,7 @@ def dedup_index(
     if IndexFolder(out).exists:
         raise ConfigError(f"{out} is an index; name a folder for the results")
     with lock_folder(out):
-        return _dedup(Path(path), out, options, source, apply, publish, keep_versions, on_progress)
+        return _dedup(Path(path), out, options, source, apply, publish, keep_versions, key, on_progress)
 
 
 def _check(source: Source | None, out: Path, apply: str | Path | None) -> None:
@@ -176,9 +183,10 @@ def _dedup(
     apply: str | Path | None,
     publish: bool,
     keep_versions: int,
+    key: SealingKey | None,
     on_progress: Stages,
 ) -> DedupReport:
-    with open_index(path) as index:
+    with open_index(path, key=key) as index:
         found = find_duplicates(
             index,
             collection=options.collection,
@@ -203,6 +211,7 @@ def _dedup(
                 on_progress=lambda done, total: on_progress("writing", done, total),
             )  # fmt: skip
         known = index.reader.clusters()[:, 0]
+        notes = [listed.note, SEALED if options.verify and index.manifest.sealed and key is None else ""]
     if publish and not np.array_equal(known, found.cluster):
         write_clusters(path, found.cluster, method=found.method, version=found.version, keep=keep_versions)
     many = [len(members) for members in found.members()]
@@ -220,7 +229,7 @@ def _dedup(
         agreed=found.agreed,
         skipped=index.manifest.skipped,
         files=(*files, SUMMARY),
-        note=listed.note,
+        note="; ".join(filter(None, notes)),
         applied=applied,
     )
     with whole_file(out / SUMMARY) as new:

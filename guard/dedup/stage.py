@@ -39,6 +39,7 @@ def staged(out: Path, plan: Mapping[str, Any], done: Callable[[], Mapping[str, A
             shutil.rmtree(partial)
             if _plan_of(out) != plan:
                 raise ConfigError(f"{out} exists and holds something else; name a new folder")
+            (out / LOCK).unlink(missing_ok=True)  # a kill right after the rename left it
             yield None
             return
         if _plan_of(partial) != plan:

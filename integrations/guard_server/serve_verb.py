@@ -17,7 +17,7 @@ def serve(
         Path | None, typer.Option(help="Index directory; also the setting server.index.", show_default=False)
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="TOML file with settings; the table [server] is the server's.")
+        Path | None, typer.Option(help="TOML file with settings; the server's own are in its table `server`.")
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 if nothing says otherwise.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 8750 if nothing says otherwise, 0 takes a free one.")] = None,

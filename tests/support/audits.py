@@ -11,6 +11,7 @@ from PIL import Image
 
 from guard.audit.prompts import Prompt
 from guard.indexes.builder import build_index
+from guard.indexes.sealing import SealingKey
 from guard.pixels import RGBArray
 from tests.support.toys import ToyEmbedder, picture
 
@@ -24,8 +25,14 @@ def training_pictures(n: int, side: int = SIDE) -> dict[str, RGBArray]:
     return {f"caption {i}": np.array(picture(i, side, side)) for i in range(n)}
 
 
-def write_training_index(folder: Path, pictures: dict[str, RGBArray], copies: dict[str, int] | None = None) -> Path:
-    """An index of them, each as often as copies says (once otherwise)."""
+def write_training_index(
+    folder: Path,
+    pictures: dict[str, RGBArray],
+    copies: dict[str, int] | None = None,
+    *,
+    key: SealingKey | None = None,
+) -> Path:
+    """An index of them, each as often as copies says (once otherwise). key: of its thumbnails."""
     source = folder / "training"
     source.mkdir(parents=True)
     lines = []
@@ -35,7 +42,7 @@ def write_training_index(folder: Path, pictures: dict[str, RGBArray], copies: di
             Image.fromarray(pixels).save(source / name)
             lines.append(json.dumps({"file_name": name, "text": caption}))
     (source / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    build_index(source, folder / "training.index", ToyEmbedder(), hashes=False)
+    build_index(source, folder / "training.index", ToyEmbedder(), hashes=False, key=key)
     return folder / "training.index"
 
 

@@ -19,6 +19,7 @@ from guard.cli.console import Exit, err, out
 from guard.embedders.base import Embedder
 from guard.embedders.registry import load_index_embedder
 from guard.errors import ConfigError, MissingExtraError
+from guard.indexes.sealing import SealingKey
 from guard.indexes.store import OpenIndex, open_index
 from guard.verification.verifier import PixelVerifier, Verifier
 from guard_diffusers.audit.sampler import PipelineSampler, load_samplers
@@ -65,13 +66,14 @@ def run_audit(
     devices: Sequence[str],
     dtype: str,
     embedder: str | None,
+    key: SealingKey | None,
     state: Path,
     restart: bool,
     outputs: Outputs,
 ) -> Exit:
     """Audit a model. Raises what guard.audit raises."""
     started = time.monotonic()
-    with open_index(index_path) as index:
+    with open_index(index_path, key=key) as index:
         loaded = _embedder(index, embedder)
         samplers = load_samplers(model, devices, dtype=dtype, call=call)
         prompts = _prompts(index, samplers[0], choose, plan.seed)
@@ -165,8 +167,8 @@ def _progress(budget_s: float | None) -> Iterator[Progress]:
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[made]}"), TextColumn("left:")]
-    columns.append(TimeRemainingColumn() if budget_s is None else TextColumn("{task.fields[left]}"))
+    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[made]}")]
+    columns += [TextColumn("left:"), TimeRemainingColumn()] if budget_s is None else [TextColumn("{task.fields[left]}")]
     with Bars(*columns, console=err, transient=not err.is_terminal) as bars:
         task = bars.add_task("auditing", total=budget_s, made="", left="")
         started = time.monotonic()
@@ -181,7 +183,7 @@ def _progress(budget_s: float | None) -> Iterator[Progress]:
                 bars.update(task, description="generating", total=now.total, completed=now.done, made=made)
                 return
             spent = time.monotonic() - started
-            left = f"{max(0.0, budget_s - spent):.0f} s of the budget"
+            left = f"left: {max(0.0, budget_s - spent):.0f} s of the budget"
             bars.update(task, description="generating", total=budget_s, completed=spent, made=made, left=left)
 
         yield on_progress

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,8 @@ def _is_path(model: str) -> bool:
 
 def _own(model: str, device: str) -> Any:
     module, _, name = model.partition(":")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:  # a script's path begins where it is installed, not here
+        sys.path.insert(0, str(Path.cwd()))
     try:
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as exc:

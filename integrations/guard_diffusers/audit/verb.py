@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from guard.audit.confirm import Criterion
 from guard.cli.console import errors_to_exit, out, print_json
+from guard.cli.index_small import KeyOption, sealing_key
 from guard.errors import ConfigError
 
 __all__ = ["audit_app"]
@@ -105,6 +106,7 @@ def run(
     embedder: Annotated[
         str | None, typer.Option(help="Needed where the index's embedder was a file: onnx:FILE or torchscript:FILE.")
     ] = None,
+    key: KeyOption = None,
     state: Annotated[
         Path | None, typer.Option(help="Folder of the generations, to go on from (memguard-audit; with --demo …-demo).")
     ] = None,
@@ -168,6 +170,7 @@ def run(
                 devices=device or (),
                 dtype=dtype,
                 embedder=embedder,
+                key=sealing_key(key),
                 state=state or Path("memguard-audit"),
                 restart=restart,
                 outputs=outputs,

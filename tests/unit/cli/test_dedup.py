@@ -39,7 +39,13 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_folder(photos: Path, tmp_path: Path) -> None:
     code, text = run(photos, "--embedder", "pdq", "--apply", tmp_path / "once")
     assert code == 0
-    for word in ("1 of two or more", "1 (bytes 1)", "photos.dedup", "4 pictures kept", "4 files linked"):
+    for word in (
+        "1 of two or more",
+        "1 (bytes 1)",
+        "photos.dedup",
+        f"{tmp_path / 'once'}: 4 pictures kept",
+        "4 files linked",
+    ):
         assert word in text, text
     assert (tmp_path / "photos.dedup" / "clusters.html").exists()
     assert len(list((tmp_path / "once").glob("*.jpg"))) == 4
@@ -55,6 +61,22 @@ def test_an_index(photos: Path, tmp_path: Path) -> None:
     assert run("x.index", "--no-publish")[0] == 0
     checked = runner.invoke(app, ["check", str(photos / "0001.jpg"), "--index", "x.index"]).output
     assert "2 times" in checked
+
+
+def test_a_sealed_index_is_compared_with_its_key(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MEMGUARD_INDEX_KEY_FILE", raising=False)
+    (tmp_path / "x.key").write_text("ab" * 32)
+    build = ["index", "build", str(photos), "--out", "x.index", "--embedder", "pdq", "--key", "x.key"]
+    assert runner.invoke(app, build).exit_code == 0
+    report = as_json("x.index")[1]
+    assert "without comparing pixels" in report["method"]
+    assert "sealed, and no key" in report["note"]
+    report = as_json("x.index", "--key", "x.key")[1]
+    assert "compared pixel by pixel" in report["method"]
+    assert report["note"] == ""
+    assert as_json(photos, "--embedder", "pdq", "--out", "sealed", "--key", "x.key")[0] == 0
+    (thumbnails,) = (tmp_path / "sealed").rglob("thumbnails.sqlite")
+    assert b"JFIF" not in thumbnails.read_bytes()
 
 
 def test_unreadable_pictures_exit_with_2(photos: Path) -> None:

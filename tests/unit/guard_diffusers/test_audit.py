@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from guard.audit.prompts import Prompt
 from guard.audit.report import read_report
 from guard.cli.main import app
 from guard.errors import ConfigError
+from guard.indexes.sealing import read_key
 from guard.pixels import RGBArray
 from guard_diffusers import protect, unprotect
 from guard_diffusers.audit.sampler import PipelineSampler, load_samplers
@@ -106,6 +108,37 @@ def test_models_are_loaded_from_folders_and_functions(pipe: Any, tmp_path: Path)
             load_samplers(model, devices)
     with pytest.raises(ConfigError, match="unknown dtype"):
         load_samplers("model", dtype="int3")
+
+
+def test_a_function_beside_you_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "beside_me.py").write_text("def make(device):\n    return lambda prompt, seeds: []\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    assert load_samplers("beside_me:make", ["cpu"])[0](Prompt("a cat"), []) == []
+
+
+def test_an_audit_of_a_sealed_index_needs_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from guard.embedders import registry
+
+    monkeypatch.setitem(registry._entries, "toy", registry.Entry("tests.support.toys:ToyEmbedder", ""))
+    monkeypatch.delenv("MEMGUARD_INDEX_KEY_FILE", raising=False)
+    (tmp_path / "k.key").write_text("ab" * 32)
+    index = write_training_index(tmp_path, PICTURES, {"caption 0": 5}, key=read_key(tmp_path / "k.key"))
+    words = [
+        "tests.unit.guard_diffusers.test_audit:copying",
+        "--index",
+        index,
+        "--state",
+        tmp_path / "state",
+        "-n",
+        "12",
+    ]
+    refused = invoke(*words, "--device", "cpu")
+    assert refused.exit_code == 2
+    assert "are sealed" in refused.output
+    done = invoke(*words, "--device", "cpu", "--key", tmp_path / "k.key")
+    assert done.exit_code == 1, done.output
+    assert "1 of 1 prompt memorised" in done.stdout
 
 
 def invoke(*arguments: str | Path) -> Any:
