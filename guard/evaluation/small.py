@@ -20,17 +20,18 @@ import numpy as np
 
 from guard._version import __version__
 from guard.config import GuardConfig
-from guard.embedders.base import Embedder, EmbedderSpec
+from guard.embedders.base import Embedder
 from guard.errors import ConfigError
 from guard.evaluation.edits import VERSION as EDITS_VERSION
 from guard.evaluation.edits import Edit
 from guard.evaluation.intervals import clopper_pearson, clustered_mean
 from guard.evaluation.pictures import PictureFile, load
+from guard.evaluation.remembering import Remembering
 from guard.evaluation.small_journal import Journal, journal
 from guard.guard import Guard
 from guard.indexes.builder import build_index
 from guard.indexes.store import open_index
-from guard.pixels import ImageBatch, RGBArray
+from guard.pixels import RGBArray
 from guard.small.build import measure_small, small_transform
 from guard.sources.base import Item, Skip, Survey
 from guard.types import Decision, Evidence, Mode, Status
@@ -67,26 +68,6 @@ class _Task:
     @property
     def family(self) -> str:
         return self.edit.family if self.edit else AS_IT_IS
-
-
-class _Remembering:
-    """An embedder that knows its last batch: the guards look at the same pictures one after another."""
-
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
-        self._last: tuple[tuple[RGBArray, ...], Any] = ((), None)
-
-    @property
-    def spec(self) -> EmbedderSpec:
-        return self._embedder.spec
-
-    def embed(self, batch: ImageBatch) -> Any:
-        arrays, rows = self._last
-        asked = batch.as_arrays()
-        if rows is None or len(asked) != len(arrays) or any(a is not b for a, b in zip(asked, arrays, strict=True)):
-            rows = self._embedder.embed(batch)
-            self._last = (asked, rows)
-        return rows
 
 
 class _Pictures:
@@ -218,7 +199,7 @@ def _guards(
     build_index(_Pictures(references), folder / "small", embedder, transform=transform)
     small = measure_small(folder / "small", embedder, note=note).small
     build_index(_Pictures(references), folder / "usual", embedder)
-    shared, comparing = _Remembering(embedder), _Comparing()
+    shared, comparing = Remembering(embedder), _Comparing()
     guards = {
         way: Guard(
             open_index(folder / ("small" if way == "small" else "usual"), embedder=shared),

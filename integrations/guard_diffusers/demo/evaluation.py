@@ -7,7 +7,7 @@ generations, and checks the others. A document of plain values comes back; nothi
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from PIL import Image
 from guard import Guard, Policy, fpr
 from guard.calibration.calibrate import calibrate_index
 from guard.embedders.registry import load_embedder
+from guard.evaluation.remembering import Remembering
 from guard.indexes.builder import build_index
 from guard.sources import open_source
 from guard.sources.base import Item as SourceItem
@@ -99,17 +100,21 @@ def evaluate_pipeline(
         index, clean=_Clean(clean), embedder=embedder, targets=(settings.flag, settings.block), verify=True,
         on_progress=lambda done, total: progress("calibrating", done, total or done),
     )  # fmt: skip
-    for name, policy, verify in (
-        (DECIDES, rates, True), ("calibrated", rates, False), ("advised+verifier", Policy(), True),
-    ):  # fmt: skip
-        # Without a limit of time, so that a slow machine decides as a fast one.
-        guard = Guard.open(index, policy=policy, verify=verify, deadline_s=None, verify_budget_ms=60_000)
-        verdicts = {
-            stage.name: list(_checked(guard, made[stage.name], f"{name}: {stage.name}", progress))
-            for stage in planned
-            if stage.name != "calibration"
-        }
-        document["guards"][name] = judged(guard, search, truth, verdicts)
+    shared = Remembering(embedder)
+    # Without a limit of time, so that a slow machine decides as a fast one.
+    guards = {
+        name: Guard.open(index, policy=policy, verify=verify, embedder=shared, deadline_s=None, verify_budget_ms=60_000)
+        for name, policy, verify in (
+            (DECIDES, rates, True),
+            ("calibrated", rates, False),
+            ("advised+verifier", Policy(), True),
+        )
+    }
+    asked = [stage.name for stage in planned if stage.name != "calibration"]
+    verdicts = {name: _checked(guards, made[name], f"checking: {name}", progress) for name in asked}
+    for name, guard in guards.items():
+        found = {stage: of_stage[name] for stage, of_stage in verdicts.items()}
+        document["guards"][name] = judged(guard, search, truth, found)
     return document
 
 
@@ -138,7 +143,14 @@ class _Clean:
             yield SourceItem(f"generation/{i:05d}", data=buffer.getvalue())
 
 
-def _checked(guard: Guard, pictures: Pictures, what: str, progress: Progress) -> Iterator[Verdict]:
+def _checked(
+    guards: Mapping[str, Guard], pictures: Pictures, what: str, progress: Progress
+) -> dict[str, list[Verdict]]:
+    """Verdicts by guard, all guards batch by batch, so that a batch is embedded once."""
+    verdicts: dict[str, list[Verdict]] = {name: [] for name in guards}
     for start in range(0, len(pictures), CHECKED):
-        yield from guard.check(list(pictures[start : start + CHECKED]), pipeline="evaluation")
-        progress(f"checking: {what}", min(start + CHECKED, len(pictures)), len(pictures))
+        some = list(pictures[start : start + CHECKED])
+        for name, guard in guards.items():
+            verdicts[name] += guard.check(some, pipeline="evaluation")
+        progress(what, min(start + CHECKED, len(pictures)), len(pictures))
+    return verdicts
