@@ -89,7 +89,7 @@ def detection(
             ),
         )
         bases = list(dict.fromkeys([DEFAULT, *(embedder or [])]))
-        entrants = takes_part([*bases, "pdq"], with_baselines=False)
+        entrants = takes_part([*bases, "pdq"], with_baselines=False, windows=False)
         entrants |= {entrant.name: entrant for entrant in (phash_entrant(), l2_entrant())}
         with staged() as progress:
             document = evaluate_detection(groups, entrants, bases, settings, progress=progress)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from guard.errors import ConfigError
-from guard.evaluation.entrants import Entrant, Vectors, Views
+from guard.evaluation.entrants import Entrant, Vectors, Views, similarities_of
 from guard.evaluation.metrics import micro_ap
 from guard.evaluation.pictures import SIDE, load
 from guard.sources.folder import IMAGE_SUFFIXES
@@ -81,12 +81,12 @@ def score_benchmark(benchmark: Benchmark, entrant: Entrant, *, side: int = SIDE)
     row = {path: i for i, path in enumerate(benchmark.references)}
     best, correct = [], []
     for path in benchmark.queries:
-        views = _embedded(entrant.queries, [path], side)[0]
-        similarity = np.einsum("vd,rwd->rvw", views, known).max(axis=(1, 2))
+        queries = _embedded(entrant.queries, [path], side)
+        found = similarities_of(queries, known, entrant.handicap)[0]
         own = row[benchmark.truth[path]] if path in benchmark.truth else None
-        others = similarity if own is None else np.delete(similarity, own)
-        best.append(float(similarity.max()))
-        correct.append(own is not None and float(similarity[own]) > float(others.max(initial=-np.inf)))
+        others = found if own is None else np.delete(found, own)
+        best.append(float(found.max()))
+        correct.append(own is not None and float(found[own]) > float(others.max(initial=-np.inf)))
     positive, units = np.array([p in benchmark.truth for p in benchmark.queries]), np.arange(len(best))
     ranked = micro_ap(np.array(best), np.array(correct), units, positive, np.ones((1, len(best))))
     return {"recall_at_1": float(np.mean(np.array(correct)[positive])), "micro_ap": float(ranked[0])}
@@ -95,10 +95,12 @@ def score_benchmark(benchmark: Benchmark, entrant: Entrant, *, side: int = SIDE)
 def correlation(rated: RatedPairs, entrant: Entrant, *, side: int = SIDE) -> float:
     """Pearson correlation of similarity and level: D-Rep's first metric."""
     found = [
-        np.einsum("vd,wd->vw", _embedded(entrant.queries, [a], side)[0], _embedded(entrant.references, [b], side)[0])
+        similarities_of(
+            _embedded(entrant.queries, [a], side), _embedded(entrant.references, [b], side), entrant.handicap
+        ).item()
         for a, b in rated.pairs
     ]
-    return float(np.corrcoef([f.max() for f in found], rated.levels)[0, 1])
+    return float(np.corrcoef(found, rated.levels)[0, 1])
 
 
 def _embedded(embed: Views, paths: Sequence[Path], side: int) -> Vectors:

@@ -126,7 +126,7 @@ def _against(results: Mapping[str, Results], one: Derived) -> dict[str, Any]:
                 for edit in edits
             })  # fmt: skip
             below[group][str(fpr)] = {edit: number(value) for edit, value in p.items()}
-    return {**paired_of(results, one, every_edit=True), "below": below}
+    return {**paired_of(results, one.name, one.base, every_edit=True), "below": below}
 
 
 def _no_false_match(results: Mapping[str, Results]) -> dict[str, Any]:

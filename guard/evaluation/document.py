@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from guard._version import __version__
 from guard.embedders.registry import DEFAULT
-from guard.evaluation.derived import Derived
 from guard.evaluation.edits import VERSION
 from guard.evaluation.intervals import Interval, wilson
 from guard.evaluation.metrics import FPRS, Floats
@@ -69,9 +68,9 @@ def described(
     }  # fmt: skip
 
 
-def paired_of(results: Mapping[str, Results], one: Derived, *, every_edit: bool = False) -> dict[str, Any]:
-    """By how much it differs from its base, by group and family, or by edit as well."""
-    found = paired(results[one.name], results[one.base])
+def paired_of(results: Mapping[str, Results], name: str, against: str, *, every_edit: bool = False) -> dict[str, Any]:
+    """By how much an entrant differs from another one, by group and family, or by edit as well."""
+    found = paired(results[name], results[against])
     means = {
         group: {
             key: difference.to_dict()
@@ -80,7 +79,7 @@ def paired_of(results: Mapping[str, Results], one: Derived, *, every_edit: bool 
         }
         for group, by_edit in found.items()
     }
-    return {"against": one.base, "differences": means}
+    return {"against": against, "differences": means}
 
 
 def called_of(one: Called, sources: int) -> dict[str, Any]:
@@ -98,9 +97,9 @@ def rare(values: Floats, sources: int) -> dict[str, float | None]:
 
 
 def aliased(by_name: dict[str, Any], default: str = DEFAULT) -> dict[str, Any]:
-    """The default embedder's under `default` too, and what is made of it under `default+…`; in the way of an index.
+    """The default embedder's under `default` too, and what is made of it under `default+…`; in the way of a guard.
 
-    default: the entrant that compares as an index does, the embedder itself or whitened.
+    default: the entrant that compares as a guard does, the embedder itself, or with windows, or whitened, or both.
     """
     for stem in (DEFAULT, default):  # what is made of the second takes the place of what is made of the first
         for name in list(by_name):

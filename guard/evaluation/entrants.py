@@ -1,8 +1,8 @@
 """What takes part in an evaluation: embedders and the plain baselines, as functions of pictures. Knows no protocol.
 
 An entrant turns references and queries into vectors, each picture into one view or more; the similarity of two
-pictures is the largest inner product of their views. Baselines: PDQ with one view and with its eight, pHash, and
-the distance of small grey thumbnails, and the shipped network untrained.
+pictures is the largest inner product of their views, windows of a query at a handicap. Baselines: PDQ with one view
+and with its eight, pHash, and the distance of small grey thumbnails, and the shipped network untrained.
 """
 
 from __future__ import annotations
@@ -18,11 +18,24 @@ from PIL import Image
 
 from guard.embedders.base import Embedder, SupportsQuery, Thresholds
 from guard.embedders.registry import load_embedder
-from guard.embedders.views import ViewKind, embed_views
+from guard.embedders.views import CROPS, WINDOW_HANDICAP, ViewKind, embed_views, has_windows
 from guard.evaluation.untrained import untrained
 from guard.pixels import ImageBatch, RGBArray
 
-__all__ = ["Entrant", "baselines", "entrants_of", "l2_entrant", "multi_view_entrants", "phash_entrant"]
+__all__ = [
+    "WINDOWS",
+    "Entrant",
+    "baselines",
+    "best_of_views",
+    "entrants_of",
+    "l2_entrant",
+    "multi_view_entrants",
+    "phash_entrant",
+    "similarities_of",
+]
+
+WINDOWS = "+windows"
+"""Ends the name of an embedder that looks at windows of a query."""
 
 BATCH = 16  # pictures embedded together
 PHASH_SIDE, PHASH_KEPT = 32, 8  # px; 8 x 8 frequencies = 64 bits
@@ -45,6 +58,10 @@ class Entrant:
     """Of an embedder with weights."""
     advice: Thresholds | None = None
     """The similarities from which the embedder advises to flag and to block, if it advises any."""
+    handicap: float = 0.0
+    """How much less the similarities of all views of a query but the first count."""
+    against: str = ""
+    """Name of the entrant that it is compared with on the same queries; "": of none."""
 
     @property
     def block(self) -> float:
@@ -53,7 +70,7 @@ class Entrant:
 
 
 def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
-    """The embedder with one view; and, as "NAME+views", with its own views of a query where it has them."""
+    """The embedder with one view; and where it has them, its own views of a query (NAME+views), and windows of it."""
     identity = repr(sorted(embedder.spec.identity().items()))
 
     def one_view(images: Sequence[RGBArray]) -> Vectors:
@@ -69,6 +86,15 @@ def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
             return np.concatenate([_array(q.vectors) * _array(q.usable)[:, None, None] for q in seen])
 
         found.append(Entrant(f"{name}+views", f"{identity}+views", one_view, own_views, sha256, advice))
+    if has_windows(embedder):
+
+        def windows(images: Sequence[RGBArray]) -> Vectors:
+            return np.concatenate([_array(embed_views(embedder, part, "windows").vectors) for part in _batches(images)])
+
+        seen_as, advice = f"{identity}{WINDOWS}{CROPS}", advice and advice.of(windows=True)
+        found.append(
+            Entrant(f"{name}{WINDOWS}", seen_as, one_view, windows, sha256, advice, WINDOW_HANDICAP, against=name)
+        )
     return found
 
 
@@ -137,6 +163,24 @@ def l2_entrant() -> Entrant:
         return np.concatenate(columns, axis=1).astype(np.float32)[:, None]
 
     return Entrant("l2", f"l2:{THUMBNAIL}", references, queries)
+
+
+def similarities_of(queries: Vectors, references: Vectors, handicap: float = 0.0) -> Vectors:
+    """(n, m) of n pictures as queries (n, v, d) with m as references (m, w, d); see best_of_views."""
+    (n, views, d), (m, known, _) = queries.shape, references.shape
+    inner = queries.reshape(n * views, d) @ references.reshape(m * known, d).T
+    return best_of_views(inner.reshape(n, views, m, known), handicap)
+
+
+def best_of_views(inner: Vectors, handicap: float = 0.0) -> Vectors:
+    """(…, v, m, w) similarities of the views of queries and references -> (…, m); changes what it is given.
+
+    handicap: of every view of a query but the first.
+    """
+    if handicap:
+        inner[..., 1:, :, :] -= handicap
+    best: Vectors = inner.max(axis=(-3, -1))
+    return best
 
 
 def _grey(image: RGBArray, side: int) -> npt.NDArray[np.float64]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from guard.evaluation.calibration_pool import FIRST_PROGRAM
 from guard.evaluation.comparing import References
 from guard.evaluation.edits import Edit
-from guard.evaluation.entrants import Entrant
+from guard.evaluation.entrants import Entrant, similarities_of
 from guard.evaluation.intervals import clopper_pearson
 from guard.evaluation.scores import ahead
 from guard.evaluation.shared_pixels import SHARED, shared_pixels
@@ -87,8 +87,8 @@ def compare_kin(
         evidence.append(tuple(found))
         shared.append(shares)
         for name, entrant in entrants.items():
-            reference, looked = entrant.references([first])[0], entrant.queries(queries)
-            similarities[name].append((looked @ reference.T).max(axis=(1, 2)))
+            reference, looked = entrant.references([first]), entrant.queries(queries)
+            similarities[name].append(similarities_of(looked, reference, entrant.handicap)[:, 0])
         progress(done)
     return KinPairs(
         numbers,

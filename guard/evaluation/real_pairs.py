@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from guard.evaluation.entrants import Entrant, Vectors
+from guard.evaluation.entrants import Entrant, Vectors, similarities_of
 from guard.evaluation.metrics import rate, resampled
 from guard.evaluation.pictures import SIDE, load
 from guard.evaluation.protocol import RESAMPLES, summary
@@ -46,8 +46,7 @@ def pair_similarities(
         known, queries = (
             transform.rows(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1) for x in (known, queries)
         )
-    largest: npt.NDArray[np.float32] = np.einsum("qvd,rwd->qrvw", queries, known).max(axis=(2, 3))
-    return largest
+    return similarities_of(queries, known, entrant.handicap)
 
 
 def rated(

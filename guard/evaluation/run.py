@@ -16,7 +16,7 @@ from guard.evaluation.background import BACKGROUND, beside, divided, embed_backg
 from guard.evaluation.derived import Derived
 from guard.evaluation.document import aliased, called_of, described, paired_of
 from guard.evaluation.edits import EDITS, Edit
-from guard.evaluation.entrants import Entrant, baselines, entrants_of, multi_view_entrants
+from guard.evaluation.entrants import WINDOWS, Entrant, baselines, entrants_of, multi_view_entrants
 from guard.evaluation.pdq_beside import PDQ, PdqBeside, called_identical, differing_bits, either
 from guard.evaluation.pictures import SIDE, PictureFile, find_pictures, load, read_pairs
 from guard.evaluation.protocol import POOLED, RESAMPLES, Plan, Results, evaluate, plan
@@ -28,7 +28,6 @@ from guard.pixels import RGBArray
 
 __all__ = ["Arranged", "Progress", "Settings", "arranged", "evaluate_descriptors", "takes_part"]
 
-WHITENED = Transformed(DEFAULT, whitened=True)
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, all)."""
 
@@ -52,17 +51,21 @@ class Settings:
     edits: Sequence[Edit] = field(default_factory=lambda: tuple(EDITS.values()))
 
 
-def takes_part(names: Sequence[str], *, with_baselines: bool = True, multi_view: bool = False) -> dict[str, Entrant]:
+def takes_part(
+    names: Sequence[str], *, with_baselines: bool = True, multi_view: bool = False, windows: bool = True
+) -> dict[str, Entrant]:
     """The default embedder (also as `default`), those that are named, and the baselines; by name.
 
-    multi_view: the first of them with quarter turns and crops as well, each an entrant of its own.
+    multi_view: the first of them with quarter turns and crops as well, each an entrant of its own. windows: each with
+    windows as well, where it has them.
     """
     entrants: dict[str, Entrant] = {}
     named = dict.fromkeys([DEFAULT, *names]) if with_baselines else dict.fromkeys(names or [DEFAULT])
     for i, name in enumerate(named):
         embedder = load_embedder(name)
         ways = multi_view_entrants(name, embedder) if multi_view and i == 0 else []
-        entrants |= {entrant.name: entrant for entrant in [*entrants_of(name, embedder), *ways]}
+        own = [entrant for entrant in entrants_of(name, embedder) if windows or not entrant.name.endswith(WINDOWS)]
+        entrants |= {entrant.name: entrant for entrant in [*own, *ways]}
     if with_baselines:
         entrants |= {entrant.name: entrant for entrant in baselines() if entrant.name not in entrants}
     return entrants
@@ -133,9 +136,9 @@ def evaluate_descriptors(
 ) -> dict[str, Any]:
     """Run the protocol; docs/evaluation.md describes the document that comes back.
 
-    derived: what takes part beside the entrants, each compared with its base among them. Where there are as many
-    references as an index is whitened with by default (guard.indexes.usual), the default embedder takes part so, too,
-    and what is called `default` is that.
+    derived: what takes part beside the entrants, each compared with its base among them. What is called `default` is
+    the default embedder as a guard uses it: with windows, if they take part, and whitened where there are as many
+    references as an index is whitened with by default (guard.indexes.usual); both also take part alone then.
     Raises ConfigError for folders, tables or groups that cannot serve, and what an embedder raises.
     """
     settings = settings or Settings()
@@ -148,9 +151,8 @@ def evaluate_descriptors(
     for i, name in enumerate(wanted := _normalised(derived) if background else []):
         progress("embedding the background", i, len(wanted))
         embedded[name] = replace(embedded[name], background=embed_background(background, entrants[name], settings.side))
-    indexed = _as_indexed(entrants, derived, drawn)
-    derived = list({one.name: one for one in (*derived, *indexed)}.values())
-    default = WHITENED.name if indexed else DEFAULT
+    default, guarded = _as_guarded(entrants, derived, drawn)
+    derived = list({one.name: one for one in (*derived, *guarded)}.values())
     results: dict[str, Results] = {}
     compared = {name: inner_products(embedded[name]) for name in entrants}
     compared |= {one.name: one.similarities(embedded, drawn) for one in derived}
@@ -165,8 +167,10 @@ def evaluate_descriptors(
         document["background"] = {
             "pictures": len(background), "left_out": {"of_one_source": ready.not_outside, "near_copies": aliased(near)}
         }  # fmt: skip
-    if derived:
-        document["paired"] = aliased({one.name: paired_of(results, one) for one in derived}, default)
+    pairs_with = {name: one.against for name, one in entrants.items() if one.against in entrants}
+    pairs_with |= {one.name: one.base for one in derived}
+    if pairs_with:
+        document["paired"] = aliased({name: paired_of(results, name, of) for name, of in pairs_with.items()}, default)
     if any(isinstance(one, PdqBeside) for one in derived):
         called = called_identical(drawn, settings.edits, embedded[PDQ], resamples=settings.resamples)
         counts = results[derived[0].base].counts
@@ -198,16 +202,20 @@ def evaluate_descriptors(
     return document
 
 
-def _as_indexed(entrants: Mapping[str, Entrant], derived: Sequence[Derived], drawn: Plan) -> list[Derived]:
-    """The default embedder as an index of so many references compares, where that is not by plain cosines.
+def _as_guarded(entrants: Mapping[str, Entrant], derived: Sequence[Derived], drawn: Plan) -> tuple[str, list[Derived]]:
+    """Name of the default embedder as a guard compares by default, and what takes part for its sake.
 
-    Nothing if a whitening with other settings was asked for: two would have one name.
+    No whitening if one with other settings was asked for: two would have one name.
     """
-    if DEFAULT not in entrants or drawn.is_reference.sum(axis=1).min() <= ABOVE:
-        return []
-    if any(one.name == WHITENED.name and one != WHITENED for one in derived):
-        return []
-    return [WHITENED, *([PdqBeside(WHITENED.name, WHITENED)] if PDQ in entrants else [])]
+    if DEFAULT not in entrants:
+        return DEFAULT, []
+    views = DEFAULT + WINDOWS if DEFAULT + WINDOWS in entrants else DEFAULT
+    white = [Transformed(base, whitened=True) for base in dict.fromkeys([DEFAULT, views])]
+    asked = {one.name: one for one in derived}
+    few = drawn.is_reference.sum(axis=1).min() <= ABOVE
+    if few or any(asked.get(one.name, one) != one for one in white):
+        return views, [PdqBeside(views)] if views != DEFAULT and PDQ in entrants else []
+    return white[-1].name, [*white, *(PdqBeside(one.name, one) for one in white if PDQ in entrants)]
 
 
 def _normalised(derived: Sequence[Derived]) -> list[str]:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.evaluation.edits import VERSION, Edit
-from guard.evaluation.entrants import Entrant, Vectors
+from guard.evaluation.entrants import Entrant, Vectors, similarities_of
 from guard.evaluation.pictures import PictureFile, load
 from guard.pixels import RGBArray
 
@@ -59,6 +59,8 @@ class Embedded:
     """Of each picture (variants, views, d)."""
     background: Vectors | None = None
     """(b, d) of pictures that share no source with these, embedded as references are."""
+    handicap: float = 0.0
+    """As the entrant's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,21 +106,17 @@ def embed_all(
                 _write(path, vectors)
             found[entrant.name].append(vectors)
         progress()
-    return {name: Embedded(np.stack([r for r, _ in rows]), [q for _, q in rows]) for name, rows in found.items()}
+    return {
+        one.name: Embedded(
+            np.stack([r for r, _ in found[one.name]]), [q for _, q in found[one.name]], handicap=one.handicap
+        )
+        for one in entrants
+    }
 
 
 def inner_products(embedded: Embedded) -> Similarities:
-    """The similarity of two pictures is the largest inner product of their views."""
-    n, views, d = embedded.references.shape
-    flat = embedded.references.reshape(n * views, d)
-
-    def similarities(picture: int) -> npt.NDArray[np.float32]:
-        queries = embedded.queries[picture]
-        inner = (queries.reshape(-1, d) @ flat.T).reshape(len(queries), -1, n, views)
-        largest: npt.NDArray[np.float32] = inner.max(axis=(1, 3))
-        return largest[None]
-
-    return similarities
+    """The similarity of two pictures is the largest inner product of their views, less the handicap of the view."""
+    return lambda picture: similarities_of(embedded.queries[picture], embedded.references, embedded.handicap)[None]
 
 
 def score(similarities: Similarities, sources: npt.NDArray[np.intp], is_reference: npt.NDArray[np.bool_]) -> Scores:
@@ -129,9 +127,9 @@ def score(similarities: Similarities, sources: npt.NDArray[np.intp], is_referenc
     best = np.empty((splits, n, variants), np.float32)
     untouched = np.empty((parts, n, n), np.float32)
     for i in range(n):
-        similarity = similarities(i)
-        own[:, i], untouched[:, i] = similarity[:, :, i], similarity[:, 0]
-        other = np.where(sources == sources[i], np.float32(-np.inf), similarity)
+        found = similarities(i)
+        own[:, i], untouched[:, i] = found[:, :, i], found[:, 0]
+        other = np.where(sources == sources[i], np.float32(-np.inf), found)
         for split, chosen in enumerate(is_reference):
             best[split, i] = other[split % parts][:, chosen].max(axis=1)
     return Scores(own, best, untouched)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.errors import ConfigError
-from guard.evaluation.entrants import Vectors
+from guard.evaluation.entrants import Vectors, best_of_views
 from guard.evaluation.protocol import Plan
 from guard.evaluation.scores import Embedded, Similarities
 from guard.indexes.transform import BETA, NEAREST, POWER, Normalisation, Transform, fit_whitening
@@ -41,7 +41,8 @@ class Transformed:
         return self.base + "+whitened" * self.whitened + "+normalised" * self.normalised
 
     def similarities(self, embedded: Mapping[str, Embedded], drawn: Plan) -> Similarities:
-        """As TransformedIndex gives them, each view of a query for itself; the best view of query and reference counts.
+        """As TransformedIndex gives them, each view of a query for itself; the best view of query and reference counts,
+        less the handicap of the view, which an index knows nothing of.
 
         A view of zeros, of a picture that can match nothing, has similarity 0 with every reference.
         Raises ConfigError if the background has fewer than `nearest` pictures that are no near-copies of others.
@@ -67,8 +68,7 @@ class Transformed:
                 if background is not None:
                     near = np.partition(rows @ background.T, -self.nearest, axis=1)[:, -self.nearest :]
                     part[seen] -= self.beta * near.mean(axis=1, keepdims=True)
-            best: npt.NDArray[np.float32] = out.reshape(len(parts), len(queries), -1, n, views).max(axis=(2, 4))
-            return best
+            return best_of_views(out.reshape(len(parts), len(queries), -1, n, views), base.handicap)
 
         return similarities
 
