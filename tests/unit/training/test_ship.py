@@ -12,12 +12,13 @@ import torch
 
 from guard.embedders.files import sha256_of
 from guard.embedders.ort import OrtEmbedder
+from guard.embedders.registry import load_embedder
 from guard.embedders.shipped import SHIPPED, ShippedCard, shipped_card
 from guard.errors import ConfigError
 from guard.evaluation.edits import EDITS
 from guard.evaluation.entrants import entrants_of
 from guard.evaluation.run import Settings, evaluate_descriptors
-from guard.evaluation.transformed import Transformed
+from guard.evaluation.transformed import transformed
 from guard.training.config import NetworkConfig
 from guard.training.export import export, preprocessing_for
 from guard.training.network import DescriptorNet
@@ -49,10 +50,13 @@ def a_run(folder: Path, seed: int, init_sha256: str | None = None) -> Path:
 
 
 def an_evaluation(run: Path, pictures: Path, *, whitened: bool = False) -> dict[str, Any]:
-    name = "onnx:somewhere"
-    entrants = {entrant.name: entrant for entrant in entrants_of(name, OrtEmbedder(run / f"{SHIPPED}.onnx"))}
+    """whitened: and with windows, as `--embedder onnx:FILE --whitened` evaluates a run's files."""
+    name, file = "onnx:somewhere", run / f"{SHIPPED}.onnx"
+    embedder = load_embedder(f"onnx:{file}") if whitened else OrtEmbedder(file)
+    entrants = {entrant.name: entrant for entrant in entrants_of(name, embedder)}
     groups = {"photographs": [pictures / "a"], "scans": [pictures / "b"]}
-    settings, derived = Settings(edits=SOME, resamples=10, splits=2), [Transformed(name, whitened=True)] * whitened
+    settings = Settings(edits=SOME, resamples=10, splits=2)
+    derived = transformed(list(entrants), entrants, whitened=whitened)
     return evaluate_descriptors(groups, entrants, settings, derived=derived)
 
 
@@ -111,6 +115,7 @@ def test_windows_have_thresholds_of_their_own_by_the_same_rules(
 ) -> None:
     found = an_evaluation(run, pictures, whitened=True)
     for way, highest in (("+windows", 0.61), ("+windows+whitened", 0.52)):
+        assert f"onnx:somewhere{way}" in found["thresholds"]  # what took part
         limits = {"0.01": 0.3, "0.001": 0.4, "0.0001": highest}
         found["thresholds"][f"onnx:somewhere{way}"] = {"photographs": limits}
     card = ship(run, found, tmp_path, today=TODAY)
