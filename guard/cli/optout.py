@@ -122,6 +122,9 @@ def add(
             done = [f"{number_of(report.added, 'picture')} added"] if report.added or not keys else []
             done += [f"{len(keys)} named"] if keys else []
             out.print(f"{' and '.join(done)}: {', '.join(collections)}; from the next check on", soft_wrap=True)
+            if report.added and key is None and overlay.manifest.sealed:
+                err.print(f"without a --key, as {index} is sealed: descriptors alone, whose pixels cannot be compared",
+                          style="yellow", soft_wrap=True)  # fmt: skip
             for skip in report.skipped:
                 err.print(f"skipped: {skip.detail}", style="yellow", markup=False, soft_wrap=True)
         raise typer.Exit(Exit.INPUT if report.skipped else Exit.FINE)

@@ -135,6 +135,12 @@ def _verifier() -> Verifier | None:
 
 
 def _prompts(index: OpenIndex, sampler: Any, choose: Choose, seed: int) -> list[Prompt]:
+    if isinstance(sampler, PipelineSampler):
+        kind = type(sampler.pipe).__name__
+        if choose.classes and not sampler.takes_class:
+            raise ConfigError(f"{kind} draws no classes; leave --classes out")
+        if choose.file is not None and not sampler.takes_prompt:
+            raise ConfigError(f"{kind} takes no prompts; leave --prompts out")
     if choose.classes or (isinstance(sampler, PipelineSampler) and not sampler.takes_prompt):
         return from_classes(choose.classes)
     repeats = Repeats(index.reader.all())

@@ -60,6 +60,18 @@ def test_what_is_said_counts_right(index: Path, portfolio: Path) -> None:
     assert "2 entries taken back" in run("optout", "remove", "--index", index, "--id", 0, portfolio / "51.jpg")[1]
 
 
+def test_what_a_sealed_index_keeps_without_its_key_is_said(
+    tmp_path: Path, portfolio: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MEMGUARD_INDEX_KEY_FILE", raising=False)
+    key, sealed = tmp_path / "x.key", tmp_path / "sealed.index"
+    key.write_text("ab" * 32)
+    assert run("index", "build", tmp_path / "portfolio", "--out", sealed, "--embedder", "pdq", "--key", key)[0] == 0
+    add = ("optout", "add", portfolio / "50.jpg", "--index", sealed)
+    assert "descriptors alone" in run(*add)[1]
+    assert "descriptors alone" not in run(*add, "--key", key)[1]
+
+
 def test_what_is_over_counts_no_more(index: Path, portfolio: Path) -> None:
     guard = Guard.open(index)
     late = datetime.now(UTC) + timedelta(days=2)

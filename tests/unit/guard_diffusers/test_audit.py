@@ -40,6 +40,10 @@ def unconditional(device: str) -> Any:
     return tiny.unconditional().to(device)
 
 
+def prompted(device: str) -> Any:
+    return tiny.stable_diffusion().to(device)
+
+
 def test_a_seed_makes_the_same_picture_in_any_company(pipe: Any) -> None:
     sampler = PipelineSampler(pipe, CALL)
     both = sampler(Prompt("a cat"), [1, 2])
@@ -185,6 +189,22 @@ def test_a_model_without_prompts(arguments: list[str], tmp_path: Path) -> None:
     assert report.summary.copies is not None
     assert (report.summary.copies.hits, report.summary.copies.of) == (0, 5)
     assert [(row.text, row.label, row.generations) for row in report.prompts] == [("", None, 5)]
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "said"),
+    [
+        ("unconditional", ["--classes", "0-3"], "draws no classes"),
+        ("unconditional", ["--prompts", __file__], "takes no prompts"),
+        ("prompted", ["--classes", "0-3"], "draws no classes"),
+    ],
+)
+def test_what_a_pipeline_cannot_be_asked_is_refused(
+    arguments: list[str], model: str, more: list[str], said: str
+) -> None:
+    result = invoke(f"tests.unit.guard_diffusers.test_audit:{model}", *arguments[1:], *more)
+    assert result.exit_code == 2
+    assert said in result.output
 
 
 def test_prompts_of_a_file_and_a_model_that_memorised_none_of_them(arguments: list[str], tmp_path: Path) -> None:
