@@ -53,7 +53,7 @@ def test_pages_of_the_queue(tmp_path: Path) -> None:
 
 
 def test_one_image_beside_its_reference(tmp_path: Path) -> None:
-    guard = paged_guard(tmp_path)
+    guard = paged_guard(tmp_path, verify=False)
     with client_of(guard) as client:
         (event,) = checked(client, guard, 0)
         page = client.get(f"/review/{event}").text
@@ -67,6 +67,15 @@ def test_one_image_beside_its_reference(tmp_path: Path) -> None:
     assert "(compared for this page)" in page
     assert 'class="laid" src="data:image/webp;base64,' in page
     assert re.search(r'<svg class="mask"[^>]*><path class="halo" d="M', page)
+
+
+def test_what_the_check_compared_is_not_compared_again(tmp_path: Path) -> None:
+    guard = paged_guard(tmp_path)
+    with client_of(guard) as client:
+        (event,) = checked(client, guard, 0)
+        page = client.get(f"/review/{event}").text
+    assert "The same picture: both frames coincide" in page
+    assert "(compared for this page)" not in page
 
 
 def test_captions_and_file_names_stay_text(tmp_path: Path) -> None:

@@ -93,6 +93,18 @@ def test_a_new_version_takes_over(index: Path) -> None:
         assert httpx2.get(server.url + "/readyz", timeout=WAIT_S).json()["checks"]["canary"] == "ok"
 
 
+def test_whether_pixels_are_compared_is_asked_of_each_version(index: Path, tmp_path: Path) -> None:
+    with serve(index, canaries=0) as server:
+        assert check(server, jpeg(3))["verdicts"][0]["verified"] is True
+        build_index(open_source(photo_folder(tmp_path / "same", 12)), index, TOY, thumbnails=0)
+        assert reload(server).json()["result"] == "loaded"
+        verdict = check(server, jpeg(3))["verdicts"][0]
+        assert (verdict["decision"], verdict["verified"]) == ("block", None)
+        build_index(open_source(tmp_path / "same"), index, TOY, restart=True)
+        assert reload(server).json()["result"] == "loaded"
+        assert check(server, jpeg(3))["verdicts"][0]["verified"] is True
+
+
 def test_it_is_noticed_without_being_told(index: Path) -> None:
     with serve(index, watch_s=0.05) as server:
         publish(index)
