@@ -94,7 +94,7 @@ def test_a_new_version_takes_over(index: Path) -> None:
 
 
 def test_whether_pixels_are_compared_is_asked_of_each_version(index: Path, tmp_path: Path) -> None:
-    with serve(index, canaries=0) as server:
+    with serve(index, canary_s=0) as server:
         assert check(server, jpeg(3))["verdicts"][0]["verified"] is True
         build_index(open_source(photo_folder(tmp_path / "same", 12)), index, TOY, thumbnails=0)
         assert reload(server).json()["result"] == "loaded"
