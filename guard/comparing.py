@@ -116,7 +116,7 @@ def _unknown(config: GuardConfig, examiner: Examiner, calibration: Calibrated | 
         return ""
     misfits = calibration.calibration.pixels_misfits(pixels)
     if misfits:
-        return f"of the calibration, {'; '.join(misfits)} (`memguard calibrate` measures them)"
+        return f"the calibration does not hold for more: {'; '.join(misfits)} (`memguard calibrate` measures it)"
     beyond = [str(target) for target in flags if math.isinf(calibration.strength(target.rate))]
     if beyond:
         return f"no strength of evidence is known to keep {', '.join(beyond)} (more clean pictures may show one)"
