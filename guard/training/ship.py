@@ -162,13 +162,20 @@ def _rounded_up(similarity: float) -> float:
 
 
 def _weak_spots(evaluation: Document, entrant: str) -> tuple[str, ...]:
-    """The edits that are found badly among the first group, and the groups whose strangers look like copies."""
-    results = evaluation["results"][entrant]
-    first = next(iter(results))
-    edits = {name: one["recall_at_own_fpr"]["0.01"]["value"] for name, one in results[first].items() if _is_edit(name)}
+    """The edits that are found badly among the first group, and the groups whose strangers look like copies; where
+    windows took part, also what these find."""
+    results = evaluation["results"]
+    first = next(iter(results[entrant]))
+
+    def found(name: str) -> dict[str, float]:
+        by_edit = results[name][first]
+        return {edit: one["recall_at_own_fpr"]["0.01"]["value"] for edit, one in by_edit.items() if _is_edit(edit)}
+
+    windows = found(f"{entrant}{WINDOWS}") if f"{entrant}{WINDOWS}" in results else {}
     weak = [
-        f"{name}: {100 * value:.0f} % found at FPR 1 % ({first})"
-        for name, value in sorted(edits.items(), key=lambda item: item[1])
+        f"{edit}: {100 * value:.0f} % found at FPR 1 % ({first})"
+        + (f", {100 * windows[edit]:.0f} % with windows" if windows else "")
+        for edit, value in sorted(found(entrant).items(), key=lambda item: item[1])
         if value < WEAK
     ]
     alike = [

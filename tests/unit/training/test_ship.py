@@ -119,6 +119,10 @@ def test_windows_have_thresholds_of_their_own_by_the_same_rules(
         limits = {"0.01": 0.3, "0.001": 0.4, "0.0001": highest}
         found["thresholds"][f"onnx:somewhere{way}"] = {"photographs": limits}
     card = ship(run, found, tmp_path, today=TODAY)
+    crops = found["results"]["onnx:somewhere+windows"]["photographs"]["crop_25"]
+    seen = crops["recall_at_own_fpr"]["0.01"]["value"]
+    (spot,) = (spot for spot in card.weak_spots if spot.startswith("crop_25"))
+    assert spot.endswith(f"(photographs), {100 * seen:.0f} % with windows")
     whitened = card.thresholds.whitened
     assert whitened is not None
     for one, expected in ((card.thresholds.windows, (0.35, 0.61)), (whitened.windows, (0.4, 0.52))):
