@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guard.calibration.target import FalsePositiveRate
-from guard.errors import MissingExtraError
+from guard.errors import IndexLoadError, MissingExtraError
 from guard.indexes.base import SupportsThumbnails
-from guard.indexes.records import KEYPOINTS, THUMBNAILS
+from guard.indexes.records import KEYPOINTS, THUMBNAILS, BlobReader
 from guard.thresholds import compared_pixels
 from guard.verification.examiner import KEPT
 
@@ -85,26 +86,44 @@ def slow_for(manifest: Manifest) -> str:
     )
 
 
-def by_default(manifest: Manifest) -> str:
-    """What "auto" does with an index, as far as its manifest tells, in words."""
-    if THUMBNAILS not in manifest.files:
+def by_default(manifest: Manifest, folder: Path) -> str:
+    """What "auto" does with an index, as far as its version in folder tells, in words."""
+    if THUMBNAILS not in manifest.files or _empty(folder / THUMBNAILS):
         return f"not compared: {NO_THUMBNAILS}"
     slow = slow_for(manifest)
     said = f"only what counts anyway is compared: {slow}" if slow else "every candidate is compared"
     return f"with the key, {said}" if manifest.sealed else said
 
 
+def _empty(file: Path) -> bool:
+    reader = BlobReader(file)
+    try:
+        return reader.empty()
+    except IndexLoadError:
+        return False
+    finally:
+        reader.close()
+
+
 def _missing(index: Any, examiner: Examiner) -> tuple[str, bool]:
     """What pixels cannot be compared without, in words; and whether it is something to mend."""
     if getattr(index.manifest, "sealed", None) is not None and not getattr(index, "has_thumbnails", False):
         return "the thumbnails are sealed, and there is no key (index_key_file)", False
-    if not isinstance(index, SupportsThumbnails) or not getattr(index, "has_thumbnails", True):
+    if not isinstance(index, SupportsThumbnails) or _none(index):
         return NO_THUMBNAILS, False
     try:
         examiner.ready()
     except MissingExtraError as exc:
         return str(exc), True
     return "", False
+
+
+def _none(index: Any) -> bool:
+    """Whether none is stored, as of precomputed embeddings; False for a damaged file, of which the checks tell."""
+    try:
+        return bool(index.lacks_thumbnails()) if hasattr(index, "lacks_thumbnails") else False
+    except IndexLoadError:
+        return False
 
 
 def _unknown(config: GuardConfig, examiner: Examiner, calibration: Calibrated | None) -> str:

@@ -35,7 +35,9 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
         calibration = read_calibration(index / "versions" / name, manifest)
         overlay = state_of(index, manifest).counts()
         small = read_small(index / "versions" / name, manifest)
-        compared = "of a small set every candidate is compared" if small else by_default(manifest)
+        compared = (
+            "of a small set every candidate is compared" if small else by_default(manifest, index / "versions" / name)
+        )
         if as_json:
             known = calibration_summary(calibration, manifest) if calibration else None
             set_known = small.model_dump(mode="json") | {"warnings": small.warnings} if small else None

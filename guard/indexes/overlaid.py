@@ -98,6 +98,10 @@ class OverlaidIndex:
     def has_thumbnails(self) -> bool:
         return self.base.has_thumbnails
 
+    def lacks_thumbnails(self) -> bool:
+        """See OpenIndex.lacks_thumbnails: those that were added at once are not asked for."""
+        return self.base.lacks_thumbnails()
+
     @property
     def hashes(self) -> HashIndex | _Hashes | None:
         return self.now().hashes

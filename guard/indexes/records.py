@@ -286,6 +286,10 @@ class BlobReader:
         rows = self.table.query(self._sql, (int(id),))
         return bytes(rows[0][0]) if rows else None
 
+    def empty(self) -> bool:
+        """Whether nothing was stored of any reference."""
+        return not self.table.query(self._sql.partition(" WHERE ")[0] + " LIMIT 1", ())
+
     def close(self) -> None:
         self.table.close()
 

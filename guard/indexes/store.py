@@ -122,6 +122,10 @@ class OpenIndex:
         """True if some were stored and, where they are sealed, the key is at hand."""
         return THUMBNAILS in self._blobs and (self.manifest.sealed is None or self._key is not None)
 
+    def lacks_thumbnails(self) -> bool:
+        """Whether none can be read: none was stored of any reference, or they are sealed. Raises IndexLoadError."""
+        return not self.has_thumbnails or self._blobs[THUMBNAILS].empty()
+
     def __len__(self) -> int:
         return self.manifest.count
 

@@ -20,6 +20,8 @@ from guard.indexes.manifest import Manifest
 from guard.indexes.records import KEYPOINTS, THUMBNAILS
 from guard.indexes.sealing import SealingKey
 from guard.indexes.store import open_index
+from guard.pixels import to_batch
+from guard.sources import open_source
 from guard.unseen import unseen
 from guard.verification.examiner import KEPT
 from tests.support.photographs import photograph
@@ -39,6 +41,8 @@ def indexes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_index(PHOTOGRAPHS, folder / "with.index", TOY)
     build_index(PHOTOGRAPHS, folder / "without.index", TOY, thumbnails=0)
     build_index(PHOTOGRAPHS, folder / "sealed.index", TOY, key=KEY)
+    np.save(folder / "rows.npy", TOY.embed(to_batch(PHOTOGRAPHS.pictures)))
+    build_index(open_source(folder / "rows.npy", spec=TOY.spec), folder / "rows.index", TOY)
     return folder
 
 
@@ -74,7 +78,12 @@ def test_pixels_are_compared_where_there_are_thumbnails(indexes: Path, caplog: p
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("without.index", "the index holds no thumbnails"), ("sealed.index", "there is no key")]
+    ("name", "why"),
+    [
+        ("without.index", "the index holds no thumbnails"),
+        ("rows.index", "the index holds no thumbnails"),  # of embeddings that were there before: a file with none in it
+        ("sealed.index", "there is no key"),
+    ],
 )
 def test_without_readable_thumbnails_similarity_decides_and_one_line_says_so(
     indexes: Path, caplog: pytest.LogCaptureFixture, name: str, why: str
