@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from guard.audit.page import pairs_of, write_page, write_sheet
+from guard.audit.page import Pair, pairs_of, write_page, write_sheet
 from guard.audit.plan import Plan, Progress, Told
 from guard.audit.prompts import Prompt, Repeats, from_classes, from_file, from_repeats
 from guard.audit.report import AuditReport
@@ -113,8 +113,7 @@ def run_demo(folder: Path, plan: Plan, *, most: int | None, restart: bool, outpu
         write_page(
             outputs.html, audits, title="Audit of the demo's models", comparison=document.comparison, lines=lines
         )
-    if outputs.sheet is not None:
-        write_sheet(outputs.sheet, [*pairs["memorising"], *pairs["control"]])
+    _sheet(outputs.sheet, [*pairs["memorising"], *pairs["control"]])
     for line in lines:
         out.print(line, soft_wrap=True)
     return Exit.FINE if document.truth.agrees else Exit.FOUND
@@ -163,8 +162,18 @@ def _write(report: AuditReport, state: State, index: OpenIndex, outputs: Outputs
         pairs = pairs_of(report, state, index)
         if outputs.html is not None:
             write_page(outputs.html, [(report, pairs)], title=f"Audit of {report.model}")
-        if outputs.sheet is not None:
-            write_sheet(outputs.sheet, pairs)
+        _sheet(outputs.sheet, pairs)
+
+
+def _sheet(path: Path | None, pairs: Sequence[Pair]) -> None:
+    """An empty picture would look like a fault; one of an earlier run like a finding."""
+    if path is None:
+        return
+    if pairs:
+        write_sheet(path, pairs)
+        return
+    path.unlink(missing_ok=True)
+    err.print("no sheet: nothing is likely memorised, and nothing copied", style="yellow", soft_wrap=True)
 
 
 @contextmanager

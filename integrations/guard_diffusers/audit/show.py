@@ -78,9 +78,10 @@ def demo_lines(document: DemoReport) -> list[Any]:
     return lines
 
 
-def comparison_lines(c: Comparison) -> Iterator[RenderableType]:
-    yield f"A: {c.model_a}"
-    yield f"B: {c.model_b}"
+def comparison_lines(c: Comparison, a: str, b: str) -> Iterator[RenderableType]:
+    """a, b: names of the two files, since both audits may be of models at one place."""
+    yield f"A: {c.model_a} ({a})"
+    yield f"B: {c.model_b} ({b})"
     if c.by_duplicates:
         table = Table("times in the training set", "prompts", "A, %", "B, %", "A - B, points", box=None, pad_edge=False)
         for g in c.by_duplicates:

@@ -203,11 +203,11 @@ def compare(
     with errors_to_exit():
         comparison = compared(read_report(a), read_report(b))
         if html_file is not None:
-            write_comparison(html_file, comparison, title="Two audits")
+            write_comparison(html_file, comparison, title=f"{a.name} against {b.name}")
         if as_json:
             print_json(comparison.model_dump(mode="json"))
             return
-        for line in comparison_lines(comparison):
+        for line in comparison_lines(comparison, a.name, b.name):
             out.print(line, soft_wrap=True)
 
 

@@ -177,13 +177,18 @@ def test_the_verb_audits_and_compares(arguments: list[str], tmp_path: Path) -> N
     compared = invoke("compare", tmp_path / "a.json", tmp_path / "b.json", "--json")
     assert compared.exit_code == 0
     assert (json.loads(compared.stdout)["shared"], json.loads(compared.stdout)["both"]) == (2, 1)
-    assert "of 2 shared prompts" in invoke("compare", tmp_path / "a.json", tmp_path / "b.json").stdout
+    said = invoke("compare", tmp_path / "a.json", tmp_path / "b.json").stdout
+    assert "of 2 shared prompts" in said
+    assert "(a.json)" in said
 
 
 def test_a_model_without_prompts(arguments: list[str], tmp_path: Path) -> None:
     result = invoke("tests.unit.guard_diffusers.test_audit:unconditional", *arguments[1:5], "--device", "cpu",
-                    "-n", "5", "--steps", "2", "--criterion", "adaptive", "--json", tmp_path / "a.json")  # fmt: skip
+                    "-n", "5", "--steps", "2", "--criterion", "adaptive", "--json", tmp_path / "a.json",
+                    "--sheet", tmp_path / "a.png")  # fmt: skip
     assert result.exit_code == 0, result.output
+    assert "no sheet" in result.output
+    assert not (tmp_path / "a.png").exists()
     report = read_report(tmp_path / "a.json")
     assert report.settings.each
     assert report.summary.copies is not None
