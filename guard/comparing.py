@@ -1,4 +1,4 @@
-"""Whether the checks of a guard compare pixels, where the setting `verify` leaves that to it. Compares none itself.
+"""What the settings `verify` and `query_views` come to where they are left to the guard. Compares no pixels itself.
 
 Evidence of what counts anyway is had for little and adds nothing to a rate. Looking at the nearest references of every
 image finds more; that goes without saying only where it is quick and, for rates, where a calibration has measured it.
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guard.calibration.target import FalsePositiveRate
+from guard.embedders.views import usual_views
 from guard.errors import IndexLoadError, MissingExtraError
 from guard.indexes.base import SupportsThumbnails
 from guard.indexes.records import KEYPOINTS, THUMBNAILS, BlobReader
@@ -21,6 +22,8 @@ from guard.verification.examiner import KEPT
 if TYPE_CHECKING:
     from guard.calibration.calibrated import Calibrated
     from guard.config import GuardConfig
+    from guard.embedders.base import Embedder
+    from guard.embedders.views import ViewKind
     from guard.indexes.manifest import Manifest
     from guard.policy import Policy
     from guard.small.record import SmallSet
@@ -36,10 +39,10 @@ class InForce:
     """Settings of which nothing is open."""
 
     config: GuardConfig
-    """Whose `verify` is a bool. With a `verify_margin` of 0 pixels only confirm: what reaches no threshold and has no
-    identical hash is not compared."""
+    """Whose `query_views` is not "auto", and whose `verify` is a bool. With a `verify_margin` of 0 pixels only confirm:
+    what reaches no threshold and has no identical hash is not compared."""
     why: str = ""
-    """Of "auto": why pixels are not compared, or only to confirm. "": all candidates are, or nothing was left open."""
+    """Of `verify`: why pixels are not compared, or only to confirm. "": all candidates are, or it was not left open."""
     to_mend: bool = False
     """Whether that is something missing, and not how the index was meant to be."""
 
@@ -48,15 +51,18 @@ def in_force(
     config: GuardConfig,
     index: Any,
     examiner: Examiner,
+    embedder: Embedder,
     *,
     calibration: Calibrated | None = None,
     small: SmallSet | None = None,
 ) -> InForce:
-    """What "auto" comes to for one open index. Settings that say true or false stay as they are.
+    """What "auto" comes to for one open index. Settings that say something else stay as they are.
 
     examiner: of that index. small: of a small set, which has an opinion of its own. Raises nothing.
     """
     config = small.applied(config) if small is not None else config
+    if config.query_views == "auto":
+        config = config.model_copy(update={"query_views": _views(config.policy.build(), embedder, calibration)})
     if config.verify != "auto":
         return InForce(config)
     missing, to_mend = _missing(index, examiner)
@@ -103,6 +109,13 @@ def _empty(file: Path) -> bool:
         return False
     finally:
         reader.close()
+
+
+def _views(policy: Policy, embedder: Embedder, calibration: Calibrated | None) -> ViewKind:
+    """A rate is kept by checks that look as the clean pictures were looked at."""
+    if calibration is not None and (_rates(policy, "flag") or _rates(policy, "block")):
+        return calibration.calibration.query_views
+    return usual_views(embedder)
 
 
 def _missing(index: Any, examiner: Examiner) -> tuple[str, bool]:

@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from guard.calibration.target import PREFIX, FalsePositiveRate
-from guard.embedders.views import ViewKind
+from guard.embedders.views import AskedViews, ViewKind
 from guard.environment import misspelt, names_in, settings_in
 from guard.errors import ConfigError
 from guard.events.config import EventsConfig
@@ -158,10 +158,12 @@ class GuardConfig(BaseModel):
         5.0, gt=0, description="Seconds that a check may add to a call; unset (none): no bound."
     )
     top_k: int = Field(5, ge=1, le=1000, description="Candidates asked of the index for each view of an image.")
-    query_views: ViewKind = Field(
-        "one",
-        description="How each image is looked up: one (as it is), turns (and in three quarter turns), crops (and in 14 "
-        "crops, for copies that fill a part of it), turns+crops. Embedding costs as many times more.",
+    query_views: AskedViews = Field(
+        "auto",
+        description="How each image is looked up: one (as it is), windows (and in 14 parts, for copies that fill a "
+        "part of it, embedded in one more pass), crops (the same parts, embedded one by one), turns (and in three "
+        "quarter turns), turns+crops. auto: as the calibration was for policies with rates, else windows if the "
+        "embedder has them, else one.",
     )
     verify: Verify = Field(
         "auto",
@@ -233,6 +235,13 @@ class GuardConfig(BaseModel):
     events: EventsConfig = Field(
         EventsConfig(), description="The decision log; none is kept unless events.path is set."
     )
+
+    @property
+    def views(self) -> ViewKind:
+        """How each image is looked up. Of settings in force (guard.comparing); with "auto" that is not known here."""
+        if self.query_views == "auto":
+            raise ConfigError("query_views is auto: a guard knows what that is for its index")
+        return self.query_views
 
     def sealing_key(self) -> SealingKey | None:
         """The key of sealed thumbnails; None if none is set. Raises ConfigError for what is no key."""

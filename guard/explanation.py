@@ -112,7 +112,7 @@ def explanation_of(
         },
         embedder={
             **spec.identity(),
-            "query_views": config.query_views,
+            "query_views": config.views,
             "usable": case.usable if case else None,
         },
         index=_index(guard),

@@ -289,7 +289,9 @@ class Guard(Hosted):
     def _in_force(self, options: Mapping[str, Any] | None) -> InForce:
         """What the settings come to, with the options of one call. Raises ConfigError for a wrong option."""
         config = override(self.asked, options)
-        return in_force(config, self.index, self.examiner, calibration=self.calibration, small=self.small)
+        return in_force(
+            config, self.index, self.examiner, self.embedder, calibration=self.calibration, small=self.small
+        )
 
     def _for_call(self, options: Mapping[str, Any] | None) -> GuardConfig:
         return self._in_force(options).config if options else self.config
@@ -339,7 +341,7 @@ class Guard(Hosted):
             index = at_this_moment(self.index)
         with clock("embed"):
             try:
-                query = embed_views(self.embedder, batch, config.query_views)
+                query = embed_views(self.embedder, batch, config.views)
             except Exception:
                 if n == 1:
                     raise

@@ -60,7 +60,7 @@ def rules_of(
         from guard.calibration.calibrated import threshold_of
 
         hashes = policy.identical != "ignore"
-        asked = threshold_of(calibration, index=name, query_views=config.query_views, hashes=hashes, pixels=pixels)
+        asked = threshold_of(calibration, index=name, query_views=config.views, hashes=hashes, pixels=pixels)
         if pixels is not None and calibration is not None:
             strength_of = lambda target: calibration.strength(target.rate)  # noqa: E731
         elif config.verify is True:
@@ -68,7 +68,7 @@ def rules_of(
     if small is not None:
         return Rules.resolve(policy, small.thresholds, threshold_of=asked, strength_of=strength_of)
     transform = getattr(index.manifest, "transform", None)
-    advice = advised(embedder.spec, transform, windows="windows" in config.query_views)
+    advice = advised(embedder.spec, transform, windows=config.views == "windows")
     if transform is None or advice is not None:
         return Rules.resolve(policy, advice, threshold_of=asked, strength_of=strength_of)
     return Rules.resolve(

@@ -26,7 +26,7 @@ from guard.calibration.references import MOST_QUERIES, leave_one_out
 from guard.calibration.scored import Scored
 from guard.calibration.strength import PIXELS_SHARE, left_to_similarity, strength_keeping
 from guard.embedders.base import Embedder
-from guard.embedders.views import VIEW_KINDS, ViewKind
+from guard.embedders.views import VIEW_KINDS, AskedViews, ViewKind, usual_views
 from guard.errors import ConfigError, MissingExtraError
 from guard.indexes.attach import attach
 from guard.indexes.layout import KEEP, IndexFolder
@@ -78,7 +78,7 @@ def calibrate_index(
     clean: Source | str | Path | None = None,
     embedder: Embedder | None = None,
     targets: Sequence[float] = TARGETS,
-    query_views: ViewKind = "one",
+    query_views: AskedViews = "auto",
     hashes: bool = True,
     verify: bool | None = None,
     candidates: int = CANDIDATES,
@@ -95,7 +95,8 @@ def calibrate_index(
     they are looked up as a check does it, and need the index's `embedder`. None: the references themselves, each among
     the others (guard.calibration.references, with duplicate, limit and seed).
     targets: rates whose thresholds are written down; others can be asked for later. query_views, hashes: as in the
-    checks that the calibration is for; hashes: whether PDQ's verdict counts (policy.identical is not ignore). verify:
+    checks that the calibration is for; auto: of clean pictures as checks do by themselves, of references
+    "one". hashes: whether PDQ's verdict counts (policy.identical is not ignore). verify:
     whether pixels are compared as well, with so many candidates; None: where the index holds thumbnails and OpenCV is
     installed.
     Raises ConfigError for values out of range, sources that do not fit or fewer than 100 clean pictures; IndexLoadError
@@ -104,12 +105,13 @@ def calibrate_index(
     for target in targets:
         if not 0 < target < 1:
             raise ConfigError(f"a target rate is {target:g}; it lies between 0 and 1, e.g. 1e-3")
-    if query_views not in VIEW_KINDS:
-        raise ConfigError(f"query_views is {query_views!r}; known: {', '.join(VIEW_KINDS)}")
+    if query_views != "auto" and query_views not in VIEW_KINDS:
+        raise ConfigError(f"query_views is {query_views!r}; known: auto, {', '.join(VIEW_KINDS)}")
     if clean is not None and embedder is None:
         raise ConfigError("clean pictures are looked up with the index's embedder: give it too")
     if limit < 1 or not 0 < duplicate <= 1:
         raise ConfigError("limit must be at least 1, and the bar of duplicates a cosine above 0, at most 1")
+    views: ViewKind = query_views if query_views != "auto" else usual_views(embedder) if embedder and clean else "one"
     folder = IndexFolder(path)
     folder.current()
     with folder.writer():
@@ -123,7 +125,7 @@ def calibrate_index(
                     index,
                     clean,
                     embedder,
-                    query_views=query_views,
+                    query_views=views,
                     hashes=hashes,
                     workers=workers,
                     on_progress=on_progress,
@@ -133,7 +135,7 @@ def calibrate_index(
             else:
                 scored = leave_one_out(
                     index,
-                    query_views=query_views,
+                    query_views=views,
                     duplicate=duplicate,
                     limit=limit,
                     seed=seed,
@@ -148,7 +150,7 @@ def calibrate_index(
                 named,
                 targets,
                 source="references" if clean is None else "clean",
-                query_views=query_views,
+                query_views=views,
                 hashes=hashes and index.hashes is not None,
                 duplicate=duplicate if clean is None else None,
                 verifier=verifier,

@@ -25,9 +25,11 @@ NAMED = 10  # pictures that are named one by one
 
 
 class Views(StrEnum):
-    """guard.embedders.views.ViewKind, for the command line."""
+    """guard.embedders.views.AskedViews, for the command line."""
 
+    AUTO = "auto"
     ONE = "one"
+    WINDOWS = "windows"
     TURNS = "turns"
     CROPS = "crops"
     BOTH = "turns+crops"
@@ -50,7 +52,13 @@ def calibrate(
         list[float] | None,
         typer.Option("--target", help="False-positive rate to show a threshold for; repeatable (1e-3 and 1e-5)."),
     ] = None,
-    query_views: Annotated[Views, typer.Option(help="As in the checks: the setting `query_views`.")] = Views.ONE,
+    query_views: Annotated[
+        Views,
+        typer.Option(
+            help="As in the checks: the setting `query_views` (auto: of clean pictures as checks do by themselves, of "
+            "references one)."
+        ),
+    ] = Views.AUTO,
     hashes: Annotated[
         bool, typer.Option("--hashes/--no-hashes", help="Whether PDQ counts as in the setting `policy.identical`.")
     ] = True,

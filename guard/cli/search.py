@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,6 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from guard.cli.calibrate import Views
 from guard.cli.console import err, errors_to_exit, number_of, out, print_json
 
 if TYPE_CHECKING:
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["search"]
 
 CAPTION = 80  # characters shown
+
+
+class Views(StrEnum):
+    """guard.embedders.views.ViewKind, for the command line."""
+
+    ONE = "one"
+    WINDOWS = "windows"
+    TURNS = "turns"
+    CROPS = "crops"
+    BOTH = "turns+crops"
 
 
 def search(
@@ -45,7 +55,10 @@ def search(
         str | None, typer.Option(metavar="L,T,R,B", help="Look for this part of the picture, in shares: 0,0,0.5,1.")
     ] = None,
     views: Annotated[
-        Views, typer.Option(help="Views of the picture: turns finds turned ones, crops what is pictured within it.")
+        Views,
+        typer.Option(
+            help="Views of the picture: windows and crops find what is pictured within it, turns turned ones."
+        ),
     ] = Views.ONE,
     collection: Annotated[
         list[str] | None, typer.Option("--collection", help="Only references in it; repeat it for several.")

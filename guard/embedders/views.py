@@ -23,17 +23,21 @@ __all__ = [
     "CROPS",
     "VIEW_KINDS",
     "WINDOW_HANDICAP",
+    "AskedViews",
     "Box",
     "ViewKind",
     "embed_views",
     "has_windows",
     "is_plain",
+    "usual_views",
     "view_count",
     "views_of",
 ]
 
 ViewKind = Literal["one", "turns", "crops", "turns+crops", "windows"]
 VIEW_KINDS: tuple[ViewKind, ...] = ("one", "turns", "crops", "turns+crops", "windows")
+AskedViews = ViewKind | Literal["auto"]
+"""auto: usual_views."""
 
 WINDOW_HANDICAP = 0.05
 """By how much less the similarity of a window counts: chosen among 0 to 0.3 with 96 real pictures (docs/results.md)."""
@@ -72,6 +76,11 @@ def view_count(kind: ViewKind) -> int:
 def has_windows(embedder: Embedder) -> bool:
     """Whether `embed_views` can look at the windows of a picture."""
     return getattr(embedder, "windows", 0) > 0
+
+
+def usual_views(embedder: Embedder) -> ViewKind:
+    """How pictures are looked up where nobody says how: with windows where they can be had in one pass."""
+    return "windows" if has_windows(embedder) else "one"
 
 
 def embed_views(embedder: Embedder, batch: ImageBatch, kind: ViewKind, *, own: bool = True) -> QueryDescriptors:

@@ -38,7 +38,7 @@ class SearchQuery:
     descriptor: npt.NDArray[np.float32] | None = None
     """(dim,) of the index's embedder, made elsewhere; instead of a picture."""
     views: ViewKind = "one"
-    """Views of the picture that are looked up: turns; crops, which find a reference within the picture."""
+    """Views of the picture that are looked up: turns; windows or crops, which find a reference within the picture."""
     words: str = ""
     by: WordsBy = "captions"
     """captions: every word stands in the caption. meaning: the picture is near to the words, by CLIP."""

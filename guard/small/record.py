@@ -101,9 +101,9 @@ class SmallSet(BaseModel):
 
     def applied(self, config: GuardConfig) -> GuardConfig:
         """The settings of a guard, with what a small set needs where nobody set something else: the pixels of every
-        candidate are compared."""
-        needed: dict[str, Any] = {"verify": True, "verify_budget_ms": 1000.0}
-        chosen = config.model_fields_set - ({"verify"} if config.verify == "auto" else set())
+        candidate are compared, and pictures are looked up as its thresholds were found."""
+        needed: dict[str, Any] = {"verify": True, "verify_budget_ms": 1000.0, "query_views": "one"}
+        chosen = config.model_fields_set - {name for name in needed if getattr(config, name) == "auto"}
         unset = {name: value for name, value in needed.items() if name not in chosen}
         return config.model_copy(update=unset)
 

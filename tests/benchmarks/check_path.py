@@ -5,8 +5,8 @@
 The peer, timed in turn with ours in the same run: the same decode, `pdqhash.compute`, and an XOR + `np.bitwise_count`
 scan over packed bits. Ours also looks up seven flips and turns, fetches records and counts metrics.
 
-Then the default descriptor against as many references, with PDQ hashes beside it and without, timed in turn: what the
-hashes of a picture and their look-up add to a check.
+Then the default descriptor against as many references, with PDQ hashes beside it, with windows, and with neither, timed
+in turn: what each adds to a check.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from guard.decode import decode
 from guard.embedders.base import Embedder
 from guard.embedders.pdq import BITS, packed_hash
 from guard.embedders.registry import load_embedder
+from guard.embedders.views import usual_views
 from guard.indexes.builder import build_index
 from guard.indexes.faissfile import FlatLayout, pack_bits
 from guard.indexes.hashes import takes_hashes
@@ -88,7 +89,7 @@ def run(references: int, repeats: int) -> list[dict[str, Any]]:
     ]
 
 
-def run_hashes(references: int, repeats: int) -> list[dict[str, Any]]:
+def run_additions(references: int, repeats: int) -> list[dict[str, Any]]:
     data = jpeg()
     pixels = decode(data).rgb
     embedder = load_embedder()
@@ -103,13 +104,14 @@ def run_hashes(references: int, repeats: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         _write_index(Path(folder) / "bench.index", embedder, rows, hashes)
         with open_index(Path(folder) / "bench.index", embedder=embedder) as index:
+            ways: dict[str, dict[str, Any]] = {
+                "plain": {"policy": {"identical": "ignore"}, "query_views": "one"},
+                "hashes": {"policy": {"identical": "block"}, "query_views": "one"},
+                "windows": {"policy": {"identical": "ignore"}, "query_views": usual_views(embedder)},
+            }
             guards = {
-                what: Guard(
-                    index,
-                    embedder,
-                    config=load_config(None, policy={"identical": what}, deadline_s=DEADLINE_S, verify=False),
-                )
-                for what in ("ignore", "block")
+                what: Guard(index, embedder, config=load_config(None, deadline_s=DEADLINE_S, verify=False, **settings))
+                for what, settings in ways.items()
             }
             seconds: dict[str, list[float]] = {what: [] for what in guards}
             for repeat in range(repeats + 5):
@@ -118,13 +120,15 @@ def run_hashes(references: int, repeats: int) -> list[dict[str, Any]]:
                     (verdict,) = guard.check([pixels])
                     if repeat >= 5:
                         seconds[what].append(perf_counter() - started)
-                    assert (verdict.decision is Decision.BLOCK) == (what == "block"), verdict
-    pairs = list(zip(seconds["ignore"], seconds["block"], strict=True))
-    return [
-        row(f"check with {embedder.spec.name}, no hashes", 1000 * median(seconds["ignore"]), "ms"),
-        row("PDQ hashes beside it add", 1000 * median(b - a for a, b in pairs), "ms"),
-        row("with hashes / without", median(b / a for a, b in pairs), "x"),
-    ]
+                    assert (verdict.decision is Decision.BLOCK) == (what == "hashes"), verdict
+    rows = [row(f"check with {embedder.spec.name}, one view, no hashes", 1000 * median(seconds["plain"]), "ms")]
+    for what in ("hashes", "windows"):
+        pairs = list(zip(seconds["plain"], seconds[what], strict=True))
+        rows += [
+            row(f"{what} beside it add", 1000 * median(b - a for a, b in pairs), "ms"),
+            row(f"with {what} / without", median(b / a for a, b in pairs), "x"),
+        ]
+    return rows
 
 
 def _write_index(path: Path, embedder: Embedder, rows: np.ndarray[Any, Any], hashes: list[bytes | None]) -> None:
@@ -166,7 +170,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.references, options.repeats = 10_000, 20
-    rows = run(options.references, options.repeats) + run_hashes(options.references, options.repeats)
+    rows = run(options.references, options.repeats) + run_additions(options.references, options.repeats)
     finish("check_path", rows, options.json, references=options.references, repeats=options.repeats)
 
 

@@ -1,4 +1,4 @@
-"""What `verify = "auto"` comes to: real indexes with thumbnails, without, sealed, large; and without OpenCV."""
+"""What `verify` and `query_views` come to as "auto": thumbnails there, absent, sealed, many; and without OpenCV."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from guard import ConfigError, Decision, Guard, GuardConfig, MissingExtraError, Policy
+from guard import ConfigError, Decision, Guard, GuardConfig, MissingExtraError, Policy, fpr
+from guard.calibration.calibrate import calibrate_index
 from guard.comparing import slow_for
 from guard.config import load_config
+from guard.embedders.registry import load_embedder
 from guard.indexes.builder import build_index
 from guard.indexes.manifest import Manifest
 from guard.indexes.records import KEYPOINTS, THUMBNAILS
 from guard.indexes.sealing import SealingKey
 from guard.indexes.store import open_index
 from guard.pixels import to_batch
+from guard.small.build import measure_small, small_transform
 from guard.sources import open_source
 from guard.unseen import unseen
 from guard.verification.examiner import KEPT
@@ -181,3 +184,57 @@ def test_the_default_and_what_it_cannot_be() -> None:
     for wrong in ("perhaps", 2, None):
         with pytest.raises(ConfigError, match="verify: give true, false or auto"):
             load_config(None, verify=wrong)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shipped") / "x.index"
+    build_index(PHOTOGRAPHS, path, load_embedder())
+    return path
+
+
+def test_windows_are_looked_at_where_the_embedder_has_them(shipped: Path, indexes: Path) -> None:
+    guard = Guard.open(shipped)
+    assert guard.asked.query_views == "auto"
+    assert guard.config.views == "windows"
+    assert guard.explain(piece()).to_dict()["embedder"]["query_views"] == "windows"
+    one = {"query_views": "one"}
+    assert guard.explain(piece(), options=one).to_dict()["embedder"]["query_views"] == "one"
+    assert Guard.open(shipped, **one).config.views == "one"
+    assert Guard.open(indexes / "with.index", **PATIENT).config.views == "one"  # this embedder has none
+    with pytest.raises(ConfigError, match="query_views is auto"):
+        _ = GuardConfig().views
+
+
+def test_thresholds_are_those_of_the_views_in_use(shipped: Path) -> None:
+    advice = load_embedder().spec.thresholds
+    assert advice is not None
+    with_windows = advice.windows or advice
+    for views, expected in (("windows", with_windows), ("auto", with_windows), ("one", advice)):
+        rule = Guard.open(shipped, query_views=views).rules.others
+        assert (rule.flag, rule.block) == (expected.flag, expected.block)
+
+
+def test_a_rate_looks_as_its_calibration_did(tmp_path: Path) -> None:
+    many = InMemory([picture(seed, 40, 40) for seed in range(300)])
+    path = tmp_path / "x.index"
+    build_index(many, path, load_embedder(), thumbnails=0)
+    calibrate_index(path, targets=(0.2,))
+    rate = Policy(flag=fpr(0.2), block=fpr(0.2))
+    assert Guard.open(path, policy=rate).config.views == "one"  # of references: the index holds no windows of them
+    assert Guard.open(path).config.views == "windows"
+    with pytest.raises(ConfigError, match="query_views is 'windows', and was 'one'"):
+        Guard.open(path, policy=rate, query_views="windows")
+    clean = InMemory([picture(seed, 40, 40) for seed in range(1000, 1120)])
+    calibrate_index(path, clean=clean, embedder=load_embedder(), targets=(0.2,))
+    assert Guard.open(path, policy=rate).config.views == "windows"
+
+
+def test_a_small_set_is_looked_up_as_its_thresholds_were_found(tmp_path: Path) -> None:
+    path = tmp_path / "x.index"
+    embedder = load_embedder()
+    scans = InMemory([picture(seed, 96, 96) for seed in range(30)])
+    build_index(scans, path, embedder, transform=small_transform(embedder.spec)[0])
+    measure_small(path, embedder)
+    assert Guard.open(path).config.views == "one"
+    assert Guard.open(path, query_views="windows").config.views == "windows"
