@@ -41,7 +41,7 @@ def lines() -> Iterator[list[dict[str, Any]]]:
 def guard(**settings: Any) -> Guard:
     level = round(float(np.asarray(BROKEN).mean()))
     index = MemoryIndex(ToyEmbedder(), {f"private/{seed}.png": picture(seed) for seed in range(4)})
-    config = GuardConfig.model_validate({"deadline_s": WAIT_S, **settings})
+    config = GuardConfig.model_validate({"deadline_s": WAIT_S, "verify": False, **settings})
     return Guard(index, ToyEmbedder(fail_on=(level,)), config=config, name="my.index")
 
 

@@ -24,11 +24,11 @@ def rules(**collections: CollectionPolicy) -> Rules:
 def test_the_defaults() -> None:
     found = {rule.collection: (rule.flag, rule.block, rule.sure, rule.at_most.value) for rule in rules()}
     assert found == {
-        "training": (0.6, 0.8, 0.8, "block"),
-        "protected": (0.6, 0.6, 0.8, "block"),
-        "opt-out": (0.6, 0.6, 0.8, "block"),
-        "allow": (0.6, 0.8, 0.8, "allow"),
-        "canary": (0.6, 0.8, 0.8, "flag"),
+        "training": (0.6, 0.8, 0.9, "block"),
+        "protected": (0.6, 0.6, 0.9, "block"),
+        "opt-out": (0.6, 0.6, 0.9, "block"),
+        "allow": (0.6, 0.8, 0.9, "allow"),
+        "canary": (0.6, 0.8, 0.9, "flag"),
     }
     assert rules().of("museum").block == 0.8
     assert rules().of("museum").collection == "museum"
@@ -37,8 +37,8 @@ def test_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("own", "flag", "block", "sure"),
     [
-        (CollectionPolicy(flag=0.5), 0.5, 0.5, 0.8),
-        (CollectionPolicy(flag=0.9), 0.9, 0.9, 0.9),
+        (CollectionPolicy(flag=0.5), 0.5, 0.5, 0.9),
+        (CollectionPolicy(flag=0.9), 0.9, 0.9, 0.95),
         (CollectionPolicy(block=0.7), 0.6, 0.7, 0.7),
         (CollectionPolicy(block=0.5), 0.5, 0.5, 0.5),
         (CollectionPolicy(flag=0.5, block=0.9), 0.5, 0.9, 0.9),
@@ -48,7 +48,7 @@ def test_what_is_set_wins_and_nothing_contradicts_it(
     own: CollectionPolicy, flag: float, block: float, sure: float
 ) -> None:
     rule = rules(opt_out=own).of("opt-out")
-    assert (rule.flag, rule.block, rule.sure) == (flag, block, sure)
+    assert (rule.flag, rule.block, rule.sure) == (flag, block, pytest.approx(sure))
     assert rules(opt_out=own).of("training") == rules().of("training")
 
 
