@@ -14,17 +14,28 @@ class Remembering:
     """Embeds a batch once, however often it is asked for in a row: the same arrays, not only equal ones."""
 
     def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
-        self._last: tuple[tuple[RGBArray, ...], Any] = ((), None)
+        self._embedder: Any = embedder
+        self._last: dict[str, tuple[tuple[RGBArray, ...], Any]] = {}
 
     @property
     def spec(self) -> EmbedderSpec:
-        return self._embedder.spec
+        spec: EmbedderSpec = self._embedder.spec
+        return spec
+
+    @property
+    def windows(self) -> int:
+        return int(getattr(self._embedder, "windows", 0))
 
     def embed(self, batch: ImageBatch) -> Any:
-        arrays, rows = self._last
+        return self._once("embed", batch)
+
+    def embed_windows(self, batch: ImageBatch) -> Any:
+        return self._once("embed_windows", batch)
+
+    def _once(self, what: str, batch: ImageBatch) -> Any:
+        arrays, rows = self._last.get(what, ((), None))
         asked = batch.as_arrays()
         if rows is None or len(asked) != len(arrays) or any(a is not b for a, b in zip(asked, arrays, strict=True)):
-            rows = self._embedder.embed(batch)
-            self._last = (asked, rows)
+            rows = getattr(self._embedder, what)(batch)
+            self._last[what] = (asked, rows)
         return rows

@@ -54,8 +54,6 @@ class Comparison:
     """Share of the reference's own structure that the query has too; what only lies on the query does not count."""
     structure: float
     """Windows with structure on either side, in number: below some ten, agreement means little."""
-    windows: float
-    """All windows, in number, that lie side by side where both are seen; a picture of 64 px has 50."""
     overlap_query: float
     """Share of the query in which the whole reference would be seen."""
     overlap_reference: float
@@ -120,7 +118,6 @@ def compare(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64
         agreement=_agreement(found),
         agreeing=_agreeing(found),
         structure=float((~flat & seen).sum()) / WINDOW_PX**2,
-        windows=float(seen.sum()) / WINDOW_PX**2,
         overlap_query=min(1.0, area / (query.width * query.height)),
         overlap_reference=min(1.0, area / reference_area),
         copied_query=copied_query,

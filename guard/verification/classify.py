@@ -62,9 +62,6 @@ class Limits:
     single edge across the picture is some thirty windows."""
     toned_colours: float = 0.95
     """Share of the overlap that this asks of the colours; other flags reach 0.91."""
-    structure_share: float = 0.65
-    """Of all windows in coinciding frames: enough for the two above where a picture is so small that it has few. Two
-    edges across one of 64 px are in 0.28 of its windows, four in 0.56."""
     plain_tiled_l2: float = 0.06
     """Pictures with less structure also are the same if the frames coincide and no tile differs by more."""
     colours: float = 0.75
@@ -104,9 +101,6 @@ class Limits:
     """As inliers_kept where they are inliers_share of the keypoints."""
     inliers_share: float = 0.25
     """Of the picture with fewer; drawings of one layout reach 0.23, or lie on one and the same texture."""
-    kept_tiled_l2: float = 0.12
-    """Tiled distance in coinciding frames, with identical_agreement: the pixels themselves are the same, as a model
-    that memorised a smooth picture draws them."""
     whole: float = 0.6
     """Share of the reference that is shown, and of the query that shows it; less of either is a part."""
     identical_frame: float = 0.93
@@ -161,8 +155,6 @@ def _found(c: Comparison, inliers: int, few_keypoints: bool, coincide: bool, lim
     toned = c.agreement >= limits.agreement_alone and c.coloured >= limits.toned_colours
     plain = coincide and c.tiled_l2 <= limits.plain_tiled_l2
     needed = limits.structure if plain else limits.structure_toned if toned else limits.structure_alone
-    if coincide:
-        needed = min(needed, max(limits.structure, limits.structure_share * c.windows))
     structure, detail = _count(c.structure, needed), _share(c.detail, limits.detail)
     redrawn = min(
         _share(c.coarse_agreement, limits.coarse_agreement), _share(c.coarse_detail, limits.coarse_detail)
@@ -200,13 +192,12 @@ def _against(c: Comparison, inliers: int, coincide: bool, limits: Limits) -> flo
 
 
 def _kept(c: Comparison, inliers: int, keypoints: int, coincide: bool, limits: Limits) -> float:
-    """Margin of the best of eight signs that the same picture was edited, rather than one like it drawn."""
+    """Margin of the best of seven signs that the same picture was edited, rather than one like it drawn."""
     with_inliers = min(_share(c.coarse_agreeing, limits.kept_coarse), _count(inliers, limits.inliers))
     coarse = max(with_inliers, _share(c.coarse_agreeing, limits.kept_coarse_alone))
     redrawn = min(coarse, _share(c.coarse_agreement, limits.coarse_agreement))
     share = min(1.0, inliers / keypoints) if keypoints else 0.0
     most = min(_count(inliers, limits.inliers_kept_few), _share(share, limits.inliers_share))
-    same = min(_share(1 - c.tiled_l2, 1 - limits.kept_tiled_l2), _share(c.agreement, limits.identical_agreement))
     return max(
         min(_share(c.crisp, limits.crisp), _count(inliers, limits.some_inliers)),
         min(_share(c.steady, limits.steady), _count(inliers, limits.inliers_kept_apart)),
@@ -214,7 +205,6 @@ def _kept(c: Comparison, inliers: int, keypoints: int, coincide: bool, limits: L
         _count(inliers, limits.inliers_kept if coincide else limits.inliers_kept_apart),
         most,
         _share(c.agreement, limits.agreement_alone),
-        same if coincide else -1.0,
     )
 
 

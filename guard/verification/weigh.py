@@ -67,7 +67,7 @@ def by_pixels(
 ) -> tuple[Decision, str]:
     """The decision about a candidate whose evidence says copy, and why. name: of the candidate.
 
-    Block: the evidence settles it, or the similarity reaches block as well. Else flag.
+    Block: the whole picture is there and the evidence strong, or the similarity reaches block as well. Else flag.
     Evidence that is weaker than what a decision takes by itself (guard.calibration) brings it about only with the
     similarity: allow, for this reason alone.
     """
@@ -98,12 +98,10 @@ def unconfirmed(match: Match) -> str:
 
 
 def settles(evidence: Evidence) -> bool:
-    """True if it blocks by itself: the picture itself, or the whole of it in strong evidence. No other candidate
-    matters then."""
-    if evidence.kind is not EvidenceKind.EDITED:
-        return evidence.kind is EvidenceKind.NEAR_IDENTICAL
+    """True if it blocks by itself: the whole picture is there, and the evidence strong. No other candidate matters."""
+    whole = evidence.kind in (EvidenceKind.NEAR_IDENTICAL, EvidenceKind.EDITED)
     with_inliers = evidence.inliers >= STRONG_INLIERS and evidence.agreement >= STRONG_AGREEMENT_WITH_INLIERS
-    return evidence.agreement >= STRONG_AGREEMENT or with_inliers
+    return whole and (evidence.agreement >= STRONG_AGREEMENT or with_inliers)
 
 
 def refutes(evidence: Evidence) -> bool:

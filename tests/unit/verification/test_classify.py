@@ -18,7 +18,6 @@ WHOLE = Comparison(
     agreement=0.95,
     agreeing=0.98,
     structure=150,
-    windows=256,
     overlap_query=1.0,
     overlap_reference=1.0,
     copied_query=1.0,
@@ -109,8 +108,8 @@ def test_a_drawing_in_other_colours_is_a_template() -> None:
 
 
 def test_what_agrees_neither_crisply_nor_coarsely_is_another_drawing_of_one_layout() -> None:
-    """Each of eight signs makes a copy of it by itself, at its limit and not below."""
-    alike = replace(WHOLE, agreement=0.8, crisp=LIMITS.crisp - 0.01, tiled_l2=LIMITS.kept_tiled_l2 + 0.01)
+    """Each of seven signs makes a copy of it by itself, at its limit and not below."""
+    alike = replace(WHOLE, agreement=0.8, crisp=LIMITS.crisp - 0.01)
 
     def found(c: Comparison = alike, inliers: int = LIMITS.inliers_many, keypoints: int = 500) -> EvidenceKind:
         return judged(
@@ -171,29 +170,13 @@ def test_plain_pictures_are_the_same_only_in_all_their_colours() -> None:
     assert kind(replace(plain, structure=LIMITS.structure - 1)) is EvidenceKind.NONE
 
 
-def test_a_small_picture_need_not_have_more_windows_than_it_can() -> None:
-    small = replace(WHOLE, tiled_l2=0.1, agreement=0.84, structure=0.65 * 50, windows=50, crisp=0.7, coloured=0.9)
-    assert kind(small, few=True) is EvidenceKind.NEAR_IDENTICAL
-    assert kind(replace(small, structure=0.64 * 50), few=True) is EvidenceKind.NONE
-    assert kind(replace(small, structure=0.65 * 90, windows=256), few=True) is EvidenceKind.NONE
-    assert kind(replace(small, overlap_query=0.7, overlap_reference=0.7), few=True) is EvidenceKind.NONE
-
-
-def test_pixels_that_are_the_same_are_a_sign_of_their_own() -> None:
-    same = replace(WHOLE, agreement=LIMITS.identical_agreement, crisp=0.7, tiled_l2=LIMITS.kept_tiled_l2)
-    assert kind(same, few=True) is EvidenceKind.NEAR_IDENTICAL
-    assert kind(replace(same, tiled_l2=LIMITS.kept_tiled_l2 + 0.001), few=True) is EvidenceKind.SAME_TEMPLATE
-    assert kind(replace(same, agreement=LIMITS.identical_agreement - 0.001), few=True) is EvidenceKind.SAME_TEMPLATE
-
-
 SHARES = st.floats(0, 1)
-COUNTED = ("structure", "windows", "mask")
 
 
 @st.composite
 def comparisons(draw: st.DrawFn) -> Comparison:
-    numbers = {field.name: draw(SHARES) for field in fields(Comparison) if field.name not in COUNTED}
-    return Comparison(**numbers, structure=draw(st.floats(0, 300)), windows=draw(st.floats(0, 300)), mask=WHOLE.mask)
+    numbers = {field.name: draw(SHARES) for field in fields(Comparison) if field.name not in ("structure", "mask")}
+    return Comparison(**numbers, structure=draw(st.floats(0, 300)), mask=WHOLE.mask)
 
 
 @settings(deadline=None)

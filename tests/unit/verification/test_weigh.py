@@ -36,7 +36,6 @@ def verdict(*candidates: Match, **settings: object) -> Verdict:
     ("similarity", "evidence", "decision"),
     [
         (0.5, copy(EvidenceKind.NEAR_IDENTICAL), Decision.BLOCK),
-        (0.5, copy(EvidenceKind.NEAR_IDENTICAL, agreement=0.8), Decision.BLOCK),
         (0.5, copy(EvidenceKind.EDITED), Decision.BLOCK),
         (0.5, copy(agreement=0.87), Decision.FLAG),
         (0.5, copy(agreement=0.6, inliers=16), Decision.BLOCK),
@@ -152,6 +151,5 @@ def test_only_a_whole_and_strong_copy_settles() -> None:
     assert settles(copy())
     assert settles(copy(agreement=0.6, inliers=16))
     assert not settles(copy(agreement=0.6, inliers=15))
-    assert settles(copy(EvidenceKind.NEAR_IDENTICAL, agreement=0.8))
     assert not settles(copy(EvidenceKind.PARTIAL))
     assert not settles(NOTHING)
