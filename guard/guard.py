@@ -22,7 +22,7 @@ from guard.config import GuardConfig, load_config, override
 from guard.decision import Reasoning, decide
 from guard.decision_lines import log_decisions
 from guard.embedders.base import Embedder
-from guard.embedders.views import embed_views
+from guard.embedders.views import embed_views, require_views
 from guard.errors import DeadlineError, GuardError
 from guard.events.record import Circumstances
 from guard.hosted import Hosted, Prompts, acted
@@ -289,9 +289,11 @@ class Guard(Hosted):
     def _in_force(self, options: Mapping[str, Any] | None) -> InForce:
         """What the settings come to, with the options of one call. Raises ConfigError for a wrong option."""
         config = override(self.asked, options)
-        return in_force(
+        settings = in_force(
             config, self.index, self.examiner, self.embedder, calibration=self.calibration, small=self.small
         )
+        require_views(self.embedder, settings.config.views)
+        return settings
 
     def _for_call(self, options: Mapping[str, Any] | None) -> GuardConfig:
         return self._in_force(options).config if options else self.config

@@ -95,10 +95,9 @@ def calibrate_index(
     they are looked up as a check does it, and need the index's `embedder`. None: the references themselves, each among
     the others (guard.calibration.references, with duplicate, limit and seed).
     targets: rates whose thresholds are written down; others can be asked for later. query_views, hashes: as in the
-    checks that the calibration is for; auto: of clean pictures as checks do by themselves, of references
-    "one". hashes: whether PDQ's verdict counts (policy.identical is not ignore). verify:
-    whether pixels are compared as well, with so many candidates; None: where the index holds thumbnails and OpenCV is
-    installed.
+    checks that the calibration is for; auto: of clean pictures as checks do by themselves, of references "one".
+    hashes: whether PDQ's verdict counts (policy.identical is not ignore). verify: whether pixels are compared as well,
+    with so many candidates; None: where the index holds thumbnails and OpenCV is installed.
     Raises ConfigError for values out of range, sources that do not fit or fewer than 100 clean pictures; IndexLoadError
     for a damaged index or another embedder.
     """
@@ -111,7 +110,11 @@ def calibrate_index(
         raise ConfigError("clean pictures are looked up with the index's embedder: give it too")
     if limit < 1 or not 0 < duplicate <= 1:
         raise ConfigError("limit must be at least 1, and the bar of duplicates a cosine above 0, at most 1")
-    views: ViewKind = query_views if query_views != "auto" else usual_views(embedder) if embedder and clean else "one"
+    views: ViewKind = "one"
+    if query_views != "auto":
+        views = query_views
+    elif clean is not None and embedder is not None:
+        views = usual_views(embedder)
     folder = IndexFolder(path)
     folder.current()
     with folder.writer():

@@ -29,6 +29,7 @@ __all__ = [
     "embed_views",
     "has_windows",
     "is_plain",
+    "require_views",
     "usual_views",
     "view_count",
     "views_of",
@@ -68,7 +69,7 @@ CROPS: tuple[Box, ...] = _boxes()
 
 
 def view_count(kind: ViewKind) -> int:
-    """How many views a picture has, itself included; but for windows, how often it is embedded."""
+    """How many views a picture has, itself included: rows that are looked up, and, but for windows, embeddings."""
     parts = "crops" in kind or kind == "windows"
     return 1 + (len(TURNS) if "turns" in kind else 0) + (len(CROPS) if parts else 0)
 
@@ -76,6 +77,12 @@ def view_count(kind: ViewKind) -> int:
 def has_windows(embedder: Embedder) -> bool:
     """Whether `embed_views` can look at the windows of a picture."""
     return getattr(embedder, "windows", 0) > 0
+
+
+def require_views(embedder: Embedder, kind: ViewKind) -> None:
+    """Raise ConfigError for windows of an embedder that has none: at the beginning, and not at each picture."""
+    if kind == "windows" and not has_windows(embedder):
+        raise ConfigError(f"the embedder {embedder.spec.name} has no windows; look pictures up as one, or by crops")
 
 
 def usual_views(embedder: Embedder) -> ViewKind:
@@ -110,6 +117,7 @@ def embed_views(embedder: Embedder, batch: ImageBatch, kind: ViewKind, *, own: b
 def views_of(batch: ImageBatch, kind: ViewKind) -> list[ImageBatch]:
     """`view_count(kind)` batches of n pictures each, the pictures themselves first. Crops share the pixels' memory.
 
+    Not for windows, which are parts of one pass and no pictures of their own (embed_views).
     Pictures of different sizes stay arrays. A tensor stays where it is.
     """
     views = [batch]
@@ -145,8 +153,8 @@ def _together(embedder: Embedder, parts: Sequence[ImageBatch]) -> list[QueryDesc
 
 
 def _with_windows(embedder: Embedder, batch: ImageBatch) -> QueryDescriptors:
-    if not isinstance(embedder, SupportsWindows) or not has_windows(embedder):
-        raise ConfigError(f"the embedder {embedder.spec.name} has no windows; look pictures up as one, or by crops")
+    require_views(embedder, "windows")
+    assert isinstance(embedder, SupportsWindows)
     whole = _together(embedder, [batch])[0]
     n, windows, dim = len(batch), embedder.windows, embedder.spec.dim
     rows = embedder.embed_windows(batch)

@@ -245,8 +245,8 @@ class Overlay:
 
         What is left of the history is that somebody did something at that time, and why the purge was asked for.
         elsewhere: something was purged outside of this file, which the history says even if nothing is held here.
-        Afterwards no page of the file, and no
-        file beside it, holds any of it: the file is rewritten (VACUUM) and its write-ahead log cut to nothing.
+        Afterwards no page of the file, and no file beside it, holds any of it: the file is rewritten (VACUUM) and its
+        write-ahead log cut to nothing.
         Raises IndexLockedError if a reader keeps the log from being cut: everything is deleted then, and calling
         again finishes.
         """

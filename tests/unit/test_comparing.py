@@ -202,6 +202,10 @@ def test_windows_are_looked_at_where_the_embedder_has_them(shipped: Path, indexe
     assert guard.explain(piece(), options=one).to_dict()["embedder"]["query_views"] == "one"
     assert Guard.open(shipped, **one).config.views == "one"
     assert Guard.open(indexes / "with.index", **PATIENT).config.views == "one"  # this embedder has none
+    with pytest.raises(ConfigError, match="has no windows"):  # when it is opened, and not at each picture
+        Guard.open(indexes / "with.index", **PATIENT, query_views="windows")
+    with pytest.raises(ConfigError, match="has no windows"):
+        Guard.open(indexes / "with.index", **PATIENT).check(piece(), options={"query_views": "windows"})
     with pytest.raises(ConfigError, match="query_views is auto"):
         _ = GuardConfig().views
 
