@@ -44,8 +44,9 @@ class SmallBuild:
 
     @classmethod
     def choose(cls, wanted: bool | None, source: Source, embedder: Embedder, thumbnails: int) -> SmallBuild | None:
-        """wanted: None decides by size: only where the source says how many pictures there are, and nothing lacks."""
+        """wanted: None decides by size: only where pictures can be counted without decoding any, and nothing lacks."""
         from guard.small.build import SIZE, small_transform
+        from guard.sources.base import count_items
 
         if wanted is False:
             return None
@@ -56,9 +57,10 @@ class SmallBuild:
         if find_spec("cv2") is None:
             lacking.append("OpenCV is not installed (extra 'cpu'), so that no pixels can be compared")
         if wanted is None:
-            survey = source.survey()
-            few = survey.pixels and survey.total is not None and 0 < survey.total <= SIZE
-            if not few or lacking:
+            if lacking or not source.survey().pixels:
+                return None
+            count = count_items(source, SIZE)
+            if count is None or not 0 < count <= SIZE:
                 return None
             err.print(f"at most {SIZE} pictures: built as a small set (--no-small for the usual way)", style="dim")
         return cls(transform, "; ".join(lacking))

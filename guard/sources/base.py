@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Item", "Skip", "Source", "Survey"]
+__all__ = ["Item", "Skip", "Source", "SupportsCount", "Survey", "count_items"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,3 +71,21 @@ class Source(Protocol):
     def items(self, start: int = 0) -> Iterator[Item | Skip]:
         """Yield from the start-th on, in memory that does not grow with their number."""
         ...
+
+
+@runtime_checkable
+class SupportsCount(Protocol):
+    """A source whose survey has no total, but that can say whether there is more than a little."""
+
+    def count(self, limit: int) -> int | None:
+        """Items and skips, counted no further than limit + 1; None if even that would take long."""
+        ...
+
+
+def count_items(source: Source, limit: int) -> int | None:
+    """How many items and skips a source has, exact up to limit and above it where there are more; None: not known.
+
+    Nothing is decoded.
+    """
+    total = source.survey().total
+    return source.count(limit) if total is None and isinstance(source, SupportsCount) else total

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from guard.sources.base import Item, Skip, Source, Survey
+from guard.sources.base import Item, Skip, Source, Survey, count_items
 from guard.wholefile import whole_file
 
 __all__ = ["PrivateSource"]
@@ -20,6 +20,10 @@ class PrivateSource:
 
     def survey(self) -> Survey:
         return replace(self._source.survey(), description="a private set")
+
+    def count(self, limit: int) -> int | None:
+        """See SupportsCount."""
+        return count_items(self._source, limit)
 
     def items(self, start: int = 0) -> Iterator[Item | Skip]:
         for item in self._source.items(start):

@@ -11,7 +11,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator
-from itertools import product
+from itertools import islice, product
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 SAMPLE_MEMBERS = 64  # of one key held in memory: in "frame.0001.png" ... the key never changes
 DAMAGES = (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, IndexError, OverflowError)
 """What reading a damaged archive raises."""
+UNPACKED_BYTES = 256 << 20  # of compressed shards, up to which they are unpacked only to count what is in them
 _BLOCK = 512  # bytes; a tar archive is made of these and ends with two that are zero
 
 
@@ -51,6 +52,18 @@ class WebDatasetSource:
     def survey(self) -> Survey:
         described = f"{len(self.shards)} tar shard{'s' * (len(self.shards) != 1)} of {Path(self.spec).name}"
         return Survey(described, files_fingerprint(self.shards, self.caption_column), None)
+
+    def count(self, limit: int) -> int | None:
+        """See SupportsCount: by the headers of members. Compressed shards tell only when they are unpacked."""
+        counted, unpacked = 0, 0
+        for shard in self.shards:
+            unpacked += shard.stat().st_size if _is_zipped(shard) else 0
+            if unpacked > UNPACKED_BYTES:
+                return None
+            counted += sum(1 for _ in islice(self._shard(shard, skip=limit + 1), limit + 1 - counted))
+            if counted > limit:
+                break
+        return counted
 
     def items(self, start: int = 0) -> Iterator[Item | Skip]:
         position = 0
@@ -213,10 +226,13 @@ class LastRead(io.RawIOBase):
 
 def open_shard(shard: Path) -> LastRead:
     """gzip by its first bytes, whatever the name says."""
-    file = shard.open("rb")
-    zipped = file.read(2) == b"\x1f\x8b"
-    file.seek(0)
-    if not zipped:
-        return LastRead(file)
-    file.close()
-    return LastRead(gzip.open(shard, "rb"))
+    return LastRead(gzip.open(shard, "rb") if _is_zipped(shard) else shard.open("rb"))
+
+
+def _is_zipped(shard: Path) -> bool:
+    """False for a shard that is not there."""
+    try:
+        with shard.open("rb") as file:
+            return file.read(2) == b"\x1f\x8b"
+    except OSError:
+        return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from guard.indexes import open_index
@@ -45,10 +47,21 @@ def test_others_are_not(tmp_path: Path, photos: Path, options: list[str]) -> Non
     assert as_json("index", "info", tmp_path / "x.index")[1]["small"] is None
 
 
-def test_shards_do_not_say_how_many_they_hold(tmp_path: Path) -> None:
-    shard = tar_shard(tmp_path / "s.tar", [(f"{i}.jpg", jpeg(i)) for i in range(3)])
-    assert as_json("index", "build", shard, "--out", tmp_path / "x.index")[1]["small"] is None
-    assert as_json("index", "build", shard, "--out", tmp_path / "y.index", "--small")[1]["small"]["count"] == 3
+def test_shards_and_parquet_are_counted_too(tmp_path: Path) -> None:
+    pictures = [jpeg(i) for i in range(3)]
+    shard = tar_shard(tmp_path / "s.tar", [(f"{i}.jpg", picture) for i, picture in enumerate(pictures)])
+    code, text = run("index", "build", shard, "--out", tmp_path / "x.index")
+    assert code == 0
+    assert "built as a small set (--no-small for the usual way)" in text
+    assert as_json("index", "info", tmp_path / "x.index")[1]["small"]["count"] == 3
+    key, names = tmp_path / "x.key", tmp_path / "names.csv"
+    key.write_text("ab" * 32, encoding="ascii")
+    private = ("--key", key, "--pseudonyms", names)
+    assert as_json("index", "build", shard, "--out", tmp_path / "y.index", *private)[1]["small"]["count"] == 3
+    pq.write_table(pa.table({"image": pa.array(pictures, pa.binary())}), tmp_path / "s.parquet")
+    built = as_json("index", "build", tmp_path / "s.parquet", "--out", tmp_path / "z.index")
+    assert built[1]["small"]["count"] == 3
+    assert as_json("index", "build", shard, "--out", tmp_path / "u.index", "--no-small")[1]["small"] is None
 
 
 def test_what_is_missing_is_said(tmp_path: Path, photos: Path) -> None:

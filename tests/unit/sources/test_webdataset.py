@@ -11,7 +11,8 @@ import pytest
 
 from guard.errors import ConfigError
 from guard.sources import Item, Skip, open_source
-from guard.sources.webdataset import WebDatasetSource, expand_braces
+from guard.sources.base import count_items
+from guard.sources.webdataset import UNPACKED_BYTES, WebDatasetSource, expand_braces
 from tests.support.references import jpeg, tar_shard
 
 
@@ -87,6 +88,24 @@ def test_folders_and_patterns(tmp_path: Path, spec: str) -> None:
     assert isinstance(source, WebDatasetSource)
     assert [i.uri for i in source.items()] == [f"shard-{s:03d}.tar/{i:03d}.jpg" for s in range(2) for i in range(2)]
     assert source.survey().total is None
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_items_are_counted_by_their_headers_and_no_further_than_asked(tmp_path: Path, mode: str) -> None:
+    for name in "ab":
+        tar_shard(tmp_path / f"{name}.tar", [*members(4), ("note.txt", b"no picture")], mode)
+    source = open_source(tmp_path)
+    assert source.survey().total is None
+    items = len(list(source.items()))
+    assert [count_items(source, limit) for limit in (0, 3, items - 1, items, 99)] == [1, 4, items, items, items]
+    (tmp_path / "b.tar").write_bytes((tmp_path / "b.tar").read_bytes()[:700])
+    assert count_items(source, 99) == len(list(source.items()))  # what breaks off is one skip
+    with (tmp_path / "c.tar").open("wb") as file:
+        file.write(b"\x1f\x8b")
+        file.truncate(UNPACKED_BYTES + 1)
+    source = open_source(tmp_path)
+    assert count_items(source, 99) is None  # too much to unpack
+    assert count_items(source, 3) == 4  # the first shard says enough
 
 
 def test_a_shard_that_breaks_off_is_reported_and_the_others_are_read(tmp_path: Path) -> None:
