@@ -53,6 +53,9 @@ class TrainingConfig(BaseModel):
         default=0.35, ge=0, le=1, description="of a batch that has kin of its program in the batch"
     )
     mix_share: float = Field(default=0.12, ge=0, le=1, description="of second views that are cut or mixed with another")
+    window_share: float = Field(
+        default=0.6, ge=0, le=1, description="of insets and collages that are averaged over about their own place"
+    )
     phases: tuple[Phase, ...] = (Phase(until=0.5, size=96), Phase(until=0.82, size=128), Phase(until=1, size=160))
     learning_rate: float = Field(default=2e-3, gt=0)
     final_rate: float = Field(default=0.01, ge=0, le=1, description="share of the learning rate at the end")

@@ -195,7 +195,7 @@ class _Graph:
         cubes = self.add("Mul", self.add("Mul", x, x), x)
         positions = self.add("Reshape", cubes, self.integers(0, ORDER, fields, side * side))
         mean = self.add("ReduceMean", positions, axes=[1], keepdims=0)
-        shares = self.constant(window_shares(side, side).numpy())
+        shares = self.constant(window_shares(torch.tensor(CROPS), side, side).T.numpy())
         return self.add("Transpose", self.root(self.add("MatMul", mean, shares)), perm=[0, 2, 1])
 
     def root(self, cubes: str) -> str:

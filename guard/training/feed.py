@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from guard.embedders.views import Box
 from guard.training.bank import KIN
 from guard.training.config import TrainingConfig
-from guard.training.edits import Picture, strong_view, weak_view
+from guard.training.edits import WHOLE_VIEW, Picture, strong_view, weak_view
 from guard.training.generators.base import Dice
 from guard.training.schedule import Moment
 
@@ -40,6 +41,8 @@ class Part:
 
     views: npt.NDArray[np.uint8]
     """(2 n, size, size, 3): n first views, then n second ones."""
+    windows: npt.NDArray[np.float32]
+    """(2 n, 3): top, left and side of the part of each view over which the network averages, as shares."""
 
 
 def chosen_rows(config: TrainingConfig, seed: int, step: int, programs: int) -> npt.NDArray[np.int64]:
@@ -98,6 +101,7 @@ def part_of_batch(
     part = part_of(config, rank, ranks)
     count = part.stop - part.start
     views = np.empty((2 * count, now.size, now.size, 3), np.uint8)
+    windows = np.tile(np.float32(WHOLE_VIEW), (2 * count, 1))
     for i, row in enumerate(rows[part]):
         dice = Dice(seed, step, int(row), 0xB2)
         picture = np.asarray(pictures[row])
@@ -105,24 +109,34 @@ def part_of_batch(
         weak = dice.chance(0.5)
         # Of strong edits alone a network learns to tell copies roughly: slight ones must lie near, not just nearest.
         first, second = (now.strength * s for s in dice.uniforms(config.gentlest, 1, 2).tolist())
-        views[i] = (
-            weak_view(dice, picture, now.size) if weak else strong_view(dice, picture, others[::-1], now.size, first)
+        if weak:
+            views[i] = weak_view(dice, picture, now.size)
+        else:
+            views[i], windows[i] = strong_view(
+                dice, picture, others[::-1], now.size, first, windows=config.window_share
+            )
+        views[count + i], windows[count + i] = strong_view(
+            dice, picture, others, now.size, second, windows=config.window_share
         )
-        views[count + i] = strong_view(dice, picture, others, now.size, second)
     plain = views[count:].copy()
     for mix in mixes(config, seed, step, part):
         views[count + mix.row] = _mixed(
             plain[mix.row], plain[mix.other], mix, Dice(seed, step, int(rows[part][mix.row]), 0xB3)
         )
+        windows[count + mix.row] = WHOLE_VIEW
     for i in range(len(views)):  # the network does not mind; the statistics of its eight positions become alike
-        views[i] = _laid(views[i], Dice(seed, step, int(rows[part][i % count]), 0xB4 + i // count))
-    return Part(views)
+        dice = Dice(seed, step, int(rows[part][i % count]), 0xB4 + i // count)
+        views[i], windows[i] = _laid(views[i], windows[i].tolist(), dice)
+    return Part(views, windows)
 
 
-def _laid(view: Picture, dice: Dice) -> Picture:
+def _laid(view: Picture, window: Box, dice: Dice) -> tuple[Picture, Box]:
     """In any of the eight positions of a square."""
-    turned = np.rot90(view, dice.integer(0, 4))
-    return turned[:, ::-1] if dice.chance(0.5) else turned
+    turns, (top, left, side) = dice.integer(0, 4), window
+    view = np.rot90(view, turns)
+    for _ in range(turns):  # to the left, as rot90
+        top, left = 1 - left - side, top
+    return (view[:, ::-1], (top, 1 - left - side, side)) if dice.chance(0.5) else (view, (top, left, side))
 
 
 def _mixed(a: Picture, b: Picture, mix: _Mix, dice: Dice) -> Picture:

@@ -44,7 +44,7 @@ class HeldOut:
         for i in range(0, len(pictures), KIN):
             for turn in range(QUERIES):
                 others = [np.asarray(pictures[(i + KIN * (turn + k + 1)) % len(pictures)]) for k in range(3)]
-                queries.append(strong_view(Dice(SEED, i, turn, 2), np.asarray(pictures[i]), others, size, STRENGTH))
+                queries.append(strong_view(Dice(SEED, i, turn, 2), np.asarray(pictures[i]), others, size, STRENGTH)[0])
         self._queries = np.stack(queries)
 
     def measure(self, network: DescriptorNet, device: torch.device) -> dict[str, float]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from guard.training.bank import build_bank
 from guard.training.checkpoint import Curve, load_checkpoint, save_checkpoint
 from guard.training.config import TrainingConfig
-from guard.training.feed import Feed, shown_by
+from guard.training.feed import Feed, Part, shown_by
 from guard.training.held_out import HeldOut, to_input
 from guard.training.network import DescriptorNet, begin_from
 from guard.training.objective import Loss, descriptor_loss
@@ -133,7 +133,7 @@ class _Trainer:
             if self._progress >= 1 or self.step == run.stop_after:
                 break
             now = self._moment(self.step)
-            losses.append(self._one_step(part.views, now))
+            losses.append(self._one_step(part, now))
             if not first or curve is None:
                 continue
             at = time.monotonic()
@@ -164,13 +164,15 @@ class _Trainer:
         progress = step / run.steps if run.steps is not None else self._progress
         return moment(self.config, progress, step, continued=run.init is not None)
 
-    def _one_step(self, views: Any, now: Moment) -> Loss:
+    def _one_step(self, part: Part, now: Moment) -> Loss:
         c, team = self.config, self.team
         for group in self.optimizer.param_groups:
             group["lr"] = now.learning_rate
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            mine = self.network(to_input(views, self.device))
+            mine = self.network.through(
+                to_input(part.views, self.device), torch.from_numpy(part.windows).to(self.device)
+            )
         # parts may differ by a row or two when the pairs do not divide by the ranks: padded for the exchange
         counts = [2 * (c.pairs * (r + 1) // team.size - c.pairs * r // team.size) for r in range(team.size)]
         padded = torch.zeros(max(counts), mine.shape[1], device=mine.device)

@@ -8,14 +8,14 @@ lies. On a CPU the stem decides the speed: two fine-grained convolutions in its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from guard.embedders.views import CROPS, Box
+from guard.embedders.views import CROPS
 from guard.training.config import NetworkConfig
 from guard.training.dihedral import ORDER, GroupConv, GroupNorm2d, LiftingConv
 
@@ -86,7 +86,11 @@ class DescriptorNet(nn.Module):
         self.head = nn.Linear(sum(config.pooled), config.dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = [generalised_mean(fields) for fields in self.maps(x)]
+        return self.through(x, torch.tensor([[0.0, 0.0, 1.0]], device=x.device).expand(len(x), 3))
+
+    def through(self, x: Tensor, windows: Tensor) -> Tensor:
+        """The same of one part of each picture: windows (n, 3), its top, left and side as shares of the picture's."""
+        pooled = [generalised_mean(fields, window_shares(windows, *fields.shape[2:])) for fields in self.maps(x)]
         with torch.autocast(x.device.type, enabled=False):
             return functional.normalize(self.head(torch.cat(pooled, dim=1)), dim=1)
 
@@ -110,7 +114,7 @@ class WindowNet(DescriptorNet):
         for fields in self.maps(x):
             n, channels, height, width = fields.shape
             cubes = fields.float().pow(3).view(n, ORDER, channels // ORDER, height * width).mean(1)
-            shares = window_shares(height, width).to(cubes.device)
+            shares = window_shares(torch.tensor(CROPS), height, width).T.to(cubes.device)
             pooled.append((cubes @ shares).clamp(min=FLOOR).pow(1 / 3).transpose(1, 2))
         with torch.autocast(x.device.type, enabled=False):
             return functional.normalize(self.head(torch.cat(pooled, dim=2)), dim=2).flatten(1)
@@ -121,17 +125,18 @@ def window_net(**config: Any) -> WindowNet:
     return WindowNet(NetworkConfig(**config))
 
 
-def window_shares(height: int, width: int, boxes: Sequence[Box] = CROPS) -> Tensor:
-    """(height * width, boxes): the weight of each cell of a map in the mean over each box; columns sum to 1."""
+def window_shares(boxes: Tensor, height: int, width: int) -> Tensor:
+    """boxes (n, 3), as guard.embedders.views.Box -> (n, height * width) float32: the weight of each cell of a map.
 
-    def covered(cells: int, start: float, side: float) -> Tensor:
-        edges = torch.arange(cells + 1, dtype=torch.float64) / cells
-        return (edges[1:].clamp(max=start + side) - edges[:-1].clamp(min=start)).clamp(min=0) / side
+    Rows sum to 1.
+    """
+    top, left, side = boxes.double()[:, :, None].unbind(1)
 
-    columns = [
-        torch.outer(covered(height, top, side), covered(width, left, side)).reshape(-1) for top, left, side in boxes
-    ]
-    return torch.stack(columns, dim=1).float()
+    def covered(cells: int, start: Tensor) -> Tensor:
+        edges = torch.arange(cells + 1, dtype=torch.float64, device=boxes.device) / cells
+        return (torch.minimum(edges[1:], start + side) - torch.maximum(edges[:-1], start)).clamp(min=0) / side
+
+    return (covered(height, top)[:, :, None] * covered(width, left)[:, None]).flatten(1).float()
 
 
 def begin_from(network: DescriptorNet, state: Mapping[str, Tensor]) -> None:
@@ -156,25 +161,29 @@ def _block_of(key: str) -> str:
 class _MeanCube(torch.autograd.Function):
     """Mean of the cubes over places and group, (n, 8 f, h, w) of half or full precision -> (n, f) float32.
 
+    shares (n, h w): the weight of each place, without gradient.
+
     Written out because autograd keeps and multiplies whole maps in float32 for it: half of a step went there.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
+    def forward(ctx: Any, x: Tensor, shares: Tensor) -> Tensor:
+        ctx.save_for_backward(x, shares)
         cubes = x.float() if x.dtype != torch.float32 else x.clone()
-        cubes.mul_(x).mul_(x)
-        return cubes.mean((2, 3)).view(len(x), ORDER, -1).mean(1)
+        cubes.mul_(x).mul_(x).mul_(shares.view(len(x), 1, *x.shape[2:]))
+        return cubes.sum((2, 3)).view(len(x), ORDER, -1).mean(1)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        share = (3 / (ORDER * x.shape[2] * x.shape[3])) * grads[0]
-        gradient: Tensor = (x * x).mul_(share.repeat(1, ORDER)[..., None, None].to(x.dtype))
-        return gradient
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        x, shares = ctx.saved_tensors
+        gradient: Tensor = (x * x).mul_((3 / ORDER * grads[0]).repeat(1, ORDER)[..., None, None].to(x.dtype))
+        return gradient.mul_(shares.view(len(x), 1, *x.shape[2:]).to(x.dtype)), None
 
 
-def generalised_mean(x: Tensor) -> Tensor:
-    """GeM pooling with exponent 3, (n, 8 f, h, w), not negative -> (n, f). Radenovic et al. 2017 (arXiv:1711.02512)."""
-    powered: Tensor = _MeanCube.apply(x)  # type: ignore[no-untyped-call]
+def generalised_mean(x: Tensor, shares: Tensor) -> Tensor:
+    """GeM pooling with exponent 3, (n, 8 f, h, w), not negative, and weights of its places (n, h w) -> (n, f).
+
+    Source: Radenovic et al. 2017 (arXiv:1711.02512).
+    """
+    powered: Tensor = _MeanCube.apply(x, shares)  # type: ignore[no-untyped-call]
     return powered.clamp(min=FLOOR).pow(1 / 3)

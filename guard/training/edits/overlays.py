@@ -10,7 +10,10 @@ from guard.training.generators.base import Dice
 from guard.training.generators.glyphs import known_script, write_block, write_line
 from guard.training.generators.shapes import OUTLINES, Painter, ellipse, outline, rectangle
 
-__all__ = ["blend", "collage", "decorate", "inset", "inset_size"]
+__all__ = ["Place", "blend", "collage", "decorate", "inset", "inset_size"]
+
+Place = tuple[int, int, int, int]
+"""Left, top, width and height in px: where a picture stands in a larger one."""
 
 
 def _colour(dice: Dice) -> tuple[float, float, float]:
@@ -103,15 +106,15 @@ def blend(dice: Dice, picture: Picture, other: Picture, strength: float) -> Pict
     return np.asarray(cv2.addWeighted(picture, 1 - share, over, share, 0), np.uint8)
 
 
-def inset_size(dice: Dice, size: int, strength: float) -> tuple[int, int]:
-    """Width and height in px of an inset: down to 28 % of the side at strength 1, any scale as likely as another."""
-    scale = dice.uniform(0.9 - 0.62 * strength, 0.95)
+def inset_size(dice: Dice, size: int, strength: float, smallest: float) -> tuple[int, int]:
+    """Width and height in px of an inset: down to `smallest` of the side at strength 1, any scale as likely."""
+    scale = dice.uniform(0.9 - (0.9 - smallest) * strength, 0.95)
     aspect = float(np.exp(dice.uniform(-0.2, 0.2)))
     return int(np.clip(size * scale * aspect, 16, size)), int(np.clip(size * scale / aspect, 16, size))
 
 
-def inset(dice: Dice, picture: Picture, other: Picture, size: int) -> Picture:
-    """Lay the picture, as it is, somewhere on another one or on a plain ground."""
+def inset(dice: Dice, picture: Picture, other: Picture, size: int) -> tuple[Picture, Place]:
+    """Lay the picture, as it is, somewhere on another one or on a plain ground. What came out, and where it is."""
     if dice.chance(0.75):
         ground = resized(other, size, size)
     else:
@@ -132,10 +135,10 @@ def inset(dice: Dice, picture: Picture, other: Picture, size: int) -> Picture:
         rim = dice.integer(1, 2 + size // 40)
         ground[max(0, y - rim) : y + h + rim, max(0, x - rim) : x + w + rim] = np.asarray(_colour(dice)) * 255
     ground[y : y + h, x : x + w] = picture
-    return ground
+    return ground, (x, y, w, h)
 
 
-def collage(dice: Dice, picture: Picture, others: list[Picture], size: int) -> Picture:
+def collage(dice: Dice, picture: Picture, others: list[Picture], size: int) -> tuple[Picture, Place]:
     """Side by side with one other, or in a grid of four with three others; the picture has any place."""
     gap = dice.pick((0, 0, size // 40))
     if dice.chance(0.5) and len(others) >= 3:
@@ -152,4 +155,5 @@ def collage(dice: Dice, picture: Picture, others: list[Picture], size: int) -> P
         shown = picture if i == mine else others[i % len(others)]
         wide, high = right - left - gap, bottom - top - gap
         page[top : top + high, left : left + wide] = resized(shown, wide, high)
-    return page
+    left, top, right, bottom = boxes[mine]
+    return page, (left, top, right - left, bottom - top)

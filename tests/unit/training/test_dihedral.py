@@ -54,7 +54,8 @@ def test_the_descriptor_does_not_care_how_a_picture_lies(element: int) -> None:
 
 def test_pooling_has_the_gradient_of_its_formula() -> None:
     x = torch.rand(2, 2 * ORDER, 3, 3, requires_grad=True)
-    expected = x.view(2, ORDER, 2, 9).pow(3).mean((1, 3)).pow(1 / 3)
-    torch.testing.assert_close(generalised_mean(x), expected)
-    grads = [torch.autograd.grad(y.square().sum(), x)[0] for y in (expected, generalised_mean(x))]
+    shares = torch.rand(2, 9).softmax(1)
+    expected = (x.view(2, ORDER, 2, 9).pow(3).mean(1) * shares[:, None]).sum(2).pow(1 / 3)
+    torch.testing.assert_close(generalised_mean(x, shares), expected)
+    grads = [torch.autograd.grad(y.square().sum(), x)[0] for y in (expected, generalised_mean(x, shares))]
     torch.testing.assert_close(grads[1], grads[0])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import guard.training.edits
-from guard.training.edits import strong_view, weak_view
+from guard.training.edits import WHOLE_VIEW, strong_view, weak_view
 from guard.training.edits.geometric import Frame, bend, mild_frame, random_frame, reframe
 from guard.training.edits.overlays import blend, collage, decorate, inset, inset_size
 from guard.training.edits.photometric import add_noise, compress, recolour, soften
@@ -44,10 +44,11 @@ def test_an_edit_keeps_shape_and_type_and_repeats(name: str, strength: float, pi
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
 def test_views_have_the_asked_size_and_repeat(strength: float, pictures: list[np.ndarray]) -> None:
     for seed in range(24):
-        view = strong_view(Dice(seed), pictures[0], pictures[1:], SIZE, strength)
+        view, window = strong_view(Dice(seed), pictures[0], pictures[1:], SIZE, strength)
         assert view.shape == (SIZE, SIZE, 3)
         assert view.dtype == np.uint8
-        np.testing.assert_array_equal(strong_view(Dice(seed), pictures[0], pictures[1:], SIZE, strength), view)
+        assert window == WHOLE_VIEW
+        np.testing.assert_array_equal(strong_view(Dice(seed), pictures[0], pictures[1:], SIZE, strength)[0], view)
         assert weak_view(Dice(seed), pictures[0], SIZE).shape == (SIZE, SIZE, 3)
 
 
@@ -72,17 +73,38 @@ def test_frames_keep_the_share_of_area_that_they_promise() -> None:
         x, y = mild_frame(Dice(seed)).corners[2] - mild_frame(Dice(seed)).corners[0]
         assert x * y >= 0.69
         assert random_frame(Dice(seed), 1.0).corners.shape == (4, 2)
-        assert min(inset_size(Dice(seed), 100, 1.0)) >= 20
+        assert min(inset_size(Dice(seed), 100, 1.0, 0.28)) >= 20
 
 
 def test_overlays_hold_the_picture(pictures: list[np.ndarray]) -> None:
     small = pictures[0][:40, :30]
-    page = inset(Dice(1), small, pictures[1], SIZE)
+    page, (left, top, width, height) = inset(Dice(1), small, pictures[1], SIZE)
     windows = np.lib.stride_tricks.sliding_window_view(page, small.shape)[:, :, 0]
-    assert (windows == small).all((2, 3, 4)).any()
-    assert collage(Dice(1), pictures[0], pictures[1:], SIZE).shape == (SIZE, SIZE, 3)
+    assert np.argwhere((windows == small).all((2, 3, 4))).tolist() == [[top, left]]
+    assert (height, width) == small.shape[:2]
+    for seed in range(8):
+        page, (left, top, width, height) = collage(Dice(seed), pictures[0], [np.zeros_like(pictures[0])] * 3, SIZE)
+        assert page.shape == (SIZE, SIZE, 3)
+        inside = page[top : top + height, left : left + width]
+        assert inside.std() > 10
+        assert len(np.unique(np.delete(page.reshape(-1, 3), _places(left, top, width, height), axis=0), axis=0)) <= 2
     both = blend(Dice(1), pictures[0], pictures[1], 0.5)
     assert not np.array_equal(both, pictures[0])
+
+
+def test_windows_fit_what_they_show(pictures: list[np.ndarray]) -> None:
+    sides = []
+    for seed in range(120):
+        _, (top, left, side) = strong_view(Dice(seed), pictures[0], pictures[1:], SIZE, 1.0, windows=1.0)
+        assert min(top, left, 1 - top - side, 1 - left - side) >= -1e-9
+        sides.append(side)
+    assert 20 < sum(side < 1 for side in sides) < 70  # insets, collages, and a few others
+    assert min(sides) > 0.35
+
+
+def _places(left: int, top: int, width: int, height: int) -> np.ndarray:
+    rows = np.arange(SIZE * SIZE).reshape(SIZE, SIZE)
+    return rows[top : top + height, left : left + width].reshape(-1)
 
 
 def test_training_and_evaluation_share_no_edit() -> None:

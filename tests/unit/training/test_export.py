@@ -60,16 +60,20 @@ def test_both_runtimes_agree_on_windows(exported: Exported) -> None:
 
 @pytest.mark.parametrize("side", [5, 8, 16])
 def test_a_window_over_everything_is_the_plain_mean(side: int) -> None:
-    shares = window_shares(side, side, ((0.0, 0.0, 1.0), (0.25, 0.5, 0.5)))
+    shares = window_shares(torch.tensor([[0.0, 0.0, 1.0], [0.25, 0.5, 0.5]]), side, side).T
     torch.testing.assert_close(shares.sum(0), torch.ones(2))
     torch.testing.assert_close(shares[:, 0], torch.full((side * side,), 1 / side**2))
     grid = shares[:, 1].view(side, side)
     assert grid[: side // 4].sum() == 0
     assert grid[:, : side // 2].sum() == 0
-    inside = WindowNet(SMALL).eval()
+    inside, plain = WindowNet(SMALL).eval(), DescriptorNet(SMALL).eval()
+    plain.load_state_dict(inside.state_dict())
     x = torch.rand(2, 3, 64, 64) * 2 - 1
     with torch.inference_mode():
-        assert inside(x).view(2, len(CROPS), 32).norm(dim=2).allclose(torch.ones(2, len(CROPS)))
+        found = inside(x).view(2, len(CROPS), 32)
+        torch.testing.assert_close(inside.through(x, torch.tensor(CROPS[3]).expand(2, 3)), found[:, 3])
+        torch.testing.assert_close(inside.through(x, torch.tensor([0.0, 0.0, 1.0]).expand(2, 3)), plain(x))
+    assert found.norm(dim=2).allclose(torch.ones(2, len(CROPS)))
 
 
 def test_the_onnx_file_carries_the_identity_of_the_weights(exported: Exported) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from guard.training.bank import KIN, build_bank, program_seed
 from guard.training.config import TrainingConfig
-from guard.training.feed import Feed, chosen_rows, mixes, part_of, part_of_batch, shown_by
-from guard.training.generators import kindred
+from guard.training.feed import Feed, _laid, chosen_rows, mixes, part_of, part_of_batch, shown_by
+from guard.training.generators import Dice, kindred
 from guard.training.schedule import Moment
 
 CONFIG = TrainingConfig(programs=12, picture_size=48, pairs=8, kin_share=0.5, mix_share=0.3)
@@ -93,6 +93,16 @@ def test_only_mixed_views_differ_from_those_without_mixing(bank: Path) -> None:
     mixed = part_of_batch(CONFIG, pictures, 0, 3, 0, 1, NOW).views
     touched = {8 + mix.row for mix in mixes(CONFIG, 0, 3, part_of(CONFIG, 0, 1))}
     assert {i for i in range(16) if not np.array_equal(plain[i], mixed[i])} == touched
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_a_window_turns_with_its_view(seed: int) -> None:
+    view, window = np.zeros((20, 20, 3), np.uint8), (0.1, 0.4, 0.3)
+    view[2:8, 8:14] = 255
+    laid, (top, left, side) = _laid(view, window, Dice(seed))
+    row, column, far = (round(20 * value) for value in (top, left, side))
+    assert laid[row : row + far, column : column + far].min() == 255
+    assert laid.sum() == view.sum()
 
 
 def test_a_feed_begins_at_any_step(bank: Path) -> None:
