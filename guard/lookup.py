@@ -12,6 +12,7 @@ import numpy.typing as npt
 from guard.findings import OwnInput
 from guard.identical import join
 from guard.indexes.best import best_of_each
+from guard.indexes.rivals import beside_rivals, inputs_beside_rivals
 from guard.types import Match
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def look_up(index: Index, query: QueryDescriptors, hashed: Hashed | None, k: int
     """
     n, views, dim = query.vectors.shape
     rows: Any = query.vectors.reshape(n * views, dim)
-    found = index.search(rows, k)
+    found = beside_rivals(index, rows, k)
     ids, similarity = found.ids, query.counted(found.similarity)
     if views > 1:
         ids, similarity = best_of_each(ids.reshape(n, -1), similarity.reshape(n, -1), k)
@@ -79,7 +80,7 @@ def _widened(
     if weighing >= k and not any(rules.are_stricter([name]) for name in collections_of(index)):
         return first
     views = query.vectors[row]
-    found = index.search(views, MOST)
+    found = beside_rivals(index, views, MOST)
     ids, similarity = best_of_each(found.ids.reshape(1, -1), query.counted(found.similarity).reshape(1, -1), MOST)
     known = {match.record.id for match in (*first.candidates, *first.exempted)}
     near = {int(i): float(s) for i, s in zip(ids[0], similarity[0], strict=True) if s >= reach and i not in known}
@@ -114,8 +115,8 @@ def nearest_input(index: Index, query: QueryDescriptors, own: Any) -> npt.NDArra
     """
     n, views, dim = query.vectors.shape
     flat: Any = query.vectors.reshape(n * views, dim)
-    compare = getattr(index, "compare", None)
-    near = _array(flat) @ _array(own).T if compare is None else compare(flat, own)
+    comparable = hasattr(index, "compare")
+    near = inputs_beside_rivals(index, flat, own) if comparable else _array(flat) @ _array(own).T
     best: npt.NDArray[np.float32] = query.counted(near).reshape(n, -1).max(axis=1)
     return best
 

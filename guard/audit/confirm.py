@@ -136,7 +136,7 @@ def agreed_similarity(
     Raises ConfigError where the rule asks for agreement and neither can.
     """
     small = small_of(index)
-    advice = small.thresholds if small else advised(embedder.spec, index.manifest.transform)
+    advice = small.thresholds if small else advised(embedder.spec, index.manifest.transform, checks=False)
     similarity = rule.similarity if rule.similarity is not None else advice.flag if advice else None
     if rule.criterion is Criterion.AGREED and similarity is None and verifier is None:
         raise ConfigError(

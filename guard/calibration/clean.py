@@ -23,6 +23,7 @@ from guard.errors import CheckError, ConfigError
 from guard.identical import hash_batch, join
 from guard.indexes.best import best_of_each
 from guard.indexes.preparation import GROUP, Limits
+from guard.indexes.rivals import beside_rivals
 from guard.indexes.store import OpenIndex
 from guard.pixels import ImageBatch, RGBArray
 from guard.sources.base import Item, Skip, Source
@@ -107,7 +108,7 @@ def _look_up(looking: _Looking, pictures: Sequence[_Picture]) -> Scored:
     query = embed_views(looking.embedder, batch, looking.views)
     n, views = query.vectors.shape[:2]
     k = max(NEIGHBOURS, looking.candidates)
-    found = index.search(query.vectors.reshape(n * views, -1), k)
+    found = beside_rivals(index, query.vectors.reshape(n * views, -1), k)
     ids, similarity = found.ids, query.counted(found.similarity)
     if views > 1:
         ids, similarity = best_of_each(ids.reshape(n, -1), similarity.reshape(n, -1), k)

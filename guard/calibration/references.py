@@ -21,6 +21,7 @@ from guard.embedders.views import ViewKind
 from guard.errors import ConfigError, InputError
 from guard.indexes.best import best_of_each
 from guard.indexes.hashes import IDENTICAL_BITS, map_hashes
+from guard.indexes.rivals import DEPTH, beside_rivals, rivals_of
 from guard.indexes.store import OpenIndex
 from guard.indexes.transformed_rows import DUPLICATE, original_rows
 from guard.pixels import RGBArray
@@ -152,7 +153,7 @@ class _Others:
         similarity = np.full((n, self.kept), -np.inf, np.float32)
         left, k = np.arange(n), min(self.kept + _SPARE, count)
         while len(left):
-            found, values = self._search(views[left], k)
+            found, values = self._search(ids[left], views[left], k)
             same = self._same(ids[left], found)
             asking[left] &= ~(same & (found >= 0) & (found < ids[left, None])).any(axis=1)
             other = (found >= 0) & ~same
@@ -167,9 +168,15 @@ class _Others:
             left, k = left[~has], min(4 * k, count)  # all that was found are duplicates: look further
         return asking, nearest, similarity
 
-    def _search(self, views: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    def _search(
+        self, ids: npt.NDArray[np.int64], views: npt.NDArray[np.float32], k: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         n, v, d = views.shape
-        found = self.index.search(views.reshape(n * v, d), k)
+        rows, gone = views.reshape(n * v, d), None
+        if rivals_of(self.index) is not None:  # of a picture that does not stand in the index, it and its copies are no
+            near = self.index.search(rows, min(DEPTH, len(self.index))).ids  # rivals
+            gone = np.where(self._same(np.repeat(ids, v), near), near, -1)
+        found = beside_rivals(self.index, rows, k, gone=gone)
         if v == 1:
             return found.ids, found.similarity
         return best_of_each(found.ids.reshape(n, -1), found.similarity.reshape(n, -1), k)

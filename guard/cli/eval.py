@@ -63,7 +63,10 @@ def descriptors(
         typer.Option("--multi-view", help="Also the first embedder with turns and crops; takes about 20 times longer."),
     ] = False,
     whitened: Annotated[
-        bool, typer.Option("--whitened", help="Also each embedder with a whitening fitted on each split's references.")
+        bool,
+        typer.Option(
+            "--whitened", help="Also each embedder whitened on each split's references, without and with rivals."
+        ),
     ] = False,
     background: Annotated[
         list[Path] | None,
@@ -118,6 +121,7 @@ def descriptors(
                 [f"{name}{way}" for way in ("", WINDOWS) for name in named],
                 entrants,
                 whitened=whitened,
+                rivals=whitened,
                 normalised=bool(background),
                 shrinkage=shrinkage,
                 beta=beta,

@@ -77,8 +77,9 @@ def build(
         bool | None,
         typer.Option(
             "--whiten/--no-whiten",
-            help="Compare by a whitening that is fitted on the references, which tells copies from look-alikes better "
-            "than plain cosines (default: more than 250 pictures that are no small set, with the embedder that ships).",
+            help="Compare by a whitening that is fitted on the references, and weigh similarities beside rivals: both "
+            "tell copies from look-alikes better than plain cosines (default: more than 250 pictures that are no small "
+            "set, with the embedder that ships).",
         ),
     ] = None,
     key: KeyOption = None,

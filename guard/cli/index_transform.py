@@ -20,6 +20,13 @@ def transform(
         bool | None,
         typer.Option("--whiten/--no-whiten", help="Fit a whitening on all references, or take it off (default: keep)."),
     ] = None,
+    rivals: Annotated[
+        bool | None,
+        typer.Option(
+            "--rivals/--no-rivals",
+            help="Weigh similarities in checks beside those of other references, or not (default: keep).",
+        ),
+    ] = None,
     shrinkage: Annotated[
         float | None, typer.Option(help="Of the covariance, 0 to 1 (default: Ledoit and Wolf's estimate).")
     ] = None,
@@ -63,7 +70,7 @@ def transform(
     from guard.indexes.usual import advised
 
     with errors_to_exit():
-        if remove and not all(x is None for x in (whiten, shrinkage, dim, power, background, beta, nearest)):
+        if remove and not all(x is None for x in (whiten, rivals, shrinkage, dim, power, background, beta, nearest)):
             raise ConfigError("--remove takes the whole transform off; give it alone")
         if remove:
             report = remove_transform(index, keep=keep)
@@ -73,6 +80,7 @@ def transform(
                 report = transform_index(
                     index,
                     whiten=whiten,
+                    rivals=rivals,
                     shrinkage=shrinkage,
                     dim=dim,
                     power=power,

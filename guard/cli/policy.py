@@ -153,7 +153,7 @@ def _index_lines(index: dict[str, Any], calibration: dict[str, Any] | None) -> l
     regions = f", {index['regions']} vectors each" if index["regions"] > 1 else ""
     lines = [f"{index['name']}, version {index['version']}: {index['count']} references{regions}, {hashes}"]
     if index["transform"]:
-        kinds = [kind for kind in ("whitening", "normalisation") if kind in index["transform"]]
+        kinds = [kind for kind in ("whitening", "normalisation", "rivals") if kind in index["transform"]]
         lines.append(f"transform: {', '.join(kinds)}; similarities are those after it")
     overlay = {name.replace("_", " "): n for name, n in (index["overlay"] or {}).items() if n}
     lines.append(f"overlay: {', '.join(f'{n} {name}' for name, n in overlay.items()) or 'empty'}")

@@ -43,6 +43,8 @@ class Thresholds:
     """Those of an index with the whitening that it has by default (guard.indexes.usual); None: it has none then."""
     windows: Thresholds | None = None
     """Those of checks that look at windows of a picture (query_views = "windows"); None: these serve for them too."""
+    rivals: Thresholds | None = None
+    """Those of an index that weighs similarities beside rivals (guard.indexes.rivals); None: it does not by itself."""
 
     def of(self, *, windows: bool) -> Thresholds:
         """Those of checks with windows, or without."""

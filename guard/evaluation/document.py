@@ -99,7 +99,7 @@ def rare(values: Floats, sources: int) -> dict[str, float | None]:
 def aliased(by_name: dict[str, Any], default: str = DEFAULT) -> dict[str, Any]:
     """The default embedder's under `default` too, and what is made of it under `default+…`; in the way of a guard.
 
-    default: the entrant that compares as a guard does, the embedder itself, or with windows, or whitened, or both.
+    default: the entrant that compares as a guard does, the embedder itself, or with windows, whitened, beside rivals.
     """
     for stem in (DEFAULT, default):  # what is made of the second takes the place of what is made of the first
         for name in list(by_name):

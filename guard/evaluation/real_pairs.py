@@ -13,7 +13,6 @@ from guard.evaluation.entrants import Entrant, Vectors, similarities_of
 from guard.evaluation.metrics import rate, resampled
 from guard.evaluation.pictures import SIDE, load
 from guard.evaluation.protocol import RESAMPLES, summary
-from guard.indexes.transform import Transform
 
 __all__ = ["RealPairs", "pair_similarities", "rated", "references_of"]
 
@@ -32,21 +31,16 @@ def pair_similarities(
     entrant: Entrant,
     *,
     side: int = SIDE,
-    fit: Callable[[Vectors], Transform] | None = None,
+    compare: Callable[[Vectors, Vectors, float], Vectors] = similarities_of,
 ) -> npt.NDArray[np.float32]:
     """(pairs, references + distractors) of each query with every reference of the table, then with the distractors.
 
-    distractors: (n, views, d) of pictures that are no copy of any query. fit: rows (n, d) of the references -> what all
-    rows go through; None: nothing.
+    distractors: (n, views, d) of pictures that are no copy of any query. compare: queries (n, v, d), references
+    (m, w, d) and the handicap of the entrant -> (n, m).
     """
     known = np.concatenate([entrant.references([load(path, side) for path in references_of(pairs)]), distractors])
     queries = entrant.queries([load(query, side) for query, _, _ in pairs])
-    if fit is not None:
-        transform = fit(known.reshape(-1, known.shape[-1]))
-        known, queries = (
-            transform.rows(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1) for x in (known, queries)
-        )
-    return similarities_of(queries, known, entrant.handicap)
+    return compare(queries, known, entrant.handicap)
 
 
 def rated(

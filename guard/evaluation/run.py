@@ -137,8 +137,8 @@ def evaluate_descriptors(
     """Run the protocol; docs/evaluation.md describes the document that comes back.
 
     derived: what takes part beside the entrants, each compared with its base among them. What is called `default` is
-    the default embedder as a guard uses it: with windows, if they take part, and whitened where there are as many
-    references as an index is whitened with by default (guard.indexes.usual); both also take part alone then.
+    the default embedder as a guard uses it: with windows, if they take part, and whitened and beside rivals where there
+    are as many references as an index has that with by default (guard.indexes.usual); each also takes part alone then.
     Raises ConfigError for folders, tables or groups that cannot serve, and what an embedder raises.
     """
     settings = settings or Settings()
@@ -184,7 +184,11 @@ def evaluate_descriptors(
         }
         looked_up |= {
             one.name: pair_similarities(
-                pairs, embedded[one.base].references[clean], entrants[one.base], side=settings.side, fit=one.fit
+                pairs,
+                embedded[one.base].references[clean],
+                entrants[one.base],
+                side=settings.side,
+                compare=one.compared,
             )
             for one in derived
             if isinstance(one, Transformed) and one.whitened and not one.normalised
@@ -210,12 +214,14 @@ def _as_guarded(entrants: Mapping[str, Entrant], derived: Sequence[Derived], dra
     if DEFAULT not in entrants:
         return DEFAULT, []
     views = DEFAULT + WINDOWS if DEFAULT + WINDOWS in entrants else DEFAULT
-    white = [Transformed(base, whitened=True) for base in dict.fromkeys([DEFAULT, views])]
+    bases = dict.fromkeys([DEFAULT, views])
+    white = [Transformed(base, whitened=True, rivals=rivals) for rivals in (False, True) for base in bases]
     asked = {one.name: one for one in derived}
     few = drawn.is_reference.sum(axis=1).min() <= ABOVE
     if few or any(asked.get(one.name, one) != one for one in white):
         return views, [PdqBeside(views)] if views != DEFAULT and PDQ in entrants else []
-    return white[-1].name, [*white, *(PdqBeside(one.name, one) for one in white if PDQ in entrants)]
+    beside = [PdqBeside(white[-1].name, white[-1])] if PDQ in entrants else []
+    return white[-1].name, [*white, *beside]
 
 
 def _normalised(derived: Sequence[Derived]) -> list[str]:

@@ -334,9 +334,8 @@ class _Job:
         if self.whiten is False:
             return None
         rows = map_rows(staging.folder / VECTORS, self.layout, staging.rows)[:: self.layout.regions]
-        if self.whiten:
-            return Transform(fit_whitening(rows, power=POWER))
-        return usual_transform(self.embedder.spec, rows)
+        usual = usual_transform(self.embedder.spec, rows)
+        return Transform(fit_whitening(rows, power=POWER)) if self.whiten and usual is None else usual
 
     def _transform_before(self) -> TransformEntry | None:
         """Of the version in use; one that cannot be read is about to be replaced."""

@@ -23,7 +23,7 @@ from guard.indexes.records import BLOBS, KEYPOINTS, RECORDS, THUMBNAILS, BlobRea
 from guard.indexes.staging import Staging, complete, read_skipped, writing
 from guard.indexes.transform import POWER, Transform, fit_whitening
 from guard.indexes.transformed_rows import read_transform
-from guard.indexes.usual import is_usual
+from guard.indexes.usual import is_usual, usual_transform
 from guard.types import Record
 
 __all__ = ["merge_indexes", "remove_from_index"]
@@ -189,7 +189,7 @@ def _rewrite(
         transform = parts[0].transform
         if refit:
             rows = map_rows(editing / VECTORS, layout, staging.rows)[:: layout.regions]
-            transform = Transform(fit_whitening(rows, power=POWER))
+            transform = usual_transform(spec, rows) or Transform(fit_whitening(rows, power=POWER))
         manifest = complete(staging, spec, sources, transform, base=base, sealed=sealed)
     finally:
         staging.close()

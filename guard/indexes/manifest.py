@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from guard.embedders.base import EmbedderSpec, Thresholds
 from guard.errors import IndexLoadError
 from guard.indexes.faissfile import ORIGINALS
+from guard.indexes.rivals import Rivals
 
 __all__ = [
     "CALIBRATION",
@@ -23,6 +24,7 @@ __all__ = [
     "HashesEntry",
     "Manifest",
     "NormalisationEntry",
+    "RivalsEntry",
     "SealedEntry",
     "TransformEntry",
     "VectorKind",
@@ -61,10 +63,11 @@ class ThresholdsEntry(_Model):
     source: str
     whitened: ThresholdsEntry | None = None
     windows: ThresholdsEntry | None = None
+    rivals: ThresholdsEntry | None = None
 
     def plain(self) -> Thresholds:
-        whitened, windows = (one.plain() if one else None for one in (self.whitened, self.windows))
-        return Thresholds(self.flag, self.block, self.source, whitened, windows)
+        further = (one.plain() if one else None for one in (self.whitened, self.windows, self.rivals))
+        return Thresholds(self.flag, self.block, self.source, *further)
 
 
 class EmbedderEntry(_Model):
@@ -131,6 +134,18 @@ class NormalisationEntry(_Model):
     """Where they came from, in words."""
 
 
+class RivalsEntry(_Model):
+    """How checks weigh similarities beside those of other references; see guard.indexes.rivals."""
+
+    nearest: int = Field(ge=1)
+    beta: float = Field(gt=0, le=10)
+    alike: float = Field(gt=-1, le=1)
+    usual: float = Field(ge=-1, le=1)
+
+    def plain(self) -> Rivals:
+        return Rivals(**self.model_dump())
+
+
 class TransformEntry(_Model):
     """The index's transform: its kinds, their parameters, and the checksum of its file."""
 
@@ -138,12 +153,13 @@ class TransformEntry(_Model):
     """Of the vectors in the index."""
     whitening: WhiteningEntry | None = None
     normalisation: NormalisationEntry | None = None
+    rivals: RivalsEntry | None = None
     sha256: str
 
     @model_validator(mode="after")
     def _does_something(self) -> TransformEntry:
-        if self.whitening is None and self.normalisation is None:
-            raise ValueError("a transform is a whitening, a normalisation or both")
+        if self.whitening is None and self.normalisation is None and self.rivals is None:
+            raise ValueError("a transform is a whitening, a normalisation, rivals, or some of these")
         return self
 
 

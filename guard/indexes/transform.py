@@ -1,6 +1,7 @@
 """What an index does to descriptors before it compares them: whitening, and the background of score normalisation.
 
-Knows the maths and its file; no search and no manifest's other fields. A whitened vector is
+Knows the maths and its file; no search and no manifest's other fields. What it makes of similarities in checks is in
+guard.indexes.rivals. A whitened vector is
 x -> normalise(W (x - mean)) with W W' = the inverse of the references' covariance, which is shrunk towards its scaled
 identity (Ledoit and Wolf 2004): with few references the sample covariance alone says more than it knows. A power below
 1 whitens less, W W' = that inverse to the power: directions in which references hardly differ are full of noise, and
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +24,8 @@ import numpy.typing as npt
 
 from guard.errors import CheckError, ConfigError, IndexLoadError, MissingExtraError
 from guard.indexes.layout import file_entry
-from guard.indexes.manifest import NormalisationEntry, TransformEntry, WhiteningEntry
+from guard.indexes.manifest import NormalisationEntry, RivalsEntry, TransformEntry, WhiteningEntry
+from guard.indexes.rivals import Rivals
 from guard.types import Descriptors
 
 __all__ = [
@@ -82,10 +84,11 @@ class Normalisation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Transform:
-    """Whitening, normalisation, or both; whitening first, and of the background too."""
+    """Whitening, normalisation, or both; whitening first, and of the background too. Rivals are weighed in checks."""
 
     whitening: Whitening | None = None
     normalisation: Normalisation | None = None
+    rivals: Rivals | None = None
 
     def rows(self, x: Descriptors) -> Descriptors:
         """(n, d) rows as the embedder made them -> (n, dim) unit rows that compare; n = 0 is allowed.
@@ -114,6 +117,7 @@ class Transform:
         for array in (*((white.mean, white.matrix) if white else ()), *((normal.background,) if normal else ())):
             digest.update(np.ascontiguousarray(array, "<f4").tobytes())
         digest.update(repr((normal.beta, normal.nearest) if normal else None).encode())
+        digest.update(repr(self.rivals).encode() if self.rivals else b"")
         return digest.hexdigest()
 
     def without(self, rows: npt.NDArray[np.bool_]) -> Transform:
@@ -130,7 +134,9 @@ class Transform:
             tensors |= {"whitening.mean": white.mean, "whitening.matrix": white.matrix}
         if normal is not None:
             tensors["background"] = normal.background
-        _safetensors().save_file({name: np.ascontiguousarray(t, np.float32) for name, t in tensors.items()}, str(path))
+        plain = {name: np.ascontiguousarray(t, np.float32) for name, t in tensors.items()}
+        # the checksum is what a calibration knows of the transform: it must change with the rivals
+        _safetensors().save_file(plain, str(path), metadata={"rivals": repr(self.rivals)} if self.rivals else None)
         return TransformEntry(
             dim=dim if white is None else len(white.matrix),
             whitening=None
@@ -146,6 +152,7 @@ class Transform:
             else NormalisationEntry(
                 beta=normal.beta, nearest=normal.nearest, background=len(normal.background), source=normal.source
             ),
+            rivals=None if self.rivals is None else RivalsEntry(**asdict(self.rivals)),
             sha256=file_entry(path).sha256,
         )
 
@@ -175,7 +182,7 @@ class Transform:
                 raise IndexLoadError(f"{path}: the background's rows are no unit vectors; transform the index anew")
             stated = entry.normalisation
             normalisation = Normalisation(tensors["background"], stated.beta, stated.nearest, stated.source)
-        return cls(whitening, normalisation)
+        return cls(whitening, normalisation, entry.rivals.plain() if entry.rivals else None)
 
 
 def fit_whitening(

@@ -19,6 +19,7 @@ from guard.indexes.layout import KEEP, IndexFolder, hold, release, share, write_
 from guard.indexes.manifest import MANIFEST, TRANSFORM, Manifest, TransformEntry
 from guard.indexes.preparation import Limits, prepare
 from guard.indexes.records import RECORDS, RecordReader
+from guard.indexes.rivals import Rivals
 from guard.indexes.staging import writing
 from guard.indexes.transform import BETA, MAX_BACKGROUND, NEAREST, POWER, Normalisation, Transform, fit_whitening
 from guard.indexes.transformed_rows import apply_transform, near_references, original_rows, read_transform
@@ -61,6 +62,7 @@ def transform_index(
     path: str | Path,
     *,
     whiten: bool | None = None,
+    rivals: bool | None = None,
     shrinkage: float | None = None,
     dim: int | None = None,
     power: float | None = None,
@@ -75,7 +77,7 @@ def transform_index(
     """Publish a version with the transform that is asked for; what is not spoken of stays as it is.
 
     whiten: True fits a whitening on all references (not on their crops), False takes it off. shrinkage, dim,
-    power: of `fit_whitening`; power is POWER by default.
+    power: of `fit_whitening`; power is POWER by default. rivals: whether checks weigh similarities beside rivals.
     background: a Source, or what guard.sources.opening.open_source understands; "none" takes the normalisation off.
     Its pictures are embedded with `embedder`, the index's own; those that are references by their sha256, or nearly
     (cosine above DUPLICATE), are left out: a background within the index flatters, and hides copies.
@@ -85,8 +87,8 @@ def transform_index(
     Raises ConfigError for values that do not fit, an index of packed bits, or a background of fewer than `nearest`
     pictures; IndexLoadError if the index is damaged or of another embedder.
     """
-    if whiten is None and background is None and beta is None and nearest is None:
-        raise ConfigError("say what to do: whiten, give a background, or take the transform off")
+    if all(one is None for one in (whiten, rivals, background, beta, nearest)):
+        raise ConfigError("say what to do: whiten, weigh rivals, give a background, or take the transform off")
     if whiten is not True and not (shrinkage is None and dim is None and power is None):
         raise ConfigError("shrinkage, dim and power belong to a new whitening: ask for it too (--whiten)")
     if beta is not None and not 0 < beta <= 10:
@@ -117,10 +119,11 @@ def transform_index(
                 normalisation = _with(normalisation, beta, nearest)
             elif beta is not None or nearest is not None:
                 raise ConfigError("beta and nearest belong to a normalisation: give a background")
-            if whitening is None and normalisation is None:
+            weighed = before.rivals if rivals is None else Rivals() if rivals else None
+            if whitening is None and normalisation is None and weighed is None:
                 raise ConfigError(f"nothing would be left of {path}'s transform; take it off as a whole (--remove)")
             with writing(folder.path):
-                name, entry = _publish(folder, version, Transform(whitening, normalisation))
+                name, entry = _publish(folder, version, Transform(whitening, normalisation, weighed))
         folder.prune(keep)  # now that this process has let go of the version before
     left_out, skips = (made.left_out, tuple(made.skips)) if made else (0, ())
     return TransformReport(folder.path, name, manifest.count, entry, left_out, skips)
@@ -154,6 +157,12 @@ def describe(entry: TransformEntry, dim: int) -> list[str]:
         lines.append(
             f"normalisation: similarity - {norm.beta:g} x mean of the {norm.nearest} nearest of {norm.background} "
             f"background pictures ({norm.source})"
+        )
+    if entry.rivals is not None:
+        rivals = entry.rivals
+        lines.append(
+            f"rivals: in checks, similarity + {rivals.beta:g} x ({rivals.usual:g} - mean of the {rivals.nearest} "
+            f"nearest references that are less than {rivals.alike:g} like the candidate)"
         )
     return lines
 

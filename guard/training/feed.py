@@ -101,7 +101,7 @@ def part_of_batch(
     part = part_of(config, rank, ranks)
     count = part.stop - part.start
     views = np.empty((2 * count, now.size, now.size, 3), np.uint8)
-    windows = np.tile(np.float32(WHOLE_VIEW), (2 * count, 1))
+    windows = np.tile(np.asarray(WHOLE_VIEW, np.float32), (2 * count, 1))
     for i, row in enumerate(rows[part]):
         dice = Dice(seed, step, int(row), 0xB2)
         picture = np.asarray(pictures[row])

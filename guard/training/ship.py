@@ -27,7 +27,7 @@ __all__ = ["make_card", "ship"]
 
 FLAG_FPRS, BLOCK_FPR = ("0.01", "0.001"), "0.0001"  # look-alikes of one kind set the second: a flag alone may be wrong
 RATES = ("0.01", "0.001")
-WINDOWS, WHITENED = "+windows", "+whitened"
+WINDOWS, WHITENED, RIVALS = "+windows", "+whitened", "+rivals"
 WHITENED_FLAG_FPR = "0.001"  # whitened, copies that were blurred are still above it
 WEAK = 0.9  # recall at FPR 1 % below which an edit is named as a weak spot
 Document = Mapping[str, Any]
@@ -153,7 +153,10 @@ def _thresholds(evaluation: Document, entrant: str, measured: Document, today: d
     plain = pair("", FLAG_FPRS, "halfway between what 1 % and 0.1 %")
     if f"{entrant}{WHITENED}" not in limits:
         return plain
-    return replace(plain, whitened=pair(WHITENED, [WHITENED_FLAG_FPR], "what 0.1 %"))
+    whitened = pair(WHITENED, [WHITENED_FLAG_FPR], "what 0.1 %")
+    if f"{entrant}{WHITENED}{RIVALS}" in limits:
+        whitened = replace(whitened, rivals=pair(WHITENED + RIVALS, [WHITENED_FLAG_FPR], "what 0.1 %"))
+    return replace(plain, whitened=whitened)
 
 
 def _rounded_up(similarity: float) -> float:

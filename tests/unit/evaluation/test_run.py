@@ -73,12 +73,12 @@ def test_the_default_compares_as_an_index_of_so_many_references(
     monkeypatch.setattr("guard.evaluation.run.ABOVE", 5)
     document = run(folder, entrants, real_pairs=tmp_path / "pairs.tsv")
     views = "procedural+windows" if "procedural+windows" in entrants else "procedural"
-    assert document["protocol"]["default"] == f"{views}+whitened"
+    assert document["protocol"]["default"] == f"{views}+whitened+rivals"
     for key in ("results", "thresholds", "look_alikes", "false_positive_rates", "real_pairs"):
         for more in ("", "+pdq"):
-            assert document[key][f"default{more}"] == document[key][f"{views}+whitened{more}"]
+            assert document[key][f"default{more}"] == document[key][f"{views}+whitened+rivals{more}"]
     assert document["results"]["default"] != document["results"]["procedural"]
-    assert document["paired"]["default+pdq"]["against"] == f"{views}+whitened"
+    assert document["paired"]["default+pdq"]["against"] == f"{views}+whitened+rivals"
     assert document["real_pairs"]["default"]["recall_at_1"]["value"] == 1
     groups = {"photographs": [folder / "photos"], "scans": [folder / "scans"]}
     own = [Transformed("procedural", whitened=True, shrinkage=0.9)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,12 @@ from guard.evaluation.run import Settings, evaluate_descriptors
 from guard.evaluation.scores import Embedded, inner_products, score
 from guard.evaluation.transformed import Transformed, outside, transformed
 from guard.indexes.faiss_index import FaissFlatIndex
+from guard.indexes.rivals import DEPTH, beside_rivals
+from guard.indexes.store import open_index
 from guard.indexes.transform import POWER, Normalisation, Transform, fit_whitening
 from guard.indexes.transformed import TransformedIndex
+from guard.indexes.transforming import transform_index
+from tests.support.overlays import index_of_rows
 from tests.support.references import unit_rows
 from tests.support.toys import ToyEmbedder, picture
 
@@ -52,6 +57,39 @@ def test_similarities_are_those_of_an_index_of_the_split(whitened: bool, normali
             assert found.shape == (3 if whitened else 1, 3, len(rows))
             expected = index.compare(embedded.queries[picture_].reshape(-1, D), rows).reshape(3, 2, -1).max(axis=1)
             np.testing.assert_allclose(found[split % len(found)], expected, atol=1e-5)
+
+
+def test_beside_rivals_an_evaluation_finds_what_a_check_finds(tmp_path: Path) -> None:
+    drawn, embedded = made()
+    similarities = Transformed("e", whitened=True, rivals=True).similarities({"e": embedded}, drawn)
+    rows = embedded.references[:, 0]
+    for split, chosen in enumerate(drawn.is_reference):
+        place = tmp_path / str(split)
+        place.mkdir()
+        path = index_of_rows(place, rows[chosen])
+        transform_index(path, whiten=True, rivals=True)
+        with open_index(path) as index:
+            found = beside_rivals(index, embedded.queries[7].reshape(-1, D), DEPTH)
+        for variant, (ids, values) in enumerate(zip(found.ids, found.similarity, strict=True)):
+            if variant % 2 == 0:  # two views each: the better one counts
+                best = dict(zip(ids.tolist(), values.tolist(), strict=True))
+                continue
+            for i, value in zip(ids.tolist(), values.tolist(), strict=True):
+                best[i] = max(best.get(i, -2), value)
+            expected = np.array([best.get(i, np.nan) for i in range(chosen.sum())])
+            one = similarities(7)[split, variant // 2, chosen]
+            known = np.isfinite(expected) & (expected >= 0)  # what no view finds is weighed otherwise, and lies below
+            assert known.any()
+            np.testing.assert_allclose(one[known], expected[known], atol=1e-5)
+
+
+def test_other_pictures_are_weighed_as_those_of_the_plan() -> None:
+    drawn, embedded = made()
+    one, rows = Transformed("e", whitened=True, rivals=True), embedded.references
+    chosen = drawn.is_reference[0]
+    found = one.compared(embedded.queries[3], rows[chosen], 0.05)
+    expected = one.similarities({"e": replace(embedded, handicap=0.05)}, drawn)(3)[0][:, chosen]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_only_the_references_of_a_split_are_fitted_on() -> None:

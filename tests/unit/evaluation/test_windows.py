@@ -125,7 +125,7 @@ def test_the_default_looks_at_windows_where_it_has_them(folder: Path) -> None:
     assert found[windows] > found[DEFAULT]
 
 
-def test_many_references_give_all_four_pairs_of_thresholds(
+def test_many_references_give_all_six_pairs_of_thresholds(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "0.png").symlink_to(folder / "0.png")
@@ -137,13 +137,14 @@ def test_many_references_give_all_four_pairs_of_thresholds(
     entrants = part(DEFAULT, Windowed()) | takes_part(["pdq"], with_baselines=False)
     document = run(folder, entrants, real_pairs=tmp_path / "pairs.tsv")
     four = [DEFAULT, f"{DEFAULT}+windows", f"{DEFAULT}+whitened", f"{DEFAULT}+windows+whitened"]
-    assert names(document) == [*four, f"{four[2]}+pdq", f"{four[3]}+pdq"]
-    assert set(four) <= set(document["thresholds"])
-    assert document["protocol"]["default"] == four[3]
-    assert document["results"]["default"] == document["results"][four[3]]
-    assert document["results"]["default+pdq"] == document["results"][f"{four[3]}+pdq"]
-    assert {name: document["paired"][name]["against"] for name in four[1:]} == {
-        four[1]: four[0], four[2]: four[0], four[3]: four[1]
+    beside = [f"{name}+rivals" for name in four[2:]]
+    assert names(document) == [*four, *beside, f"{beside[1]}+pdq"]
+    assert set(four + beside) <= set(document["thresholds"])
+    assert document["protocol"]["default"] == beside[1]
+    assert document["results"]["default"] == document["results"][beside[1]]
+    assert document["results"]["default+pdq"] == document["results"][f"{beside[1]}+pdq"]
+    assert {name: document["paired"][name]["against"] for name in [*four[1:], *beside]} == {
+        four[1]: four[0], four[2]: four[0], four[3]: four[1], beside[0]: four[0], beside[1]: four[1]
     }  # fmt: skip
     (whole, windows) = (document["real_pairs"][name]["rows"][0]["similarity"] for name in four[:2])
     assert windows > 0.8 > whole

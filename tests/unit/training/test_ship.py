@@ -56,7 +56,7 @@ def an_evaluation(run: Path, pictures: Path, *, whitened: bool = False) -> dict[
     entrants = {entrant.name: entrant for entrant in entrants_of(name, embedder)}
     groups = {"photographs": [pictures / "a"], "scans": [pictures / "b"]}
     settings = Settings(edits=SOME, resamples=10, splits=2)
-    derived = transformed(list(entrants), entrants, whitened=whitened)
+    derived = transformed(list(entrants), entrants, whitened=whitened, rivals=whitened)
     return evaluate_descriptors(groups, entrants, settings, derived=derived)
 
 
@@ -114,7 +114,7 @@ def test_windows_have_thresholds_of_their_own_by_the_same_rules(
     run: Path, pictures: Path, evaluation: dict[str, Any], tmp_path: Path
 ) -> None:
     found = an_evaluation(run, pictures, whitened=True)
-    for way, highest in (("+windows", 0.61), ("+windows+whitened", 0.52)):
+    for way, highest in (("+windows", 0.61), ("+windows+whitened", 0.52), ("+windows+whitened+rivals", 0.57)):
         assert f"onnx:somewhere{way}" in found["thresholds"]  # what took part
         limits = {"0.01": 0.3, "0.001": 0.4, "0.0001": highest}
         found["thresholds"][f"onnx:somewhere{way}"] = {"photographs": limits}
@@ -125,7 +125,13 @@ def test_windows_have_thresholds_of_their_own_by_the_same_rules(
     assert spot.endswith(f"(photographs), {100 * seen:.0f} % with windows")
     whitened = card.thresholds.whitened
     assert whitened is not None
-    for one, expected in ((card.thresholds.windows, (0.35, 0.61)), (whitened.windows, (0.4, 0.52))):
+    assert whitened.rivals is not None
+    ways = (
+        (card.thresholds.windows, (0.35, 0.61)),
+        (whitened.windows, (0.4, 0.52)),
+        (whitened.rivals.windows, (0.4, 0.57)),
+    )
+    for one, expected in ways:
         assert one is not None
         assert (one.flag, one.block) == expected
         assert "with windows" in one.source
