@@ -336,12 +336,13 @@ def _validated(model: type[M], merged: dict[str, Any], origin: Mapping[str, str]
             path = [str(part) for part in error["loc"] if str(part) in merged or "[" not in str(part)]
             field = ".".join(path) or "(config)"
             where = next((origin[f] for f in (field, path[0] if path else "") if f in origin), "")
-            said, hint = error["msg"], ""
+            said, hint = error["msg"].removeprefix("Value error, "), ""  # pydantic's words before a sentence of ours
             if error["type"] == "extra_forbidden":
                 said, meant = "there is no such setting", misspelt("__".join(path), names_in(model))
                 hint = f"; did you mean {table}{meant.replace('__', '.')}?" if meant else ""
                 known += [] if meant else _beside(path, model)
-            lines.append(f"{table}{field}: {said}" + (f" (from {where})" if where else "") + hint)
+            named = said if said.startswith(f"{table}{field}") else f"{table}{field}: {said}"
+            lines.append(named + (f" (from {where})" if where else "") + hint)
         settings = ", ".join(f"{table}{name}" for name in sorted(set(known)))
         raise ConfigError("; ".join(dict.fromkeys(lines)) + (f". Settings: {settings}" if settings else "")) from None
 

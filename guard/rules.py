@@ -69,8 +69,10 @@ class Rules:
         without: str = "and the index's embedder comes with no thresholds of its own",
         threshold_of: Callable[[FalsePositiveRate], float] | None = None,
         strength_of: Callable[[FalsePositiveRate], float] | None = None,
+        advised_by: str = "the embedder's advice",
     ) -> Rules:
-        """See Policy.resolve. strength_of: of evidence, that keeps a rate; None: all evidence counts.
+        """See Policy.resolve. strength_of: of evidence, that keeps a rate; None: all evidence counts. advised_by: where
+        thresholds that nobody set come from, in words.
 
         Raises ConfigError also for a collection's threshold that cannot be had.
         """
@@ -79,7 +81,8 @@ class Rules:
         others = Rule(
             "", flag, block, sure_from(block), policy.identical or IDENTICAL,
             flag_strength=strength, block_strength=max(strength, _strength(policy.block, strength_of, 0.0)),
-            flag_from=_source("policy.flag", policy.flag), block_from=_source("policy.block", policy.block),
+            flag_from=_source("policy.flag", policy.flag) or advised_by,
+            block_from=_source("policy.block", policy.block) or advised_by,
         )  # fmt: skip
         names = [*(c.value for c in Collection), *(n for n in policy.collections if n not in set(Collection))]
         rules = {n: _rule(n, policy.collections.get(n), others, threshold_of, strength_of) for n in names}
@@ -177,6 +180,7 @@ def _strength(
 
 
 def _source(field: str, value: float | FalsePositiveRate | None) -> str:
+    """ "" for one that nobody set."""
     if value is None:
-        return "the embedder's advice"
+        return ""
     return f"{field} = {value}, by the index's calibration" if isinstance(value, FalsePositiveRate) else field

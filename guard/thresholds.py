@@ -66,7 +66,10 @@ def rules_of(
         elif config.verify is True:
             strength_of = lambda _: math.inf  # noqa: E731
     if small is not None:
-        return Rules.resolve(policy, small.thresholds, threshold_of=asked, strength_of=strength_of)
+        own_advice = f"the small set, {small.count} references looked up among themselves"
+        return Rules.resolve(
+            policy, small.thresholds, threshold_of=asked, strength_of=strength_of, advised_by=own_advice
+        )
     transform = getattr(index.manifest, "transform", None)
     advice = advised(embedder.spec, transform, windows=config.views == "windows")
     if transform is None or advice is not None:

@@ -269,6 +269,11 @@ class Verdict:
     def nearest(self) -> Match | None:
         return self.matches[0] if self.matches else None
 
+    @property
+    def telling(self) -> Match | None:
+        """The match to show a person: the first whose pixels are a copy, else the nearest."""
+        return next((m for m in self.matches if m.evidence and m.evidence.is_copy), self.nearest)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, as `memguard check --json` prints them."""
         return {

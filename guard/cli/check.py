@@ -20,11 +20,13 @@ from guard.cli.check_options import (
     IndexOption,
     VerifyOption,
     settings_of,
+    unhurried,
 )
 from guard.cli.console import STYLES, Exit, err, errors_to_exit, out, print_json
 from guard.cli.explain import Strips
+from guard.cli.progress import counted
 from guard.errors import InputError
-from guard.types import Collection, Decision, Status, Verdict
+from guard.types import Collection, Decision, Match, Status, Verdict
 
 if TYPE_CHECKING:
     from guard.pixels import RGBArray
@@ -54,7 +56,7 @@ def check(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
-    """Check pictures against an index and print one verdict each.
+    """Check pictures against an index and print one verdict each, with what their pixels show.
 
     [bold]Examples[/bold]
 
@@ -82,29 +84,33 @@ def _check(
 ) -> Exit:
     from guard.guard import Guard
 
-    settings = settings_of(embedder=embedder, flag=flag, block=block, verify=verify)
+    settings = unhurried(config, settings_of(embedder=embedder, flag=flag, block=block, verify=verify))
     strips = Strips(explain) if explain else None
-    guard = Guard.open(index, config=config, mode="flag", on_error="open", deadline_s=None, **settings)
+    guard = Guard.open(index, config=config, mode="flag", on_error="open", **settings)
     code = Exit.FINE
     results: list[dict[str, object]] = []
-    table = Table("picture", "decision", "similarity", "nearest reference", box=None, pad_edge=False)
-    table.columns[0].overflow = table.columns[3].overflow = "fold"  # a path that is cut is no path
-    files = _files(images)
-    while batch := list(islice(files, BATCH)):
-        seen = [(path, decoded(path)) for path in batch]
-        verdicts = iter(guard.check([p for _, p in seen if not isinstance(p, InputError)], pipeline="check"))
-        for path, pixels in seen:
-            if isinstance(pixels, InputError):
-                code = max(code, Exit.INPUT)
-                err.print(f"skipped: {pixels}", style="yellow", soft_wrap=True)
-                results.append({"image": str(path), "error": str(pixels)})
-                continue
-            verdict = next(verdicts)
-            code = max(code, code_of(verdict, fail_on))
-            results.append({"image": str(path), **verdict.to_dict()})
-            table.add_row(*_row(path, verdict))
-            if strips:
-                strips.add(guard, path, pixels, verdict)
+    table = Table("picture", "decision", "similarity", "reference", "pixels", box=None, pad_edge=False)
+    for column in (0, 3, 4):
+        table.columns[column].overflow = "fold"  # a path that is cut is no path
+    files = list(_files(images))
+    waiting = iter(files)
+    with counted("checking", quiet=as_json or len(files) <= BATCH) as progress:
+        while batch := list(islice(waiting, BATCH)):
+            seen = [(path, decoded(path)) for path in batch]
+            verdicts = iter(guard.check([p for _, p in seen if not isinstance(p, InputError)], pipeline="check"))
+            for path, pixels in seen:
+                if isinstance(pixels, InputError):
+                    code = max(code, Exit.INPUT)
+                    err.print(f"skipped: {pixels}", style="yellow", soft_wrap=True)
+                    results.append({"image": str(path), "error": str(pixels)})
+                    continue
+                verdict = next(verdicts)
+                code = max(code, code_of(verdict, fail_on))
+                results.append({"image": str(path), **verdict.to_dict()})
+                table.add_row(*_row(path, verdict))
+                if strips:
+                    strips.add(guard, path, pixels, verdict)
+            progress(len(results), len(files))
     if strips:
         strips.write()
     if as_json:
@@ -146,16 +152,29 @@ def code_of(verdict: Verdict, fail_on: FailOn | None) -> Exit:
     return Exit.FOUND if verdict.decision in hits else Exit.FINE
 
 
-def _row(path: Path, verdict: Verdict) -> tuple[Text, Text, Text, Text]:
+def _row(path: Path, verdict: Verdict) -> tuple[Text, ...]:
     if verdict.decision is None:
-        return Text(str(path)), Text(verdict.status.value, "red"), Text(""), Text("; ".join(verdict.reasons))
-    nearest = verdict.nearest
-    similarity = f"{nearest.similarity:.3f}" if nearest else ""
-    if nearest and nearest.bits is not None:
-        similarity += f", PDQ {nearest.bits} bits"
-    uri = nearest.record.uri if nearest else "(empty index)"
-    if nearest and nearest.record.cluster_size > 1:
-        uri += f" ({nearest.record.cluster_size} times in the set)"
+        return Text(str(path)), Text(verdict.status.value, "red"), Text(""), Text("; ".join(verdict.reasons)), Text("")
+    match = verdict.telling
+    similarity = f"{match.similarity:.3f}" if match else ""
+    if match and match.bits is not None:
+        similarity += f", PDQ {match.bits} bits"
+    uri = match.record.uri if match else "(empty index)"
+    if match and match.record.cluster_size > 1:
+        uri += f" ({match.record.cluster_size} times in the set)"
     by = f" ({verdict.collection})" if verdict.collection not in ("", Collection.TRAINING) else ""
     decision = Text(f"{verdict.decision.value}{by}", STYLES[verdict.decision])
-    return Text(str(path)), decision, Text(similarity), Text(uri)
+    return Text(str(path)), decision, Text(similarity), Text(uri), Text(_pixels(match, verdict))
+
+
+def _pixels(match: Match | None, verdict: Verdict) -> str:
+    """What the pixels of the match show, in few words."""
+    said = []
+    if match and match.evidence:
+        evidence = match.evidence
+        kind = evidence.kind.value.replace("_", " ") + (", mirrored" if evidence.mirrored else "")
+        shown = f": {evidence.copied_area_reference:.0%} of it on {evidence.copied_area_query:.0%} of the picture"
+        said.append(kind + (shown if evidence.is_copy else ""))
+    if verdict.verified is False:
+        said.append("not verified")
+    return "; ".join(said)

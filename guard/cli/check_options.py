@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["BlockOption", "ConfigOption", "EmbedderOption", "FlagOption", "IndexOption", "VerifyOption", "settings_of"]
+__all__ = [
+    "BlockOption",
+    "ConfigOption",
+    "EmbedderOption",
+    "FlagOption",
+    "IndexOption",
+    "VerifyOption",
+    "settings_of",
+    "unhurried",
+]
+
+PATIENCE_MS = 60_000  # an image: no pipeline waits for a command, and its first pictures find nothing in memory
 
 IndexOption = Annotated[Path, typer.Option(help="Index directory made by `memguard index build`.")]
 ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with settings.")]
@@ -30,3 +42,12 @@ def settings_of(*, embedder: str | None, flag: str | None, block: str | None, ve
     thresholds = {name: value for name, value in (("flag", flag), ("block", block)) if value is not None}
     given = {"policy": thresholds or None, "embedder": embedder, "verify": verify}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def unhurried(config: Path | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """settings, with time enough to compare pixels unless file or environment bound it, and without a deadline."""
+    from guard.config import load_config
+
+    asked = load_config(config, environ=os.environ, **settings)
+    bounded = "verify_budget_ms" in asked.model_fields_set
+    return {**settings, "deadline_s": None} | ({} if bounded else {"verify_budget_ms": PATIENCE_MS})

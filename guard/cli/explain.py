@@ -40,7 +40,7 @@ class Strips:
         if len(self._strips) >= MOST:
             self._left_out += 1
             return
-        match = next((m for m in verdict.matches if m.evidence and m.evidence.is_copy), verdict.nearest)
+        match = verdict.telling
         try:
             found = guard.examiner.explain(pixels, match) if match else None
         except (InputError, IndexLoadError) as exc:

@@ -68,7 +68,7 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
         table.add_row("overlay", counts({kind.replace("_", " "): n for kind, n in overlay.items() if n}))
         table.add_row("skipped", counts(manifest.skipped))
         table.add_row("notes", counts(manifest.notes))
-        if manifest.thresholds:
+        if manifest.thresholds and not small:  # a small set has its own
             held = advised(manifest.spec, manifest.transform)
             advice, hold = held or manifest.thresholds, "" if held else "; they do not hold after the transform"
             table.add_row("thresholds", f"flag {advice.flag:.4f}, block {advice.block:.4f} ({advice.source}){hold}")
@@ -77,7 +77,11 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
                 table.add_row("with windows", f"flag {seen.flag:.4f}, block {seen.block:.4f} ({seen.source})")
         if calibration:
             stale = calibration.stale(manifest, datetime.now(UTC))
-            rates = [f"{one.rate:g}: threshold {one.similarity:.4f}" for one in calibration.thresholds]
+            rates = [
+                f"{one.rate:g}: threshold {one.similarity:.4f} (interval {one.low:.4f} to {one.similarity:.4f})"
+                for one in calibration.thresholds
+            ]
+            rates += [f"{rate}: not supported, {why}" for rate, why in calibration.unsupported.items()]
             said = [f"stale: {reason}" for reason in stale]
             table.add_row("calibration", "\n".join([*calibration_lines(calibration), *rates, *said]))
         else:

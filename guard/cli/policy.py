@@ -19,10 +19,12 @@ from guard.cli.check_options import (
     IndexOption,
     VerifyOption,
     settings_of,
+    unhurried,
 )
-from guard.cli.console import STYLES, err, errors_to_exit, out, print_json
+from guard.cli.console import STYLES, err, errors_to_exit, number_of, out, print_json
 from guard.errors import InputError
 from guard.types import Status
+from guard.verification.picture import summary
 
 if TYPE_CHECKING:
     from guard.decision import Case
@@ -66,12 +68,12 @@ def explain(
     with errors_to_exit():
         from guard.guard import Guard
 
-        settings = settings_of(embedder=embedder, flag=flag, block=block, verify=verify)
+        settings = unhurried(config, settings_of(embedder=embedder, flag=flag, block=block, verify=verify))
         pictures = [decoded(path) for path in (image, *(own_input or ()))]
         for picture in pictures:
             if isinstance(picture, InputError):
                 raise picture
-        guard = Guard.open(index, config=config, deadline_s=None, **settings)
+        guard = Guard.open(index, config=config, **settings)
         told = guard.explain(pictures[0], inputs=pictures[1:] or None)
         if as_json:
             print_json({"image": str(image), **told.to_dict()})
@@ -99,7 +101,7 @@ def _show(image: Path, told: Explanation) -> None:
     _step(5, "candidates", "the nearest references, and those with an identical hash" if case.candidates else "none")
     if case.candidates:
         out.print(_candidates(told))
-    _step(6, "pixels compared", _compared(told, case))
+    _step(6, "pixels compared", _compared(told, case), *_evidence_lines(told, case))
     if pixels["flat"]:
         _line("the image is flat: whatever the similarity, only near-identical pixels count")
     exempted = [f"a reviewer called it no copy of {m.record.uri}: that counts for nothing" for m in case.exempted]
@@ -134,6 +136,18 @@ def _compared(told: Explanation, case: Case) -> str:
     if case.verified:
         return "done"
     return f"not done: {told.uncompared}" if told.uncompared else "not asked for, or nothing came near"
+
+
+def _evidence_lines(told: Explanation, case: Case) -> Iterator[str]:
+    """What each comparison came to, and which similarity stands whatever they say."""
+    seen = [(match.record.uri, match.evidence) for match in case.candidates if match.evidence is not None]
+    aligned = [(uri, evidence) for uri, evidence in seen if evidence.transform is not None]
+    yield from (f"{uri}: {summary(evidence)}" for uri, evidence in aligned)
+    if len(seen) > len(aligned):
+        yield f"{number_of(len(seen) - len(aligned), 'candidate')} more: nothing could be aligned"
+    if seen and not told.pixels["flat"]:
+        sure = (f"{rule['sure']:.4f} ({rule['collection']})" for rule in told.rules if rule["at_most"] != "allow")
+        yield f"what they refute stands all the same from a similarity of {', '.join(sure)} on"
 
 
 def _line(text: str) -> None:

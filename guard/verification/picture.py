@@ -40,8 +40,9 @@ def summary(evidence: Evidence) -> str:
     if evidence.mirrored:
         words.append("mirrored")
     l2 = "" if evidence.tiled_l2 is None else f", tiled L2 {evidence.tiled_l2:.3f}"
+    inliers = "" if evidence.keypoints is None and not evidence.inliers else f"{evidence.inliers} inliers, "
     return (
-        f"{', '.join(words)}: agreement {evidence.agreement:.2f}, {evidence.inliers} inliers, shows "
+        f"{', '.join(words)}: agreement {evidence.agreement:.2f}, {inliers}shows "
         f"{evidence.copied_area_reference:.0%} of the reference on {evidence.copied_area_query:.0%} of the picture{l2}"
     )
 

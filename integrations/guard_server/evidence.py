@@ -23,7 +23,7 @@ def draw(guard: Guard, picture: RGBArray | InputError, verdict: Verdict) -> str 
     """
     from guard.verification.picture import evidence_strip
 
-    match = next((m for m in verdict.matches if m.evidence and m.evidence.is_copy), verdict.nearest)
+    match = verdict.telling
     if match is None or isinstance(picture, InputError) or verdict.decision in (None, Decision.ALLOW):
         return None
     try:

@@ -29,7 +29,7 @@ def test_a_policy_object_is_a_keyword_like_any_other() -> None:
     ("environ", "keywords", "said"),
     [
         ({"MEMGUARD_POLICY__FLAG": "high"}, {}, "policy.flag.*from environment"),
-        ({}, {"policy": {"flag": 0.9, "block": 0.1}}, "policy.flag = 0.9 lies above policy.block = 0.1"),
+        ({}, {"policy": {"flag": 0.9, "block": 0.1}}, "^policy.flag = 0.9 lies above policy.block = 0.1"),
         ({}, {"deadline_s": 0}, "deadline_s.*greater than 0.*from keyword"),
         ({}, {"mode": "off"}, "mode.*enforce"),
         ({}, {"velocity": 3}, r"velocity: there is no such setting \(from keyword\)\. Settings:.* mode,"),

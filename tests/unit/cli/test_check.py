@@ -52,6 +52,15 @@ def test_a_folder_is_checked_and_printed(index: Path, renders: Path) -> None:
     assert "…" not in out
 
 
+def test_what_the_pixels_show_is_printed(index: Path, renders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(renders)  # short paths leave the table its lines
+    assert "near identical: 100% of it on 100% of the picture" in run("check", "copy.jpg", "--index", index)[1]
+    monkeypatch.setenv("MEMGUARD_VERIFY_BUDGET_MS", "1e-6")  # a bound of one's own holds here too
+    out = run("check", "copy.jpg", "--index", index)[1]
+    assert "not verified" in out
+    assert "identical" not in out
+
+
 @pytest.mark.parametrize(
     ("fail_on", "name", "code"), [("block", "copy.jpg", 1), ("flag", "copy.jpg", 1), ("flag", "own.png", 0)]
 )

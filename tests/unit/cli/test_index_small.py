@@ -28,7 +28,12 @@ def test_a_small_folder_is_built_as_a_small_set(tmp_path: Path, photos: Path) ->
     code, report = as_json("index", "build", photos, "--out", index)
     assert (code, report["unchanged"], report["small"]["count"]) == (0, True, 8)
     assert run("check", photos / "0003.jpg", "--index", index, "--fail-on", "block")[0] == 1
-    assert "small set" in run("index", "info", index)[1]
+    told = run("index", "info", index)[1]
+    assert "small set" in told
+    assert "they do not hold" not in told  # nothing is said of the embedder's thresholds, which are not in use
+    explained = run("policy", "explain", photos / "0003.jpg", "--index", index)[1]
+    assert "the small set, 8 references" in " ".join(explained.split())
+    assert "0003.jpg: near identical: agreement" in explained
     info = as_json("index", "info", index)[1]
     assert info["small"]["flag"] == report["small"]["flag"]
     assert info["transform"]["whitening"] is not None
