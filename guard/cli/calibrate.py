@@ -12,6 +12,18 @@ import typer
 from rich.table import Table
 
 from guard.cli.console import Exit, err, errors_to_exit, number_of, out, print_json
+from guard.cli.generated import (
+    BatchOption,
+    DeviceOption,
+    Drawing,
+    GenerationsOption,
+    GuidanceOption,
+    PipelineOption,
+    PromptsOption,
+    RestartOption,
+    StateOption,
+    StepsOption,
+)
 from guard.cli.progress import counted
 
 if TYPE_CHECKING:
@@ -48,6 +60,15 @@ def calibrate(
     from_references: Annotated[
         bool, typer.Option("--from-references", help="Look up each reference among the others instead.")
     ] = False,
+    pipeline: PipelineOption = None,
+    prompts: PromptsOption = None,
+    generations: GenerationsOption = 1,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    device: DeviceOption = None,
+    batch: BatchOption = 16,
+    state: StateOption = Path("memguard-calibrate"),
+    restart: RestartOption = False,
     target: Annotated[
         list[float] | None,
         typer.Option("--target", help="False-positive rate to show a threshold for; repeatable (1e-3 and 1e-5)."),
@@ -76,7 +97,7 @@ def calibrate(
         float, typer.Option(help="Of references: cosine above which two of them are one picture.")
     ] = 0.95,
     limit: Annotated[int, typer.Option(min=1, help="Of references: at most so many are looked up.")] = 100_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of references.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of references, and of the generations.")] = 0,
     embedder: Annotated[
         str | None,
         typer.Option(help="Needed where the index's embedder was a file: onnx:FILE or torchscript:FILE."),
@@ -93,19 +114,28 @@ def calibrate(
 
     memguard calibrate training.index --clean generations/
 
+    memguard calibrate training.index --pipeline my-model/ --prompts prompts.txt --generations 4
+
     memguard calibrate training.index --from-references --target 1e-2 --target 1e-3
     """
     from guard.calibration.calibrate import TARGETS, calibrate_index
     from guard.errors import ConfigError
 
     with errors_to_exit():
-        if (clean is not None) is from_references:
-            raise ConfigError("say what is clean: --clean SOURCE, or --from-references")
+        if [clean is not None, pipeline is not None, from_references].count(True) != 1:
+            raise ConfigError("say what is clean: --clean SOURCE, --pipeline MODEL, or --from-references")
+        if pipeline is None and prompts is not None:
+            raise ConfigError("--prompts are for a --pipeline: name one")
+        loaded = _embedder(index, embedder) if not from_references else None
+        if pipeline is not None:
+            wanted = Drawing(pipeline, prompts, generations, state, restart, steps, guidance, device or [], batch, seed)
+            with counted("generating", quiet=as_json) as on_progress:
+                clean = str(wanted.draw(on_progress))
         with counted("looking up", quiet=as_json) as on_progress:
             report = calibrate_index(
                 index,
                 clean=clean,
-                embedder=_embedder(index, embedder) if clean is not None else None,
+                embedder=loaded,
                 targets=tuple(target) if target else TARGETS,
                 query_views=query_views.value,
                 hashes=hashes,
@@ -122,6 +152,9 @@ def calibrate(
             print_json(report.to_dict())
         else:
             _show(report)
+            if pipeline is not None:
+                err.print(f"the generations are in {clean}: look at them; once copies are taken out, name that folder "
+                          "with --clean", style="dim", soft_wrap=True)  # fmt: skip
         for skip in report.skips:
             err.print(f"skipped: {skip.detail}", style="yellow", markup=False, soft_wrap=True)
         missed = bool(target and report.calibration.unsupported)
@@ -174,6 +207,7 @@ def calibration_summary(calibration: Calibration, manifest: Manifest) -> dict[st
         "count": calibration.count,
         "query_views": calibration.query_views,
         "thresholds": [entry.model_dump() for entry in calibration.thresholds],
+        "unsupported": dict(calibration.unsupported),
         "with_pixels": [entry.model_dump() for entry in calibration.pixels.thresholds] if calibration.pixels else None,
         "stale": calibration.stale(manifest, datetime.now(UTC)),
     }

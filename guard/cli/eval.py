@@ -135,6 +135,7 @@ def descriptors(
         for line in document["skipped"]:
             err.print(f"skipped: {line}", style="yellow", markup=False, soft_wrap=True)
         _print(document, names_of(document))
+        err.print(f"all figures in {json_file}", style="dim", soft_wrap=True)
         print_paired(document, [name for name in document.get("paired", {}) if not name.startswith("default")])
         raise typer.Exit(Exit.INPUT if document["skipped"] else Exit.FINE)
 

@@ -26,11 +26,13 @@ from guard.cli.eval_options import (
     require_folder,
 )
 from guard.cli.progress import staged
+from guard.errors import ConfigError
 
 __all__ = ["detection"]
 
 NOTE = """Percent, mean over all edits, with 95 % intervals over sources. Thresholds are those of all groups
-together; at `none` no negative query at all lies above. The Markdown file and the picture show every edit."""
+together; at `none` no negative query at all lies above. `procedural` is called `default` in the file."""
+BESIDE = (".md", ".png")  # what is written beside OUT.json
 
 
 def detection(
@@ -67,6 +69,9 @@ def detection(
     with errors_to_exit():
         groups = groups_of(images, group)
         require_folder(json_file)
+        if json_file.suffix.lower() in BESIDE:
+            raise ConfigError(f"--json {json_file}: the tables and the picture are written beside it, as .md and .png; "
+                              "name a file that ends in .json")  # fmt: skip
         from guard.embedders.registry import DEFAULT
         from guard.evaluation.detection import DetectionSettings, evaluate_detection
         from guard.evaluation.detection_plot import draw
@@ -94,11 +99,14 @@ def detection(
         with staged() as progress:
             document = evaluate_detection(groups, entrants, bases, settings, progress=progress)
         json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        json_file.with_suffix(".md").write_text(page(document) + "\n", encoding="utf-8")
-        draw(document).save(json_file.with_suffix(".png"))
+        tables, drawn = (json_file.with_suffix(suffix) for suffix in BESIDE)
+        tables.write_text(page(document) + "\n", encoding="utf-8")
+        draw(document).save(drawn)
         for line in document["skipped"]:
             err.print(f"skipped: {line}", style="yellow", markup=False, soft_wrap=True)
         _print(document)
+        err.print(f"all figures in {json_file}, tables of every edit in {tables}, drawn in {drawn}", style="dim",
+                  soft_wrap=True)  # fmt: skip
         raise typer.Exit(Exit.INPUT if document["skipped"] else Exit.FINE)
 
 
@@ -106,8 +114,11 @@ def _print(document: dict[str, Any]) -> None:
     names = [name for name in document["results"] if not name.startswith("default")]
     for group, counts in document["protocol"]["groups"].items():
         out.print(f"{group}: {counts['pictures']} pictures of {counts['sources']} sources,", style="bold", end=" ")
-        out.print(f"{counts['queries_an_edit']} queries an edit, {counts['negative_queries']} negative queries",
-                  soft_wrap=True)  # fmt: skip
+        bound = document["no_false_match"][group]
+        independent, sources = bound["upper_bound_if_queries_were_independent"], bound["upper_bound_by_sources"]
+        out.print(f"{counts['queries_an_edit']} queries an edit, {counts['negative_queries']} negative queries; none "
+                  f"above bounds the rate by {100 * independent:.3g} % if they were independent, by "
+                  f"{100 * sources:.3g} % by sources", soft_wrap=True)  # fmt: skip
         table = Table("", "recall@1", "at FPR 1 %", "at FPR 0.1 %", "none", box=None, pad_edge=False)
         for name in names:
             one = document["results"][name][group]["all_edits"]

@@ -69,6 +69,8 @@ def groups_of(images: list[Path] | None, named: list[str] | None) -> dict[str, l
 
 
 def require_folder(file: Path) -> None:
-    """Raises ConfigError if there is no folder for a file that shall be written at the end of a long run."""
+    """Raises ConfigError for a file that could not be written at the end of a long run."""
     if not file.resolve().parent.is_dir():
         raise ConfigError(f"no such folder: {file.resolve().parent}")
+    if file.is_dir():
+        raise ConfigError(f"{file} is a folder; name a file in it")

@@ -62,7 +62,9 @@ def list_models(context: typer.Context, cache: Cache = None, as_json: AsJson = F
         )
     out.print(table)
     out.print(
-        f"\n{rows[0]['name']} is the default. `pdq` needs no network. `memguard models show NAME` says more of one."
+        f"\n{rows[0]['name']} is the default; `memguard models show {rows[0]['name']}` is its model card: training "
+        "data, results by group, weak spots. `pdq` needs no network.",
+        soft_wrap=True,
     )
 
 
@@ -158,8 +160,11 @@ def _advice(thresholds: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _card_lines(card: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What the card of the shipped weights says, in words."""
+    from guard.training.generators import FAMILIES
+
     training, evaluation = card["training"], card["evaluation"]
     yield "training data", training["data"]
+    yield "families", ", ".join(FAMILIES)
     for run in training["runs"]:
         yield (
             "trained",

@@ -23,6 +23,7 @@ def test_the_list_names_every_model(tmp_path: Path) -> None:
     shown = run.invoke(models_app, ["--cache", str(tmp_path)], env={"COLUMNS": "200"})
     assert shown.exit_code == 0
     assert all(card.name in shown.stdout for card in CARDS)
+    assert f"`memguard models show {SHIPPED}` is its model card" in shown.stdout
     rows = json.loads(run.invoke(models_app, ["--json", "--cache", str(tmp_path)]).stdout)
     assert [row["name"] for row in rows][: 1 + len(CARDS)] == [SHIPPED, *(card.name for card in CARDS)]
     assert [row["name"] for row in rows if row["fetched"]] == [SHIPPED]

@@ -141,6 +141,12 @@ def test_the_command_writes_three_files(folder: Path, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"found.json", "found.md", "found.png"}
     assert "default+pdq+verifier" in json.loads(target.read_text(encoding="utf-8"))["results"]
     assert "pixels called a copy: 0 of" in result.stdout
+    assert "none above bounds the rate by" in result.stdout
+    assert "found.md" in result.stderr
+    images = ["eval", "detection", "--images", str(folder), "--json"]
+    for name, said in (("tables.md", "ends in .json"), ("", "is a folder")):
+        refused = CliRunner().invoke(app, [*images, str(tmp_path / name)])
+        assert (refused.exit_code, said in " ".join(refused.stderr.split())) == (2, True)
     missing = CliRunner().invoke(app, ["eval", "detection", "--json", str(target)])
     assert missing.exit_code == 2
     assert "give pictures" in missing.stderr
