@@ -13,7 +13,7 @@ from guard.types import Candidates, Descriptors, Record
 if TYPE_CHECKING:
     from guard.indexes.manifest import Manifest
 
-__all__ = ["Index", "SupportsComparison", "SupportsKeypoints", "SupportsThumbnails", "VectorIndex"]
+__all__ = ["Index", "SupportsComparison", "SupportsKeypoints", "SupportsRows", "SupportsThumbnails", "VectorIndex"]
 
 
 @runtime_checkable
@@ -30,6 +30,15 @@ class VectorIndex(Protocol):
         ...
 
     def __len__(self) -> int: ...
+
+
+@runtime_checkable
+class SupportsRows(Protocol):
+    """A vector index that gives back what it holds, without a look at any file."""
+
+    def rows(self, ids: npt.NDArray[np.int64]) -> Descriptors:
+        """Return the rows of ids (n,), each 0 <= id < len: (n, dim) float32. Thread-safe."""
+        ...
 
 
 @runtime_checkable

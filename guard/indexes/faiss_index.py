@@ -10,7 +10,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -72,6 +72,12 @@ class FaissFlatIndex:
             with _share_of_cores(len(self) * self.dim * 4):
                 similarity, ids = self._index.search(queries, found)
         return pad(len(queries), k, ids, similarity)
+
+    def rows(self, ids: npt.NDArray[np.int64]) -> Descriptors:
+        """See SupportsRows."""
+        with self._gpu_lock or nullcontext():
+            found: Descriptors = self._index.reconstruct_batch(np.ascontiguousarray(ids, np.int64))
+        return found
 
 
 class FaissBinaryIndex:

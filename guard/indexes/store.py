@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.errors import ConfigError, IndexLoadError
+from guard.indexes.base import SupportsRows
 from guard.indexes.best import best_of_each
 from guard.indexes.faiss_index import as_queries
 from guard.indexes.faissfile import VECTORS, FlatLayout, check_file, map_rows, unpack_bits
@@ -146,9 +147,13 @@ class OpenIndex:
         """(n, regions, dim), the pictures themselves first."""
         regions = self.manifest.regions
         layout = FlatLayout(self.manifest.vectors, self.manifest.dim, regions)
-        chosen = np.asarray(ids, np.int64).reshape(-1, 1) * regions + np.arange(regions)
-        rows = np.array(map_rows(self.folder / VECTORS, layout, self.manifest.count)[chosen.ravel()])
-        known = unpack_bits(rows, layout.dim) if layout.kind == "bits" else rows
+        chosen = (np.asarray(ids, np.int64).reshape(-1, 1) * regions + np.arange(regions)).ravel()
+        stored = self.vectors.stored if isinstance(self.vectors, TransformedIndex) else self.vectors
+        if isinstance(stored, SupportsRows):
+            known = stored.rows(chosen)
+        else:
+            rows = np.array(map_rows(self.folder / VECTORS, layout, self.manifest.count)[chosen])
+            known = unpack_bits(rows, layout.dim) if layout.kind == "bits" else np.asarray(rows, np.float32)
         return known.reshape(len(ids), regions, known.shape[1])
 
     def similarity(self, xq: Descriptors, ids: Sequence[int]) -> npt.NDArray[np.float32]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from guard.errors import ConfigError, MissingExtraError
 from guard.indexes.faiss_index import as_queries, pad
@@ -78,6 +79,14 @@ class TorchIndex:
                 ids = torch.cat([ids, places + start], 1).gather(1, order)
                 similarity, ids = similarity[:, :found], ids[:, :found]
             return pad(nq, k, ids.cpu().numpy(), similarity.cpu().numpy())
+
+    def rows(self, ids: npt.NDArray[np.int64]) -> Descriptors:
+        """See SupportsRows; as they are kept, in the dtype of the index rounded."""
+        import torch
+
+        with torch.inference_mode():
+            found: Descriptors = self._xb[torch.from_numpy(ids).to(self.device)].float().cpu().numpy()
+        return found
 
     def _queries(self, xq: Any, k: int) -> torch.Tensor:
         import torch

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from guard.indexes.base import VectorIndex
+from guard.indexes.base import SupportsRows, VectorIndex
 from guard.types import Descriptors
 from tests.support.references import unit_rows
 
@@ -46,6 +46,16 @@ class VectorIndexContract:
         np.testing.assert_allclose(found.similarity, -np.sort(-exact, axis=1)[:, :10], atol=self.tolerance)
         at_ids = np.take_along_axis(exact, found.ids, axis=1)
         np.testing.assert_allclose(found.similarity, at_ids, atol=self.tolerance)
+
+    def test_rows_are_given_back(self) -> None:
+        xb, ids = self.rows(40), np.array([7, 0, 39, 7])
+        index = self.build(xb)
+        if not isinstance(index, SupportsRows):
+            pytest.skip("keeps no rows that can be asked for")
+        found = index.rows(ids)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, xb[ids], atol=self.tolerance)
+        assert index.rows(ids[:0]).shape == (0, self.dim)
 
     @pytest.mark.parametrize("k", [4, 5, 50])
     def test_more_neighbours_than_rows(self, k: int) -> None:
