@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,14 @@ def test_fetch_says_what_and_where(tmp_path: Path) -> None:
         failed = run.invoke(models_app, ["fetch", "tests-cli"], env={"MEMGUARD_CACHE": str(tmp_path)})
         assert failed.exit_code == 3
         assert "answered 503" in failed.stderr
+
+
+def test_the_card_names_the_families_and_does_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cv2")
+    families = "leaves, expressions, fractals"
+    assert families in run.invoke(models_app, ["show", SHIPPED], env={"COLUMNS": "200"}).stdout
+    monkeypatch.setitem(sys.modules, "guard.training.generators", None)  # as if it could not be imported
+    without = run.invoke(models_app, ["show", SHIPPED], env={"COLUMNS": "200"})
+    assert without.exit_code == 0
+    assert "training data" in without.stdout
+    assert families not in without.stdout
