@@ -28,8 +28,17 @@ SHOWN = 50  # items in the table
 def export(
     index: Annotated[Path, typer.Option(metavar="X.index", help="Index whose opt-outs are listed.")],
     out_file: Annotated[
-        Path, typer.Option("--out", help="List to write: .jsonl, .csv, .parquet, or .txt (addresses).")
+        Path,
+        typer.Option("--out", help="List to write: .jsonl, .csv or .parquet; .txt for one --kind, url or domain."),
     ],
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Only one kind of mark, and nothing else of an entry: url, domain, sha256, pdq or descriptor "
+            "(default: all, each in a column of its own).",
+        ),
+    ] = None,
     collection: Annotated[
         list[str] | None,
         typer.Option("--collection", help="What to list (default: opt-out and protected); repeat it for several."),
@@ -42,19 +51,26 @@ def export(
 
     memguard optout export --index training.index --out do-not-train.jsonl
 
-    memguard optout export --index training.index --collection opt-out --out do-not-train.txt
+    memguard optout export --index training.index --kind url --out urls.txt
+
+    memguard optout export --index training.index --kind domain --out domains.txt
     """
     from guard.optout.entries import PROTECTING, list_entries
     from guard.optout.lists import write_list
 
     with errors_to_exit():
-        count, left_out = write_list(list_entries(index, tuple(collection or PROTECTING)), out_file)
+        count, left_out = write_list(list_entries(index, tuple(collection or PROTECTING)), out_file, kind)
         if as_json:
-            print_json({"index": str(index), "out": str(out_file), "entries": count, "left_out": left_out})
+            counts = {"entries": count, "left_out": left_out}
+            print_json({"index": str(index), "out": str(out_file), "kind": kind, **counts})
         else:
             out.print(f"{number_of(count, 'entry', 'entries')} in {out_file}", soft_wrap=True)
             if left_out:
-                err.print(f"{left_out} have no address and are not in a .txt; other formats hold them", style="yellow")
+                err.print(
+                    f"{number_of(left_out, 'entry', 'entries')} without a {kind} left out; without --kind, .jsonl, "
+                    ".csv and .parquet hold everything",
+                    style="yellow",
+                )
 
 
 def check(
@@ -94,7 +110,7 @@ def check(
 
     memguard optout check 'shard-{000..012}.tar' --list do-not-train.jsonl --out drop.csv
 
-    memguard optout check laion-urls.parquet --list spawning.txt
+    memguard optout check laion-urls.parquet --list urls.txt --list domains.txt
 
     memguard optout check photos/ --index training.index
     """

@@ -21,7 +21,7 @@ from guard.indexes.overlaid import Moment, open_overlaid
 from guard.indexes.overlay import Overlay, key_of
 from guard.indexes.selection import RecordFilter
 from guard.optout.lists import ListEntry, pack_descriptor
-from guard.optout.naming import DOMAIN, URI, is_url
+from guard.optout.naming import DOMAIN, URI, plain_url
 from guard.search.holdings import Holdings
 from guard.types import Collection, Record
 
@@ -133,7 +133,7 @@ class _Marks:
             hashed = self._state.hashes[place]
         pdq = hashed.tobytes().hex() if hashed is not None and hashed.any() else ""
         return ListEntry(
-            url=record.uri if is_url(record.uri) else "",
+            url=record.uri if plain_url(record.uri) else "",
             sha256=record.sha256.lower(),
             pdq=pdq,
             pdq_method=METHOD if pdq else "",
@@ -150,7 +150,7 @@ def _of_key(key: str, until: str, collection: str) -> ListEntry | None:
         return ListEntry(domain=key.removeprefix(DOMAIN), collection=collection, until=until)
     if key.startswith(URI):
         url = key.removeprefix(URI)
-        return ListEntry(url=url, collection=collection, until=until) if is_url(url) else None
+        return ListEntry(url=url, collection=collection, until=until) if plain_url(url) else None
     return ListEntry(sha256=key, collection=collection, until=until)
 
 

@@ -1,7 +1,7 @@
 """A do-not-train list: what a trainer must leave out, as a file that others can read. Knows fields and files.
 
-One entry a line of JSON, a row of CSV or of Parquet; or a plain text file with a URL or a domain a line, as Spawning's
-opt-outs are given. Any field may be empty, but not all of them.
+One entry a line of JSON, a row of CSV or of Parquet, each kind of mark in a column of its own; or a plain text file of
+URLs, or of domains, one a line. Any field may be empty, but not all of them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ from guard.errors import ConfigError
 from guard.optout.naming import DOMAIN, domain_key, is_url, plain_url
 from guard.tablefile import SUFFIXES, read_rows, write_lines, write_rows
 
-__all__ = ["FORMATS", "ListEntry", "pack_descriptor", "read_list", "write_list"]
+__all__ = ["FORMATS", "KINDS", "ListEntry", "pack_descriptor", "read_list", "write_list"]
 
 FORMATS = (*SUFFIXES, ".txt")
+KINDS = ("url", "domain", "sha256", "pdq", "descriptor")
+"""Of marks by which an entry can be told."""
+IN_TEXT = ("url", "domain")
+"""Kinds that a line of text can say: two hashes look alike, and a descriptor means nothing without its embedder."""
 _PDQ_HEX = 64
 
 
@@ -70,6 +74,9 @@ class ListEntry:
 
 
 _NAMES = tuple(field.name for field in fields(ListEntry))
+_ONE_LINE = dict.fromkeys(map(ord, "\t\r\n"))  # a URL is the same without them
+_WITH = {"pdq": ("pdq_method",), "descriptor": ("embedder",)}
+"""What a kind of mark says nothing without."""
 _OTHER_NAMES = {"URL": "url", "host": "domain", "hash": "pdq", "pdq_hash": "pdq"}
 
 
@@ -78,20 +85,32 @@ def pack_descriptor(row: npt.NDArray[np.floating[Any]]) -> str:
     return base64.b64encode(np.asarray(row, "<f2").tobytes()).decode("ascii")
 
 
-def write_list(entries: Iterable[ListEntry], path: Path) -> tuple[int, int]:
+def write_list(entries: Iterable[ListEntry], path: Path, kind: str | None = None) -> tuple[int, int]:
     """Write a list in the format that the suffix names, all or nothing; returns how many, and how many were left out.
 
-    A .txt holds URLs and domains alone, the others everything. Raises ConfigError for another suffix or a file that
-    cannot be written, MissingExtraError without pyarrow.
+    kind: one of KINDS: only entries that have this mark, and nothing else of them but collection and until; None for
+    everything. A .txt holds one kind, url or domain, a line each and no until. Raises ConfigError for a kind or suffix
+    that cannot be, or a file that cannot be written, MissingExtraError without pyarrow.
     """
+    text = path.suffix.lower() == ".txt"
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(f"unknown kind {kind!r} of entry; known: {', '.join(KINDS)}")
+    if text and kind not in IN_TEXT:
+        raise ConfigError(
+            f"{path}: a .txt holds one kind of entry, a line each: --kind url or --kind domain; .jsonl, .csv and "
+            ".parquet hold all kinds, each in a column of its own"
+        )
     found = list(entries)
-    if path.suffix.lower() == ".txt":
-        lines = list(dict.fromkeys(entry.url or entry.domain for entry in found if entry.url or entry.domain))
+    having = found if kind is None else [entry for entry in found if getattr(entry, kind)]
+    left_out = len(found) - len(having)
+    if text:
+        lines = list(dict.fromkeys(getattr(entry, str(kind)).translate(_ONE_LINE) for entry in having))
         write_lines(lines, path)
-        return len(lines), sum(1 for entry in found if not (entry.url or entry.domain))
-    said = [{name: value for name, value in asdict(entry).items() if value} for entry in found]
-    write_rows(said, path, dict.fromkeys(_NAMES, "text"))
-    return len(found), 0
+        return len(lines), left_out
+    names = _NAMES if kind is None else (kind, *_WITH.get(kind, ()), "collection", "until")
+    said = [{name: value for name in names if (value := getattr(entry, name))} for entry in having]
+    write_rows(said, path, dict.fromkeys(names, "text"))
+    return len(said), left_out
 
 
 def read_list(path: Path) -> Iterator[ListEntry]:
@@ -116,7 +135,7 @@ def _lines(path: Path) -> Iterator[ListEntry]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as exc:
         raise ConfigError(f"{path} cannot be read as text: {exc}") from exc
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines would break a URL at what may stand in one
         said = line.partition("#")[0].strip() if not is_url(line.strip()) else line.strip()
         if said:
             try:

@@ -113,9 +113,15 @@ def test_lists_go_both_ways(tmp_path: Path, index: Path, portfolio: Path) -> Non
     pictures = [line for line in lines if "descriptor" in line]
     assert len(pictures) == 3
     assert [bool(line.get("until")) for line in pictures] == [True, False, False]
-    code, text = run("optout", "export", "--index", index, "--out", tmp_path / "list.txt", "--collection", "opt-out")
-    assert "2 have no address" in text
-    assert sorted((tmp_path / "list.txt").read_text().split()) == ["https://a.example/1.jpg", "studio.example"]
+    export = ("optout", "export", "--index", index, "--collection", "opt-out")
+    code, text = run(*export, "--out", tmp_path / "list.txt")
+    assert code == 2
+    assert "--kind url or --kind domain" in " ".join(text.split())
+    assert "3 entries without a url left out" in run(*export, "--kind", "url", "--out", tmp_path / "urls.txt")[1]
+    assert (tmp_path / "urls.txt").read_text() == "https://a.example/1.jpg\n"
+    report = as_json(*export, "--kind", "domain", "--out", tmp_path / "domains.txt")[1]
+    assert (report["kind"], report["entries"], report["left_out"]) == ("domain", 1, 3)
+    assert (tmp_path / "domains.txt").read_text() == "studio.example\n"
 
     shard = [("1.jpg", jpeg(51)), ("1.json", b"{}"), ("2.jpg", jpeg(7)), ("2.json", b"{}"), ("3.jpg", jpeg(2)),
              ("4.jpg", jpeg(8)), ("4.json", b'{"url": "https://cdn.studio.example/x.jpg"}')]  # fmt: skip
@@ -130,10 +136,11 @@ def test_lists_go_both_ways(tmp_path: Path, index: Path, portfolio: Path) -> Non
             "s.tar/4.jpg": ["domain"],
         }
         assert (tmp_path / "drop.txt").read_text().split() == ["s.tar/1.jpg", "s.tar/3.jpg", "s.tar/4.jpg"]
-    code, text = run("optout", "check", tmp_path / "s.tar", "--list", tmp_path / "list.txt")
+    lists = ("--list", tmp_path / "urls.txt", "--list", tmp_path / "domains.txt")
+    code, text = run("optout", "check", tmp_path / "s.tar", *lists)
     assert code == 1
     assert "1 of 4 items on the list of 2 entries" in text
-    assert run("optout", "check", photo_folder(tmp_path / "other", 1), "--list", tmp_path / "list.txt")[0] == 0
+    assert run("optout", "check", photo_folder(tmp_path / "other", 1), *lists)[0] == 0
     (tmp_path / "other" / "bad.jpg").write_bytes(b"text")
     assert run("optout", "check", tmp_path / "other", "--index", index)[0] == 2
 

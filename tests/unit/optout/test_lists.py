@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from guard.errors import ConfigError
-from guard.optout.lists import FORMATS, ListEntry, pack_descriptor, read_list, write_list
+from guard.optout.lists import KINDS, ListEntry, pack_descriptor, read_list, write_list
 from guard.optout.naming import domain_key, plain_url, url_key
+from guard.tablefile import SUFFIXES
 from tests.support.references import unit_rows
 from tests.support.specs import Named
 
@@ -23,19 +24,42 @@ ENTRIES = [
 ]
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_list_comes_back(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"list{suffix}"
-    count = write_list(ENTRIES, path)
+    assert write_list(ENTRIES, path) == (3, 0)
     found = list(read_list(path))
-    if suffix == ".txt":
-        assert count == (2, 1)
-        assert found == [ListEntry(url=ENTRIES[0].url), ListEntry(domain=ENTRIES[1].domain)]
-        return
-    assert count == (3, 0)
     assert found == ENTRIES
     assert float(found[2].vector() @ ROW) > 1 - 1e-3
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_kind_of_mark_alone(tmp_path: Path, suffix: str, kind: str) -> None:
+    path = tmp_path / f"list{suffix}"
+    assert write_list(ENTRIES, path, kind) == (1, 2)
+    (entry,) = read_list(path)
+    (whole,) = (one for one in ENTRIES if getattr(one, kind))
+    assert [name for name in KINDS if getattr(entry, name)] == [kind]
+    for name in (kind, *{"pdq": ["pdq_method"], "descriptor": ["embedder"]}.get(kind, []), "collection", "until"):
+        assert getattr(entry, name) == getattr(whole, name)
+
+
+def test_a_text_holds_one_kind(tmp_path: Path) -> None:
+    odd = "https://x.example/a\u2028b\n.jpg"  # as a page may write it
+    entries = [*ENTRIES, ENTRIES[0], ListEntry(url=odd)]
+    assert write_list(entries, tmp_path / "urls.txt", "url") == (2, 2)
+    assert write_list(entries, tmp_path / "domains.txt", "domain") == (1, 4)
+    urls = list(read_list(tmp_path / "urls.txt"))
+    assert urls[0] == ListEntry(url=ENTRIES[0].url)
+    assert [plain_url(entry.url) for entry in urls] == [plain_url(ENTRIES[0].url), plain_url(odd)]
+    assert list(read_list(tmp_path / "domains.txt")) == [ListEntry(domain=ENTRIES[1].domain)]
+    for kind in (None, "sha256", "pdq", "descriptor"):
+        with pytest.raises(ConfigError, match="--kind url or --kind domain"):
+            write_list(ENTRIES, tmp_path / "list.txt", kind)
+    with pytest.raises(ConfigError, match="unknown kind 'hash'"):
+        write_list(ENTRIES, tmp_path / "list.csv", "hash")
 
 
 @pytest.mark.parametrize(
