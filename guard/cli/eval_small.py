@@ -38,7 +38,13 @@ def small(
     edits: Annotated[
         int, typer.Option("--edits", min=1, help="Edits of each picture, drawn from those of the families.")
     ] = 12,
-    splits: Annotated[int, typer.Option(min=1, help="Halves of the sources that are the private set, in turn.")] = 2,
+    size: Annotated[
+        int | None,
+        typer.Option(min=2, help="Pictures of a private set, as 30 of a LoRA (default: half of the sources)."),
+    ] = None,
+    splits: Annotated[
+        int, typer.Option(min=1, help="Private sets, one after the other; every source takes its turn in one.")
+    ] = 2,
     embedder: Annotated[
         str | None, typer.Option(help="Embedder, named as for `index build` (default: the one that ships).")
     ] = None,
@@ -46,7 +52,7 @@ def small(
     seed: Seed = 0,
     cache: Cache = None,
 ) -> None:
-    """Hide half of the patients in a small index: are edited copies found, and other patients left alone?
+    """Hide some of the patients in a small index: are edited copies found, and other patients left alone?
 
     Pictures of one source (patients.tsv beside them, or --same) never tell against one another.
     Writes OUT.json, and beside it OUT.png with every family of edits.
@@ -56,6 +62,8 @@ def small(
     memguard eval small --images xrays/ --json small.json
 
     memguard eval small --images xrays/ --edits 52 --cache small.cache --json small.json
+
+    memguard eval small --images xrays/ --size 30 --splits 3 --json thirty.json
 
     memguard eval small --images portraits/ --same people.tsv --family photometric --json small.json
     """
@@ -83,6 +91,7 @@ def small(
                 load_embedder(embedder),
                 chosen,
                 edits_each=edits,
+                size=size,
                 splits=splits,
                 seed=seed,
                 cache=cache,
@@ -98,8 +107,10 @@ def small(
 
 
 def _print(document: dict[str, Any]) -> None:
-    out.print(f"{document['pictures']} pictures of {document['sources']} sources, {document['splits']} splits, "
-              f"{document['edits_each']} of {len(document['edits'])} edits each", soft_wrap=True)  # fmt: skip
+    of = f" of {document['size']}" if document["size"] else ""
+    out.print(f"{document['pictures']} pictures of {document['sources']} sources, {document['splits']} private "
+              f"sets{of}, {document['edits_each']} of {len(document['edits'])} edits each",
+              soft_wrap=True)  # fmt: skip
     table = Table("guard", "pictures", "queries", "flagged or blocked", "blocked", box=None, pad_edge=False)
     for way, groups in document["ways"].items():
         for name, found in sorted(groups.items()):

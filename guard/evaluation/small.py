@@ -1,8 +1,9 @@
 """A small set of look-alikes under three guards: copies that are found, strangers that are flagged. Knows no table.
 
-In each of a few seeded splits half of the sources (patients) are the private set, and the pictures of the others are
-strangers, as they are and edited. Each split is indexed as a small set, and the usual way: without and with pixels
-compared. Intervals come from a bootstrap over sources. What was decided is written down as it goes (small_journal).
+In each of a few seeded splits half of the sources (patients), or so many pictures as are asked for, are the private
+set, and the pictures of the others are strangers, as they are and edited. Each split is indexed as a small set, and the
+usual way: without and with pixels compared. Intervals come from a bootstrap over sources. What was decided is written
+down as it goes (small_journal).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,21 @@ __all__ = ["EDITS_EACH", "WAYS", "evaluate_small"]
 WAYS: Mapping[str, Mapping[str, Any]] = {"small": {}, "usual": {"verify": False}, "usual, verified": {"verify": True}}
 """Name -> settings of the guard; the first is on an index of a small set."""
 MIN_SOURCES = 4
+MIN_STRANGERS = 2
 AS_IT_IS = "as_it_is"
 EDITS_EACH = 12  # of each picture, unless something else is asked for: intervals come from sources, not from edits
 _BATCH = 16
 _KEPT = 512  # prepared pictures and compared pairs, of which the guards of one batch share most
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """A private set."""
+
+    references: frozenset[int]
+    """Numbers of pictures."""
+    sources: frozenset[int]
+    """Of these: their other pictures are no strangers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +121,7 @@ def evaluate_small(
     edits: Sequence[Edit],
     *,
     edits_each: int | None = EDITS_EACH,
+    size: int | None = None,
     splits: int = 2,
     seed: int = 0,
     cache: Path | None = None,
@@ -118,8 +131,10 @@ def evaluate_small(
     split says of itself.
 
     pictures: of one source never tell against one another. edits_each: of each picture so many of the edits, drawn by
-    the seed; None for all. cache: a folder that keeps what was decided, so that a stopped run goes on. Needs OpenCV,
-    and an embedder with thresholds of its own. Raises ConfigError for fewer than four sources.
+    the seed; None for all. size: pictures of each private set, drawn source by source so that every source is in one
+    before any is in two; None: half of the sources, in turn. cache: a folder that keeps what was decided, so that a
+    stopped run goes on. Needs OpenCV, and an embedder with thresholds of its own. Raises ConfigError for fewer than
+    four sources, or a size that leaves fewer than two of them strangers.
     """
     sources = sorted({picture.source for picture in pictures})
     if len(sources) < MIN_SOURCES:
@@ -128,18 +143,16 @@ def evaluate_small(
         )
     each = min(edits_each or len(edits), len(edits))
     names = [edit.name for edit in edits]
-    said = {"pictures": [_stamp(picture) for picture in pictures], "edits": names, "each": each, "seed": seed,
-            "embedder": embedder.spec.identity(), "verifier": identity_of(), "version": [__version__, EDITS_VERSION],
+    said = {"pictures": [_stamp(picture) for picture in pictures], "edits": names, "each": each, "size": size,
+            "seed": seed, "embedder": embedder.spec.identity(), "verifier": identity_of(),
+            "version": [__version__, EDITS_VERSION],
             "ways": {way: dict(settings) for way, settings in WAYS.items()}}  # fmt: skip
     decisions: dict[str, dict[str, dict[int, list[Decision]]]] = {
         way: defaultdict(lambda: defaultdict(list)) for way in WAYS
     }
     sets = []
     with journal(cache, said) as known:
-        for split in range(splits):
-            order = np.random.default_rng([seed, split // 2]).permutation(sources)
-            halves = order[: len(order) // 2], order[len(order) // 2 :]  # in turn, so that every source is both
-            inside = set(halves[split % 2].tolist())
+        for split, inside in enumerate(_splits(pictures, sources, size, splits, seed)):
             tasks = _tasks(pictures, inside, edits, each, seed)
             stage = partial(progress, f"split {split + 1} of {splits}")
             _decide(split, tasks, pictures, inside, embedder, seed, known, stage)
@@ -153,6 +166,7 @@ def evaluate_small(
         "pictures": len(pictures),
         "sources": len(sources),
         "splits": splits,
+        "size": size,
         "seed": seed,
         "edits": names,
         "edits_each": each,
@@ -163,11 +177,50 @@ def evaluate_small(
     }  # fmt: skip
 
 
+def _splits(
+    pictures: Sequence[PictureFile], sources: Sequence[int], size: int | None, splits: int, seed: int
+) -> list[_Split]:
+    of_source: dict[int, list[int]] = {source: [] for source in sources}
+    for i, picture in enumerate(pictures):
+        of_source[picture.source].append(i)
+    drawn = _halves(sources, seed) if size is None else _drawn(of_source, size, seed)
+    return [
+        _Split(frozenset([i for source in chosen for i in of_source[source]][:size]), frozenset(chosen))
+        for chosen in islice(drawn, splits)
+    ]
+
+
+def _halves(sources: Sequence[int], seed: int) -> Iterator[list[int]]:
+    """Both halves in turn, so that every source is both."""
+    for number in count():
+        order = np.random.default_rng([seed, number]).permutation(sources).tolist()
+        yield order[: len(order) // 2]
+        yield order[len(order) // 2 :]
+
+
+def _drawn(of_source: Mapping[int, Sequence[int]], size: int, seed: int) -> Iterator[list[int]]:
+    """Sources of so many pictures and more, each source once before any comes again."""
+    waiting, rounds = list[int](), count()
+    while True:
+        chosen: list[int] = []
+        while sum(len(of_source[source]) for source in chosen) < size:
+            if len(of_source) - len(chosen) <= MIN_STRANGERS:
+                raise ConfigError(
+                    f"sets of {size} pictures leave fewer than {MIN_STRANGERS} of {len(of_source)} sources to be "
+                    "strangers; ask for a smaller --size, or bring more pictures"
+                )
+            if all(source in chosen for source in waiting):
+                waiting += np.random.default_rng([seed, next(rounds)]).permutation(list(of_source)).tolist()
+            chosen.append(next(source for source in waiting if source not in chosen))
+            waiting.remove(chosen[-1])
+        yield chosen
+
+
 def _decide(
     split: int,
     tasks: Sequence[_Task],
     pictures: Sequence[PictureFile],
-    inside: set[int],
+    inside: _Split,
     embedder: Embedder,
     seed: int,
     known: Journal,
@@ -177,12 +230,12 @@ def _decide(
     left = [task for task in tasks if (split, task.picture, task.name) not in known.decided]
     if not left and split in known.sets:
         return
-    references = [picture for picture in pictures if picture.source in inside]
+    references = [pictures[i] for i in sorted(inside.references)]
     with tempfile.TemporaryDirectory() as folder:
         guards, of_set = _guards(Path(folder), references, embedder)
         if split not in known.sets:
             known.add_set(split, {"references": len(references), **of_set})
-        strangers = [picture for picture in pictures if picture.source not in inside]
+        strangers = [picture for picture in pictures if picture.source not in inside.sources]
         for at in range(0, len(left), _BATCH):
             some = left[at : at + _BATCH]
             images = [_query(task, pictures, strangers, seed) for task in some]
@@ -212,13 +265,13 @@ def _guards(
     return guards, {**small.model_dump(mode="json"), "warnings": small.warnings}
 
 
-def _tasks(
-    pictures: Sequence[PictureFile], inside: set[int], edits: Sequence[Edit], each: int, seed: int
-) -> list[_Task]:
+def _tasks(pictures: Sequence[PictureFile], inside: _Split, edits: Sequence[Edit], each: int, seed: int) -> list[_Task]:
     """Edits of every picture; strangers as they are as well."""
     tasks = []
     for i, picture in enumerate(pictures):
-        copy = picture.source in inside
+        copy = i in inside.references
+        if picture.source in inside.sources and not copy:
+            continue
         drawn = np.random.default_rng([seed, i, 1]).permutation(len(edits))[:each]  # the same in every split
         chosen: list[Edit | None] = [edits[j] for j in sorted(drawn.tolist())]
         tasks += [_Task(i, picture.source, edit, copy) for edit in ([] if copy else [None]) + chosen]

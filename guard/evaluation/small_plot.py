@@ -29,8 +29,9 @@ def draw(document: Mapping[str, Any]) -> Image.Image:
     height = HEAD + len(rows) * step + FOOT
     picture = Image.new("RGB", (LABEL + len(KINDS) * (PANEL + GAP) - GAP + RIGHT, height), "white")
     pen, small, font = ImageDraw.Draw(picture), ImageFont.load_default(12), ImageFont.load_default(15)
-    pen.text((12, 10), f"{document['pictures']} pictures that look alike, of {document['sources']} sources; half of "
-             "them are the set", font=font, fill=INK)  # fmt: skip
+    of = f"{document['size']} pictures a" if document.get("size") else "half of them are the"
+    pen.text((12, 10), f"{document['pictures']} pictures that look alike, of {document['sources']} sources; {of} set",
+             font=font, fill=INK)  # fmt: skip
     x = 12.0
     for way, colour in zip(ways, COLOURS, strict=False):
         pen.rectangle((x, 40, x + 10, 50), fill=colour)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from guard.embedders.registry import load_embedder
 from guard.errors import ConfigError
 from guard.evaluation.edits import EDITS
 from guard.evaluation.pictures import find_pictures
-from guard.evaluation.small import WAYS, _Comparing, evaluate_small
+from guard.evaluation.small import WAYS, _Comparing, _splits, evaluate_small
 from guard.verification.verifier import SupportsShortlist
 from tests.support.scans import scan_folder
 
@@ -42,6 +43,26 @@ def test_both_halves_take_part_and_every_query_counts(tmp_path: Path) -> None:
 def test_pixels_are_compared_as_in_a_check() -> None:
     """A guard looks at its candidates and compares a few; a verifier without a shortlist has all of them compared."""
     assert isinstance(_Comparing(), SupportsShortlist)
+
+
+def test_sets_of_a_size_are_drawn_until_every_source_was_in_one(tmp_path: Path) -> None:
+    found = find_pictures({"scans": [scan_folder(tmp_path, 12)]}).pictures
+    pictures = [replace(picture, source=i // 2) for i, picture in enumerate(found)]  # six patients of two scans
+    splits = _splits(pictures, range(6), 3, 6, seed=1)
+    assert [len(split.references) for split in splits] == [3] * 6
+    for split in splits:
+        assert {pictures[i].source for i in split.references} == split.sources
+        assert len(split.sources) == 2  # of the second one a scan is left out
+    for at in (0, 3):
+        assert set().union(*(split.sources for split in splits[at : at + 3])) == set(range(6))
+    assert splits == _splits(pictures, range(6), 3, 6, seed=1)
+    assert splits != _splits(pictures, range(6), 3, 6, seed=2)
+    document = evaluate_small(pictures, load_embedder(), [EDITS["crop_80"]], size=3, splits=1)
+    assert (document["size"], [one["references"] for one in document["sets"]]) == (3, [3])
+    groups = document["ways"]["small"]
+    assert (groups["copies"]["queries"], groups["strangers"]["queries"], groups["strangers"]["sources"]) == (3, 16, 4)
+    with pytest.raises(ConfigError, match="fewer than 2 of 6 sources"):
+        evaluate_small(pictures, load_embedder(), [EDITS["crop_80"]], size=9)
 
 
 class Stopped(Exception):
