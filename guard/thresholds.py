@@ -8,17 +8,28 @@ from typing import TYPE_CHECKING
 from guard.calibration.target import FalsePositiveRate
 from guard.indexes.usual import advised
 from guard.rules import Rules
+from guard.small.record import small_of
 
 if TYPE_CHECKING:
     from guard.calibration.calibrated import Calibrated
     from guard.calibration.record import ComparedPixels
     from guard.config import GuardConfig
-    from guard.embedders.base import Embedder
+    from guard.embedders.base import Embedder, EmbedderSpec, Thresholds
     from guard.indexes.base import Index
     from guard.small.record import SmallSet
     from guard.verification.verifier import Verifier
 
-__all__ = ["compared_pixels", "rules_of"]
+__all__ = ["advice_of", "compared_pixels", "rules_of"]
+
+
+def advice_of(index: Index, spec: EmbedderSpec, *, windows: bool = False) -> Thresholds | None:
+    """What flags and blocks in an index where nothing is set: a small set's own, else the embedder's; None: neither.
+
+    Of similarities as the index finds them, before a check weighs them beside rivals. windows: of pictures that are
+    looked up by their windows too.
+    """
+    small = small_of(index)
+    return small.thresholds if small else advised(spec, index.manifest.transform, windows=windows, checks=False)
 
 
 def compared_pixels(config: GuardConfig, verifier: Verifier | None = None) -> ComparedPixels | None:

@@ -9,6 +9,7 @@ Knows an index and its embedder; no prompts and no graph.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -17,17 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.audit.distance import Pictures, rms_between, tiled_between
+from guard.audit.members import AuditedIndex, Members
 from guard.audit.moved import Laid, laid_on
 from guard.audit.references import References, Shape
 from guard.errors import ConfigError
-from guard.indexes.usual import advised
 from guard.pixels import ImageBatch, RGBArray
-from guard.small.record import small_of
+from guard.thresholds import advice_of
 from guard.types import Descriptors, Evidence, Match, Record
 
 if TYPE_CHECKING:
     from guard.embedders.base import Embedder
-    from guard.indexes.store import OpenIndex
     from guard.verification.verifier import Verifier
 
 __all__ = [
@@ -48,7 +48,7 @@ NEIGHBOURS = 50
 SAME = 0.05  # RMS distance of two references, inclusive, up to which one is a rendering of the other
 CANDIDATES = 10  # other pictures, beyond the neighbours, so that renderings of the nearest may fall out
 EXHAUSTIVE = 100_000  # references up to which the nearest by pixels are looked for among all
-MOST_FOUND = 2_000  # candidates where most are renderings of the nearest
+MOST_FOUND = 2_000  # candidates where most are renderings of the nearest, or no training pictures
 
 
 class Criterion(StrEnum):
@@ -129,14 +129,13 @@ class Confirmation:
 
 
 def agreed_similarity(
-    index: OpenIndex, embedder: Embedder, rule: Rule, verifier: Verifier | None = None
+    index: AuditedIndex, embedder: Embedder, rule: Rule, verifier: Verifier | None = None
 ) -> float | None:
     """The similarity from which descriptors agree with distances; None: only the verifier can.
 
     Raises ConfigError where the rule asks for agreement and neither can.
     """
-    small = small_of(index)
-    advice = small.thresholds if small else advised(embedder.spec, index.manifest.transform, checks=False)
+    advice = advice_of(index, embedder.spec)
     similarity = rule.similarity if rule.similarity is not None else advice.flag if advice else None
     if rule.criterion is Criterion.AGREED and similarity is None and verifier is None:
         raise ConfigError(
@@ -147,46 +146,49 @@ def agreed_similarity(
 
 
 class Confirmer:
-    """Looks generations of one size up.
+    """Looks generations of one size up among some references.
 
-    size: their (height, width). verifier: None leaves evidence out.
+    size: their (height, width). verifier: None leaves evidence out. among: the references, each with the first that has
+    its pixels, duplicates of which would take the places of its neighbours; None: the training pictures. beside: of the
+    training pictures, where `among` are others: those are the neighbours that a copy must be far closer than.
     Raises ConfigError if the index has no thumbnails.
     """
 
     def __init__(
         self,
-        index: OpenIndex,
+        index: AuditedIndex,
         embedder: Embedder,
         size: Shape,
         *,
         rule: Rule | None = None,
         verifier: Verifier | None = None,
+        among: Mapping[int, int] | None = None,
+        beside: Confirmer | None = None,
     ) -> None:
-        self._index, self._embedder, self._verifier = index, embedder, verifier
+        self._index, self._embedder, self._verifier, self._beside = index, embedder, verifier, beside
         self.rule = rule or Rule()
-        first: dict[str, int] = {}
-        self._first = [first.setdefault(r.pixels_sha256 or r.sha256 or str(r.id), r.id) for r in index.reader.all()]
-        """Of each reference, the first with the same pixels: duplicates would take the places of its neighbours."""
+        self._first = Members(index).training if among is None else among
         self.similarity = agreed_similarity(index, embedder, self.rule, verifier)
         """From which descriptors agree; None: only the verifier can."""
-        distinct = sorted(set(self._first))
+        distinct = sorted(set(self._first.values()))
         self.exhaustive = len(distinct) <= EXHAUSTIVE
         """Whether the nearest are looked for among all references, or only among the nearest by descriptor."""
         self.references = References(index, distinct, size)
 
     def confirm(self, picture: RGBArray, *, likeness: bool = False) -> Confirmation | None:
-        """The nearest training picture by pixels; None if no reference can be read.
+        """The nearest of the references by pixels; None if none can be read.
 
         picture: (h, w, 3) of the generations' size. likeness: also where distances alone say that it is no copy.
         """
         scaled = self.references.scaled(picture[None])[0]
         wanted = self.rule.neighbours + CANDIDATES
         while True:
-            known, pictures = self.references.pixels(self._candidates(picture, scaled, wanted))
-            if not len(known):
+            known, pictures = self.references.pixels(self._compared(picture, scaled, wanted))
+            own = np.asarray([i in self._first for i in known.tolist()], np.bool_)
+            if not own.any():
                 return None
             distances = rms_between(scaled[None], pictures)[0]
-            best = int(distances.argmin())
+            best = int(np.where(own, distances, np.inf).argmin())
             nearest = pictures[best : best + 1]
             others = np.sort(distances[~self._same(best, known, pictures)])[: self.rule.neighbours]
             if len(others) == self.rule.neighbours or len(known) < wanted or wanted >= MOST_FOUND:
@@ -249,10 +251,21 @@ class Confirmer:
         return self._embedder.embed(ImageBatch(arrays=(picture,)))
 
     def _similar(self, descriptor: Descriptors) -> Match:
-        """The nearest picture by descriptor, without evidence."""
-        found = self._index.search(descriptor, 1)
-        record = self._index.records([self._first[int(found.ids[0, 0])]])[0]
-        return Match(record, float(found.similarity[0, 0]))
+        """The nearest of the references by descriptor, without evidence."""
+        k = CANDIDATES
+        while True:
+            found = self._index.search(descriptor, k)
+            own = [j for j, i in enumerate(found.ids[0].tolist()) if i in self._first]
+            if own:
+                i, similarity = int(found.ids[0, own[0]]), float(found.similarity[0, own[0]])
+                break
+            if k >= MOST_FOUND or k >= len(self._index):  # so many others lie nearer
+                ids = list(self._first)
+                near = self._index.similarity(descriptor, ids)[0]
+                i, similarity = ids[int(near.argmax())], float(near.max())
+                break
+            k *= 4
+        return Match(self._index.records([self._first[i]])[0], similarity)
 
     def _likeness(self, picture: RGBArray, scaled: RGBArray, record: Record, nearest: RGBArray) -> Likeness:
         descriptor = self._embedded(picture)
@@ -292,6 +305,12 @@ class Confirmer:
         whole, evidence = self.references.whole(of.record.id), of.likeness.evidence if of.likeness else None
         return None if whole is None or evidence is None else laid_on(whole, self.references.size, evidence)
 
+    def _compared(self, picture: RGBArray, scaled: RGBArray, wanted: int) -> list[int]:
+        """References among which the nearest is, and so many others that it may be compared with."""
+        if self._beside is None:
+            return self._candidates(picture, scaled, wanted)
+        return [*self._candidates(picture, scaled, 1), *self._beside._candidates(picture, scaled, wanted)]
+
     def _candidates(self, picture: RGBArray, scaled: RGBArray, wanted: int) -> list[int]:
         """So many distinct references, if there are, among which the nearest and its neighbours are."""
         if self.exhaustive:
@@ -300,7 +319,7 @@ class Confirmer:
         descriptor, k = self._embedded(picture), wanted
         while True:
             ids = self._index.search(descriptor, k).ids[0]
-            distinct = list(dict.fromkeys(self._first[int(i)] for i in ids if i >= 0))
+            distinct = list(dict.fromkeys(self._first[i] for i in ids.tolist() if i in self._first))
             if len(distinct) >= wanted or k >= len(self._index) or k >= 2 * MOST_FOUND:
                 return distinct[:wanted]
             k *= 2

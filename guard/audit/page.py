@@ -11,11 +11,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from guard.audit.compare import Comparison
+from guard.audit.members import AuditedIndex
 from guard.audit.prompts import Prompt
-from guard.audit.report import AuditReport, Extracted, Finding, PromptRow, Rate
+from guard.audit.report import AuditReport, Extracted, Finding, PromptRow, Protected, Rate
 from guard.audit.state import State
 from guard.contact_sheet import Entry, write_png
 from guard.decode import decode
@@ -23,9 +24,6 @@ from guard.errors import InputError, MissingExtraError
 from guard.pixels import RGBArray
 from guard.types import Decision, Match, Record, Status, Verdict
 from guard.wholefile import whole_file
-
-if TYPE_CHECKING:
-    from guard.indexes.store import OpenIndex
 
 __all__ = ["Pair", "pairs_of", "write_comparison", "write_page", "write_sheet"]
 
@@ -38,34 +36,39 @@ MARGIN = (46, 12, 40, 12)  # left, top, bottom, right
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
     """A generation and a training picture: of a likely prompt that which its clique crowds around and the nearest to
-    it, or, where each generation was confirmed, the nearest copy of a picture."""
+    it, or the nearest copy of a picture: where each generation was confirmed, and of what is protected."""
 
     row: PromptRow
-    finding: Finding | Extracted
+    finding: Finding | Extracted | Protected
     generation: RGBArray
     reference: RGBArray | None
     """None if the index has no readable thumbnail of it."""
 
     @property
     def memorised(self) -> bool:
-        return isinstance(self.finding, Extracted) or self.finding.memorised
+        return not isinstance(self.finding, Finding) or self.finding.memorised
 
     @property
     def verdict(self) -> str:
+        if isinstance(self.finding, Protected):
+            return ", ".join(self.finding.collections)
         return "copied" if isinstance(self.finding, Extracted) else self.finding.verdict
 
 
-def pairs_of(report: AuditReport, state: State, index: OpenIndex) -> list[Pair]:
-    """Of likely prompts, confirmed ones first, each by duplicates; then other pictures that generations are copies of.
+def pairs_of(report: AuditReport, state: State, index: AuditedIndex) -> list[Pair]:
+    """Of likely prompts, confirmed ones first, each by duplicates; then other pictures that generations are copies of;
+    then what is protected.
 
-    At most MOST_PAIRS of either.
+    At most MOST_PAIRS of each.
     """
     likely = [(row, row.finding) for row in report.prompts if row.finding is not None]
     likely.sort(key=lambda pair: (not pair[1].memorised, -(pair[0].duplicates or 0), pair[1].l2))
     shown = {finding.id for _, finding in likely if finding.memorised}
     rows = {row.key: row for row in report.prompts}
     copied = [(rows[one.key], one) for one in report.summary.extracted if one.id not in shown and one.key in rows]
-    wanted: list[tuple[PromptRow, Finding | Extracted]] = [*likely[:MOST_PAIRS], *copied[:MOST_PAIRS]]
+    protected = [(rows[one.key], one) for one in report.summary.protected if one.key in rows]
+    wanted: list[tuple[PromptRow, Finding | Extracted | Protected]] = []
+    wanted += [*likely[:MOST_PAIRS], *copied[:MOST_PAIRS], *protected[:MOST_PAIRS]]
     pairs = []
     for row, finding in wanted:
         pictures, _ = state.read(Prompt(row.text, row.label), [finding.number])
@@ -97,6 +100,7 @@ def write_page(
             "chart": _chart([(r.low, r.high, [r.memorised]) for r in report.summary.by_duplicates]),
             "confirmed": [_shown(pair) for pair in pairs if pair.memorised and isinstance(pair.finding, Finding)],
             "copied": [_shown(pair) for pair in pairs if isinstance(pair.finding, Extracted)],
+            "protected": [_shown(pair) for pair in pairs if isinstance(pair.finding, Protected)],
             "not_confirmed": [_shown(pair) for pair in pairs if not pair.memorised],
         }
         for report, pairs in audits
@@ -121,8 +125,10 @@ def _entry(pair: Pair) -> Entry:
 
     row, found = pair.row, pair.finding
     decision = Decision.BLOCK if pair.memorised else Decision.ALLOW
-    record = Record(found.id, found.uri, "", cluster_size=found.cluster_size)
-    if isinstance(found, Finding):
+    record = Record(found.id, found.uri, "")
+    if isinstance(found, Protected):
+        crowd = "a training picture too" if found.in_training else "no training picture"
+    elif isinstance(found, Finding):
         crowd = f"k {row.duplicates or '?'}, clique {row.clique}/{row.generations}"
     else:
         crowd = f"k {found.cluster_size}, {found.generations} x"

@@ -51,6 +51,8 @@ class Plan:
     """Generations of a first look under a budget."""
     each: bool = False
     """Confirm every generation and not only cliques: what a model without prompts needs."""
+    collections: tuple[str, ...] = ()
+    """Of the training set; see guard.audit.members.trained_on."""
 
     def __post_init__(self) -> None:
         if self.generations < 1 or self.least_clique < 2 or self.batch < 1 or self.first < 1:

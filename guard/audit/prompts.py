@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from guard.audit.members import trained_on
 from guard.errors import ConfigError
 from guard.sources.captions import MAX_CAPTION_BYTES, pick, table_rows
 from guard.types import Record
@@ -58,17 +59,26 @@ class _Cluster:
 class Repeats:
     """How often the pictures of each caption stand in a training set.
 
-    A cluster is what `memguard dedup` wrote into the index; without it, pictures that are the same to a pixel.
+    A cluster is what `memguard dedup` wrote into the index; without it, pictures that are the same to a pixel. What is
+    in the index and no training picture is not counted, and its captions are not known.
     """
 
-    def __init__(self, records: Iterable[Record]) -> None:
+    def __init__(self, records: Iterable[Record], collections: Sequence[str] = ()) -> None:
+        """collections: those of the training set; see guard.audit.members.trained_on."""
         members: dict[str | int, list[Record]] = {}
+        others: Counter[str | int] = Counter()
         for record in records:
             same = record.cluster if record.cluster >= 0 else record.pixels_sha256 or record.sha256 or record.id
-            members.setdefault(same, []).append(record)
+            if trained_on(record, collections):
+                members.setdefault(same, []).append(record)
+            else:
+                others[same] += 1
         self.clusters = [
-            _Cluster(max(len(found), *(r.cluster_size for r in found)), Counter(r.caption for r in found if r.caption))
-            for found in members.values()
+            _Cluster(
+                max(len(found), max(r.cluster_size for r in found) - others[same]),
+                Counter(r.caption for r in found if r.caption),
+            )
+            for same, found in members.items()
         ]
         self._largest: dict[str, int] = {}
         for cluster in self.clusters:

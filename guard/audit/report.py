@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from guard.audit.confirm import Criterion
+from guard.audit.members import GUARDED
 from guard.decode import read_file
 from guard.errors import ConfigError, InputError
 from guard.evaluation.intervals import clopper_pearson
@@ -23,6 +24,7 @@ __all__ = [
     "Finding",
     "LeftOut",
     "PromptRow",
+    "Protected",
     "Rate",
     "RepeatRow",
     "Settings",
@@ -79,18 +81,21 @@ class Settings(_Model):
     """(height, width) at which generations and training pictures were compared; None: nothing was."""
     exhaustive: bool = True
     """The nearest was looked for among all training pictures, not only the nearest by descriptor."""
+    collections: tuple[str, ...] = ()
+    """Of the training set, where somebody named them."""
     sampling: dict[str, Any] = Field(default_factory=dict)
     """Of the model: steps, guidance, ..., as it was told."""
 
 
 class Finding(_Model):
-    """The training picture that a prompt's clique lies nearest to."""
+    """The training picture that a prompt's clique lies nearest to, or one that is protected besides."""
 
     id: int
     uri: str
     sha256: str
     caption: str
     cluster_size: int
+    """How often it stands in the training set, near-duplicates included."""
     number: int
     """Of the generation that was compared: the clique's medoid."""
     l2: float
@@ -113,6 +118,7 @@ class Finding(_Model):
     """Of the prompt's generations, those that are copies of this picture by the same rule."""
     moved: bool = False
     """The picture is shown mirrored, cut or stretched; distances are those of what was laid on one another."""
+    collections: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -140,6 +146,8 @@ class PromptRow(_Model):
     likely: bool
     finding: Finding | None = None
     """None unless likely, or where nothing could be compared."""
+    protected: Finding | None = None
+    """A copy of what is protected or opted out and no training picture: it confirms nothing about the training set."""
 
     @property
     def memorised(self) -> bool:
@@ -176,6 +184,26 @@ class Extracted(_Model):
     number: int
     moved: bool = False
     """As of a finding."""
+    collections: tuple[str, ...] = ()
+
+
+class Protected(_Model):
+    """A picture that somebody had protected or opted out, and that the model repeats."""
+
+    id: int
+    uri: str
+    sha256: str = ""
+    collections: tuple[str, ...]
+    in_training: bool
+    """Whether it is a training picture as well, and counts among those."""
+    prompts: int
+    """Likely memorised ones that show it."""
+    generations: int | None = None
+    """Copies of it, where each generation was confirmed."""
+    l2: float
+    """Of the nearest copy; key, number: its prompt and its number among the generations."""
+    key: str
+    number: int
 
 
 class LeftOut(_Model):
@@ -206,6 +234,8 @@ class Summary(_Model):
     copies: Rate | None = None
     """Generations that are copies of some training picture, where each was confirmed."""
     extracted: tuple[Extracted, ...] = ()
+    protected: tuple[Protected, ...] = ()
+    """What is repeated of that which is protected or opted out; the nearest copies first."""
     left_out: LeftOut
 
 
@@ -220,6 +250,9 @@ class AuditReport(_Model):
     index: str
     index_version: str
     references: int
+    """Training pictures."""
+    protected_references: int = 0
+    """Protected or opted out and no training pictures."""
     settings: Settings
     summary: Summary
     prompts: tuple[PromptRow, ...]
@@ -259,8 +292,9 @@ def summarise(
     left_out: LeftOut,
     copies: Rate | None = None,
     extracted: Sequence[Extracted] = (),
+    repeated: Sequence[Extracted] = (),
 ) -> Summary:
-    """Count, and put intervals around it."""
+    """Count, and put intervals around it. repeated: of what is protected and no training picture."""
     likely = [row for row in rows if row.likely]
     confirmed = [row for row in likely if row.memorised]
     compared = [row for row in likely if row.finding is not None and not row.finding.plain]
@@ -275,8 +309,43 @@ def summarise(
         by_duplicates=tuple(_by_duplicates(rows)),
         copies=copies,
         extracted=tuple(extracted),
+        protected=tuple(_protected(rows, extracted, repeated)),
         left_out=left_out,
     )
+
+
+def _protected(
+    rows: Sequence[PromptRow], extracted: Sequence[Extracted], repeated: Sequence[Extracted]
+) -> list[Protected]:
+    """One entry a picture, from the prompts' findings and from generations that were confirmed one by one."""
+    found: dict[int, Protected] = {}
+
+    def add(one: Finding | Extracted, key: str, in_training: bool) -> None:
+        known = found.get(one.id)
+        nearest = known is None or one.l2 < known.l2
+        found[one.id] = Protected(
+            id=one.id,
+            uri=one.uri,
+            sha256=one.sha256 if isinstance(one, Finding) else known.sha256 if known else "",
+            collections=one.collections,
+            in_training=in_training,
+            prompts=(known.prompts if known else 0) + isinstance(one, Finding),
+            generations=one.generations if isinstance(one, Extracted) else None,
+            l2=one.l2 if known is None or nearest else known.l2,
+            key=key if known is None or nearest else known.key,
+            number=one.number if known is None or nearest else known.number,
+        )
+
+    for row in rows:
+        if row.memorised and row.finding is not None and not GUARDED.isdisjoint(row.finding.collections):
+            add(row.finding, row.key, in_training=True)
+        if row.protected is not None:
+            add(row.protected, row.key, in_training=False)
+    for some, in_training in ((extracted, True), (repeated, False)):
+        for copied in some:
+            if not GUARDED.isdisjoint(copied.collections):
+                add(copied, copied.key, in_training)
+    return sorted(found.values(), key=lambda one: one.l2)
 
 
 def _by_duplicates(rows: Sequence[PromptRow]) -> list[RepeatRow]:

@@ -17,6 +17,7 @@ from guard.audit.confirm import agreed_similarity
 from guard.audit.density import MOST, density
 from guard.audit.findings import Findings, rounded
 from guard.audit.generate import Generating, Sampler, generating
+from guard.audit.members import AuditedIndex, Members
 from guard.audit.plan import Plan, Progress, Told
 from guard.audit.prompts import Prompt
 from guard.audit.references import thumbnails_of
@@ -27,7 +28,7 @@ from guard.errors import ConfigError
 
 if TYPE_CHECKING:
     from guard.embedders.base import Embedder
-    from guard.indexes.store import OpenIndex
+    from guard.indexes.overlaid import OverlaidIndex
     from guard.verification.verifier import Verifier
 
 __all__ = ["audit", "peak_mib"]
@@ -42,7 +43,7 @@ def audit(
     prompts: Sequence[Prompt],
     samplers: Sequence[Sampler],
     state: State,
-    index: OpenIndex,
+    index: AuditedIndex | OverlaidIndex,
     embedder: Embedder,
     *,
     plan: Plan | None = None,
@@ -54,16 +55,26 @@ def audit(
     """Ask a model for pictures and find those that it memorised.
 
     prompts: the likeliest first. samplers: the model, once a device. state: where generations are kept; those that are
-    there are not made again. index, embedder: of the training set. model, sampling: for the report alone.
+    there are not made again. index, embedder: of the training set; what its overlay protects now is looked for too.
+    model, sampling: for the report alone.
     Raises ConfigError for a plan or an index that cannot be used, CheckError if the model fails.
     """
     plan = plan or Plan()
     if not prompts:
         raise ConfigError("there is no prompt to ask for")
     # Before hours of generating, not after.
-    thumbnails_of(index)
-    similarity = agreed_similarity(index, embedder, plan.rule, verifier)
-    run = _Run(plan, state, index, embedder, verifier, on_progress)
+    members = Members(index, plan.collections)
+    now = members.index
+    thumbnails_of(now)
+    if not members.training:
+        raise ConfigError(
+            f"no reference of the index is in {' or '.join(plan.collections)}; name the training set's collections"
+            if plan.collections
+            else "the index holds no training pictures, only what is protected, opted out, allowed or a canary; name "
+            "the collections that the model was trained on (--collection)"
+        )
+    similarity = agreed_similarity(now, embedder, plan.rule, verifier)
+    run = _Run(plan, state, members, embedder, verifier, on_progress)
     with generating(state, samplers, batch=plan.batch, seed=plan.seed) as made:
         looks = run.looks(prompts, made)
     rows, found = run.rows(looks), run.findings
@@ -73,9 +84,10 @@ def audit(
         memguard=__version__,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         model=model,
-        index=str(index.folder.parent.parent),
-        index_version=index.version,
-        references=len(index),
+        index=str(now.folder.parent.parent),
+        index_version=now.version,
+        references=len(members.training),
+        protected_references=len(members.guarded),
         settings=Settings(
             generations=plan.generations,
             threshold=plan.threshold,
@@ -90,6 +102,7 @@ def audit(
             each=plan.each,
             compared_px=found.compared_px,
             exhaustive=found.exhaustive,
+            collections=plan.collections,
             sampling=sampling or {},
         ),
         summary=summarise(
@@ -97,6 +110,7 @@ def audit(
             left_out=_left_out(prompts, told, plan),
             copies=Rate.exact(found.copies, found.confirmed) if plan.each else None,
             extracted=found.extracted,
+            repeated=found.repeated,
         ),
         prompts=tuple(rows),
         seconds={name: round(seconds, 2) for name, seconds in {**run.seconds, "generate": made.seconds}.items()},
@@ -121,14 +135,14 @@ class _Run:
         self,
         plan: Plan,
         state: State,
-        index: OpenIndex,
+        members: Members,
         embedder: Embedder,
         verifier: Verifier | None,
         on_progress: Progress | None,
     ) -> None:
         self.started = time.monotonic()
-        self.plan, self.state, self.references = plan, state, len(index)
-        self.findings = Findings(index, embedder, plan.rule, verifier)
+        self.plan, self.state, self.references = plan, state, len(members.training)
+        self.findings = Findings(members, embedder, plan.rule, verifier)
         self.seconds: dict[str, float] = {}
         self._on_progress = on_progress
         self._likely: set[str] = set()
@@ -203,7 +217,7 @@ class _Run:
     def _row(self, seen: Look) -> PromptRow:
         prompt, found = seen.prompt, seen.density
         started = time.monotonic()
-        finding = self._finding(prompt) if found.likely else None
+        finding, protected = self._found(prompt) if found.likely else (None, None)
         self.clock("confirm", time.monotonic() - started)
         return PromptRow(
             key=prompt.key,
@@ -218,12 +232,19 @@ class _Run:
             spread=rounded(found.spread),
             likely=found.likely,
             finding=finding,
+            protected=protected,
         )
 
-    def _finding(self, prompt: Prompt) -> Finding | None:
+    def _found(self, prompt: Prompt) -> tuple[Finding | None, Finding | None]:
+        """Among the training pictures, and of what is protected besides."""
         medoid = self._seen[prompt.key].medoid
+        if medoid is None:
+            return None, None
         pictures, numbers = self.state.read(prompt, self._numbers(prompt)[:MOST])
-        return None if medoid is None else self.findings.finding(pictures, numbers, medoid)
+        return (
+            self.findings.finding(pictures, numbers, medoid),
+            self.findings.beside(pictures, numbers, medoid),
+        )
 
     def _tally(self, prompt: Prompt) -> None:
         started = time.monotonic()

@@ -201,6 +201,14 @@ class Moment:
         return self.base.version
 
     @property
+    def folder(self) -> Path:
+        return self.base.folder
+
+    @property
+    def has_thumbnails(self) -> bool:
+        return self.base.has_thumbnails
+
+    @property
     def hashes(self) -> HashIndex | _Hashes | None:
         return self._hashes
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from guard.audit.members import AuditedIndex, records_of
 from guard.audit.page import Pair, pairs_of, write_page, write_sheet
 from guard.audit.plan import Plan, Progress, Told
 from guard.audit.prompts import Prompt, Repeats, from_classes, from_file, from_repeats
@@ -19,8 +20,8 @@ from guard.cli.console import Exit, err, out
 from guard.embedders.base import Embedder
 from guard.embedders.registry import load_index_embedder
 from guard.errors import ConfigError, MissingExtraError
+from guard.indexes.overlaid import open_overlaid
 from guard.indexes.sealing import SealingKey
-from guard.indexes.store import OpenIndex, open_index
 from guard.verification.verifier import PixelVerifier, Verifier
 from guard_diffusers.audit.sampler import PipelineSampler, load_samplers
 from guard_diffusers.audit.show import demo_lines, report_lines
@@ -73,10 +74,11 @@ def run_audit(
 ) -> Exit:
     """Audit a model. Raises what guard.audit raises."""
     started = time.monotonic()
-    with open_index(index_path, key=key) as index:
+    with open_overlaid(index_path, key=key) as overlaid:
+        index = overlaid.now()  # hours may pass, and its overlay change
         loaded = _embedder(index, embedder)
         samplers = load_samplers(model, devices, dtype=dtype, call=call)
-        prompts = _prompts(index, samplers[0], choose, plan.seed)
+        prompts = _prompts(index, samplers[0], choose, plan)
         plan = replace(plan, each=plan.each or not any(prompt.text for prompt in prompts))
         settings = {"model": model, "seed": plan.seed, "dtype": dtype, "call": dict(call)}
         with opened(state, settings, restart=restart) as kept:
@@ -96,7 +98,8 @@ def run_audit(
             _write(report, kept, index, outputs)
     for line in report_lines(report):
         out.print(line, soft_wrap=True)
-    return Exit.FOUND if report.summary.memorised.hits or report.summary.extracted else Exit.FINE
+    s = report.summary
+    return Exit.FOUND if s.memorised.hits or s.extracted or s.protected else Exit.FINE
 
 
 def run_demo(folder: Path, plan: Plan, *, most: int | None, restart: bool, outputs: Outputs) -> Exit:
@@ -119,7 +122,7 @@ def run_demo(folder: Path, plan: Plan, *, most: int | None, restart: bool, outpu
     return Exit.FINE if document.truth.agrees else Exit.FOUND
 
 
-def _embedder(index: OpenIndex, name: str | None) -> Embedder:
+def _embedder(index: AuditedIndex, name: str | None) -> Embedder:
     embedder = load_index_embedder(index.manifest.embedder.name, name)
     index.manifest.require(embedder.spec, index=str(index.folder.parent.parent))
     return embedder
@@ -133,7 +136,7 @@ def _verifier() -> Verifier | None:
         return None
 
 
-def _prompts(index: OpenIndex, sampler: Any, choose: Choose, seed: int) -> list[Prompt]:
+def _prompts(index: AuditedIndex, sampler: Any, choose: Choose, plan: Plan) -> list[Prompt]:
     if isinstance(sampler, PipelineSampler):
         kind = type(sampler.pipe).__name__
         if choose.classes and not sampler.takes_class:
@@ -142,10 +145,10 @@ def _prompts(index: OpenIndex, sampler: Any, choose: Choose, seed: int) -> list[
             raise ConfigError(f"{kind} takes no prompts; leave --prompts out")
     if choose.classes or (isinstance(sampler, PipelineSampler) and not sampler.takes_prompt):
         return from_classes(choose.classes)
-    repeats = Repeats(index.reader.all())
+    repeats = Repeats(records_of(index), plan.collections)
     if choose.file is not None:
         return from_file(choose.file, repeats, most=choose.most)
-    return from_repeats(repeats, least=1 if choose.everything else choose.duplicates, most=choose.most, seed=seed)
+    return from_repeats(repeats, least=1 if choose.everything else choose.duplicates, most=choose.most, seed=plan.seed)
 
 
 def _shortened(plan: Plan, started: float) -> Plan:
@@ -155,7 +158,7 @@ def _shortened(plan: Plan, started: float) -> Plan:
     return replace(plan, budget_s=max(1.0, plan.budget_s - (time.monotonic() - started)))
 
 
-def _write(report: AuditReport, state: State, index: OpenIndex, outputs: Outputs) -> None:
+def _write(report: AuditReport, state: State, index: AuditedIndex, outputs: Outputs) -> None:
     if outputs.json is not None:
         report.write(outputs.json)
     if outputs.html is not None or outputs.sheet is not None:

@@ -13,7 +13,7 @@ from guard.cli.console import number_of
 
 if TYPE_CHECKING:
     from guard.audit.compare import Comparison
-    from guard.audit.report import AuditReport, PromptRow, Rate
+    from guard.audit.report import AuditReport, PromptRow, Protected, Rate
     from guard_diffusers.audit.demo import DemoReport
 
 __all__ = ["comparison_lines", "demo_lines", "report_lines"]
@@ -32,6 +32,16 @@ def report_lines(report: AuditReport) -> Iterator[RenderableType]:
     if s.extracted:
         pictures, many = number_of(len(s.extracted), "training picture"), number_of(s.generations, "generation")
         yield f"{pictures} copied, by {_rate(s.copies)} of {many}"
+    if s.protected:
+        also = sum(one.in_training for one in s.protected)
+        yield Text(
+            f"repeated although protected or opted out: {number_of(len(s.protected), 'picture')}, "
+            f"of which {also} in the training set",
+            style="bold",
+        )
+        yield from (Text(f"  {_protected(one)}") for one in s.protected[:SHOWN])
+        if len(s.protected) > SHOWN:
+            yield f"  and {len(s.protected) - SHOWN} more; --json and --html have them all"
     if len(s.by_duplicates) > 1:
         yield _curve(report)
     yield Text(
@@ -122,6 +132,13 @@ def _findings(rows: list[PromptRow]) -> Table:
             verdict,
         )
     return table
+
+
+def _protected(one: Protected) -> str:
+    said = [", ".join(one.collections)]
+    said += [f"at {number_of(one.prompts, 'prompt')}"] if one.prompts else []
+    said += [f"by {number_of(one.generations, 'generation')}"] if one.generations else []
+    return f"{one.uri} ({'; '.join([*said, f'L2 {one.l2:.3f}'])})"
 
 
 def _curve(report: AuditReport) -> Table:

@@ -107,6 +107,13 @@ def run(
         str | None, typer.Option(help="Needed where the index's embedder was a file: onnx:FILE or torchscript:FILE.")
     ] = None,
     key: KeyOption = None,
+    collection: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of the index's collections those that the model was trained on (default: all but protected, opt-out, "
+            "allow and canary); repeatable."
+        ),
+    ] = None,
     state: Annotated[
         Path | None, typer.Option(help="Folder of the generations, to go on from (memguard-audit; with --demo …-demo).")
     ] = None,
@@ -123,7 +130,7 @@ def run(
 
     Generations that crowd around one picture make a prompt likely memorised, before the training set is looked at; its
     nearest picture then confirms it or not. A killed audit goes on with the same command. Exit code 1 if something is
-    memorised; with --demo, if the audit and the truth disagree.
+    memorised, or protected and repeated; with --demo, if the audit and the truth disagree.
 
     [bold]Examples[/bold]
 
@@ -151,6 +158,7 @@ def run(
             batch=batch,
             budget_s=_seconds(budget),
             each=each or classes is not None,
+            collections=tuple(collection or ()),
         )
         if demo:
             if model is not None or index is not None or prompts is not None:

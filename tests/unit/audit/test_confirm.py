@@ -65,7 +65,7 @@ def test_the_ratio_is_that_of_the_paper(index: OpenIndex) -> None:
     """Of a picture in the set once: its distance over half of the mean distance to the 50 nearest others."""
     confirmer, query = Confirmer(index, ToyEmbedder(), SIZE), noisy(PICTURES["caption 7"], 20)
     found = confirmer.confirm(query)
-    _, everything = confirmer.references.pixels(sorted(set(confirmer._first)))
+    _, everything = confirmer.references.pixels(sorted(set(confirmer._first.values())))
     distances = np.sort(rms_between(query[None], everything)[0])
     assert found is not None
     assert found.ratio == pytest.approx(distances[0] / (0.5 * distances[1:51].mean()), rel=1e-4)
