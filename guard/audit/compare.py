@@ -17,7 +17,7 @@ from guard.evaluation.intervals import Interval, difference_of_rates, paired_dif
 
 __all__ = ["Change", "Comparison", "Difference", "GroupRow", "compare"]
 
-MUST_AGREE = ("threshold", "least_clique", "criterion", "delta", "alpha", "neighbours", "similarity")
+MUST_AGREE = ("threshold", "least_clique", "criterion", "delta", "alpha", "neighbours", "similarity", "collections")
 """Settings without which two rates do not mean the same."""
 
 

@@ -1,4 +1,4 @@
-"""Which references of an index a model was trained on, and which are only protected. Knows collections; no pixels.
+"""Which references of an index an audit looks for, at one moment. Knows versions and overlays; no pixels.
 
 An index holds more than a training set: an artist's portfolio that was opted out, a protected logo, canaries. A model
 that repeats one of these has extracted nothing from what this index calls its training set.
@@ -12,26 +12,13 @@ from collections.abc import Iterator
 
 from guard.indexes.overlaid import Moment, OverlaidIndex
 from guard.indexes.store import OpenIndex
-from guard.types import Collection, Record
+from guard.membership import guarded, trained_on
+from guard.types import Record
 
-__all__ = ["GUARDED", "AuditedIndex", "Members", "guarded", "records_of", "trained_on"]
+__all__ = ["AuditedIndex", "Members", "records_of"]
 
 AuditedIndex = OpenIndex | Moment
 """An index as it is at one moment: an audit may take hours, and its overlay change meanwhile."""
-GUARDED = frozenset({Collection.PROTECTED.value, Collection.OPT_OUT.value})
-OTHERS = GUARDED | {Collection.ALLOW.value, Collection.CANARY.value}
-"""A reference that is in no other collections than these need not be in the training set."""
-
-
-def trained_on(record: Record, collections: Names[str] = ()) -> bool:
-    """collections: those of the training set; none: `training`, and every name without a meaning of its own."""
-    own = set(record.collections)
-    return not own.isdisjoint(collections) if collections else bool(own - OTHERS)
-
-
-def guarded(record: Record) -> bool:
-    """Whether somebody asked that it does not come out, in the training set or not."""
-    return not GUARDED.isdisjoint(record.collections)
 
 
 class Members:
@@ -41,7 +28,7 @@ class Members:
     """
 
     def __init__(self, index: AuditedIndex | OverlaidIndex, collections: Names[str] = ()) -> None:
-        """collections: see trained_on."""
+        """collections: of the training set; see guard.membership.trained_on."""
         self.index: AuditedIndex = index.now() if isinstance(index, OverlaidIndex) else index
         self.training: dict[int, int] = {}
         """Of each training picture, the first with the same pixels: duplicates are one picture."""

@@ -52,7 +52,7 @@ class Plan:
     each: bool = False
     """Confirm every generation and not only cliques: what a model without prompts needs."""
     collections: tuple[str, ...] = ()
-    """Of the training set; see guard.audit.members.trained_on."""
+    """Of the training set; see guard.membership.trained_on."""
 
     def __post_init__(self) -> None:
         if self.generations < 1 or self.least_clique < 2 or self.batch < 1 or self.first < 1:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from guard.audit.members import trained_on
 from guard.errors import ConfigError
+from guard.membership import trained_on
 from guard.sources.captions import MAX_CAPTION_BYTES, pick, table_rows
 from guard.types import Record
 
@@ -64,7 +64,7 @@ class Repeats:
     """
 
     def __init__(self, records: Iterable[Record], collections: Sequence[str] = ()) -> None:
-        """collections: those of the training set; see guard.audit.members.trained_on."""
+        """collections: those of the training set; see guard.membership.trained_on."""
         members: dict[str | int, list[Record]] = {}
         others: Counter[str | int] = Counter()
         for record in records:

@@ -12,10 +12,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from guard.audit.confirm import Criterion
-from guard.audit.members import GUARDED
 from guard.decode import read_file
 from guard.errors import ConfigError, InputError
 from guard.evaluation.intervals import clopper_pearson
+from guard.membership import GUARDED
 from guard.wholefile import whole_file
 
 __all__ = [

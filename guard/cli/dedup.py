@@ -52,7 +52,11 @@ def dedup(
         typer.Option("--verify/--no-verify", help="Compare thumbnails pixel by pixel before two are called copies."),
     ] = True,
     collection: Annotated[
-        str | None, typer.Option(help="Of an index: only this collection (default: training, where there is one).")
+        str | None,
+        typer.Option(
+            help="Of an index: only this collection (default: all but what is only protected, opt-out, allow or "
+            "canary)."
+        ),
     ] = None,
     publish: Annotated[
         bool, typer.Option("--publish/--no-publish", help="Write cluster sizes into the index, as a new version.")

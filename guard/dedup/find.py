@@ -89,7 +89,7 @@ def find_duplicates(
     thumbnails, or with verify=False, descriptor and hash decide alone. A cluster's members are all copies of its
     centre, so that a chain of pictures of which each resembles the next is no cluster.
 
-    collection: which references; None for `training` if the index has it, else all. similarity: cosine from which
+    collection: which references; None for training pictures (guard.membership). similarity: cosine from which
     descriptors alone make a copy, in place of the embedder's block threshold; pixels are compared from a little below
     the flag threshold (guard.dedup.rule). method: how near descriptors are found, see guard.dedup.neighbours.
     workers: threads that compare pixels, None for one a core. remember: a file from which a killed search goes on.

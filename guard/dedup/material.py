@@ -14,7 +14,8 @@ from guard.indexes.faissfile import VECTORS, check_file, map_rows
 from guard.indexes.hashes import map_hashes
 from guard.indexes.store import OpenIndex
 from guard.indexes.transformed_rows import original_rows
-from guard.types import Collection, Descriptors, Record
+from guard.membership import OTHERS, trained_on
+from guard.types import Descriptors, Record
 
 __all__ = ["Material"]
 
@@ -23,14 +24,14 @@ class Material:
     """Descriptors before the index's transform, of whole pictures; hashes; thumbnails; records. By id, and mapped."""
 
     def __init__(self, index: OpenIndex, collection: str | None = None) -> None:
-        """collection: the references that are compared; None for `training` where the index has it, else for all.
+        """collection: the references that are compared; None for training pictures, or all of an index without any.
 
         Raises IndexLoadError for a damaged file.
         """
         manifest = index.manifest
-        if collection is None and Collection.TRAINING in manifest.collections:
-            collection = Collection.TRAINING
-        self.index, self.collection, self.count = index, collection, manifest.count
+        chosen = (collection,) if collection is not None else ()
+        self._all = not chosen and OTHERS.issuperset(manifest.collections)
+        self.index, self._collections, self.count = index, chosen, manifest.count
         self.thumbnail = index.thumbnail
         self.rows: Descriptors | None = None
         """(count, d); None of an index of packed bits, whose descriptors are the hashes."""
@@ -46,7 +47,7 @@ class Material:
     def records(self) -> Iterator[Record]:
         """Those that are compared, by ascending id."""
         for record in self.index.reader.all():
-            if self.collection is None or self.collection in record.collections:
+            if self._all or trained_on(record, self._collections):
                 yield record
 
     def similarity(self, first: Ids, second: Ids) -> npt.NDArray[np.float32]:

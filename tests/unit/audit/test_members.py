@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from guard.audit.confirm import Confirmer, Criterion, Rule
-from guard.audit.members import Members, guarded, records_of, trained_on
+from guard.audit.members import Members, records_of
 from guard.audit.page import pairs_of, write_page, write_sheet
 from guard.audit.plan import Plan
 from guard.audit.prompts import Repeats, from_repeats
@@ -18,6 +18,7 @@ from guard.errors import ConfigError
 from guard.indexes.builder import add_to_index
 from guard.indexes.overlaid import open_overlaid
 from guard.indexes.overlay import Overlay
+from guard.membership import guarded, trained_on
 from guard.optout.additions import add_pictures
 from guard.sources import open_source
 from guard.types import Record

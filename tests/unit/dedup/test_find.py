@@ -108,6 +108,9 @@ def test_a_collection_is_looked_at_alone(photos: Path, indexed: Path, tmp_path: 
     assert {frozenset(c) for c in find(tmp_path / "x.index")} == {frozenset(c) for c in CLUSTERS}
     assert find(tmp_path / "x.index", collection="protected") == []
     with open_index(tmp_path / "x.index") as index:
+        assert [record.id for record in Material(index).records()] == list(range(21))
+        assert [record.id for record in Material(index, "protected").records()] == [21]
+    with open_index(tmp_path / "x.index") as index:
         found = find_duplicates(index)
         assert found.cluster[21] == -1
         with pytest.raises(ConfigError, match="no collection 'nothing'"):

@@ -17,6 +17,7 @@ from guard.audit.prompts import Prompt
 from guard.audit.report import read_report
 from guard.cli.main import app
 from guard.errors import ConfigError
+from guard.indexes.overlay import Overlay
 from guard.indexes.sealing import read_key
 from guard.pixels import RGBArray
 from guard_diffusers import protect, unprotect
@@ -171,8 +172,14 @@ def test_the_verb_audits_and_compares(arguments: list[str], tmp_path: Path) -> N
     assert [(row.text, row.memorised) for row in report.prompts] == [("caption 0", True), ("caption 1", False)]
     assert "caption 0" in (tmp_path / "a.html").read_text(encoding="utf-8")
     assert (tmp_path / "a.png").stat().st_size > 1_000
+    assert report.summary.protected == ()
+    finding = report.prompts[0].finding
+    assert finding is not None
+    Overlay(arguments[2]).give([finding.sha256], "opt-out", who="anna")
     everything = invoke("run", *arguments, "--all", "--most", "7", "--json", tmp_path / "b.json")
     assert everything.exit_code == 1
+    assert "repeated although protected or opted out: 1 picture, of which 1 in the training set" in everything.stdout
+    assert f"{finding.uri} (training, opt-out; at 1 prompt" in everything.stdout
     assert len(read_report(tmp_path / "b.json").prompts) == 7
     compared = invoke("compare", tmp_path / "a.json", tmp_path / "b.json", "--json")
     assert compared.exit_code == 0
