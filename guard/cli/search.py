@@ -14,6 +14,7 @@ from rich.text import Text
 from guard.cli.console import err, errors_to_exit, number_of, out, print_json
 
 if TYPE_CHECKING:
+    from guard.embedders.base import Thresholds
     from guard.search import Searcher, SearchHit, SearchPage, SearchQuery
 
 __all__ = ["search"]
@@ -90,6 +91,7 @@ def search(
     from guard.decode import decode
     from guard.indexes import open_index, open_overlaid
     from guard.search import MAX_LIMIT, Meaning, RecordFilter, Searcher, SearchQuery
+    from guard.thresholds import advice_of
 
     with errors_to_exit(), ExitStack() as stack:
         where = RecordFilter(tuple(collection or ()), min_cluster, max_cluster, source)
@@ -110,11 +112,18 @@ def search(
             beside = opened.base if meaning is None else stack.enter_context(open_index(meaning))
             tower = Meaning(beside, text_model)
         model = None if picture is None else _embedder(opened, embedder)
-        _show(Searcher(opened, model, meaning=tower), query, limit, index, out_file, as_json)
+        advice = None if model is None else advice_of(opened, model.spec, windows=views is Views.WINDOWS)
+        _show(Searcher(opened, model, meaning=tower), query, limit, index, out_file, as_json, advice)
 
 
 def _show(
-    searcher: Searcher, query: SearchQuery, limit: int, index: Path, out_file: Path | None, as_json: bool
+    searcher: Searcher,
+    query: SearchQuery,
+    limit: int,
+    index: Path,
+    out_file: Path | None,
+    as_json: bool,
+    advice: Thresholds | None,
 ) -> None:
     from guard.search.export import all_hits, write_hits
 
@@ -127,7 +136,8 @@ def _show(
         return
     page = searcher.search(query)
     if as_json:
-        print_json({"index": str(index), **page.to_dict()})
+        near = None if advice is None else {"flag": advice.flag, "block": advice.block, "source": advice.source}
+        print_json({"index": str(index), "thresholds": near, **page.to_dict()})
         return
     table = Table("similarity", "uri", "cluster", "collections", "caption", box=None, pad_edge=False)
     table.columns[0].no_wrap = True
@@ -136,7 +146,39 @@ def _show(
         table.add_row(*_row(hit))
     if page.hits:
         out.print(table)
+    if query.picture is not None and not query.words and not page.offset:
+        answer = _answer(page, advice, _hint(searcher, query))
+        if answer:
+            out.print(answer, soft_wrap=True)
     err.print(_count(page), style="dim", soft_wrap=True)
+
+
+def _answer(page: SearchPage, advice: Thresholds | None, hint: str) -> str:
+    """Whether the picture is in there, as far as hashes and similarities tell; "" where they say nothing.
+
+    hint: what else could be tried.
+    """
+    identical = sum(hit.pdq_bits is not None for hit in page.hits)
+    if identical:
+        return f"it is in there: {number_of(identical, 'picture')} of the same PDQ hash, turned and mirrored included"
+    nearest = max((hit.similarity for hit in page.hits if hit.similarity is not None), default=None)
+    if nearest is None or advice is None:
+        return ""
+    said = f"the nearest has similarity {nearest:.3f}"
+    if nearest >= advice.block:
+        return f"most likely in there: {said}, and an output is blocked from {advice.block:.3f} on"
+    if nearest >= advice.flag:
+        return f"something is close to it: {said}, and an output is flagged from {advice.flag:.3f} on"
+    return f"nothing is near enough to be flagged: {said}, and an output is flagged from {advice.flag:.3f} on{hint}"
+
+
+def _hint(searcher: Searcher, query: SearchQuery) -> str:
+    tips = []
+    if searcher.index.manifest.regions == 1:
+        tips.append("if yours is a part of one, search an index that was built with --regions")
+    if query.views == "one":
+        tips.append("if yours shows one within it, search with --views crops")
+    return "".join(f"; {tip}" for tip in tips)
 
 
 def _row(hit: SearchHit) -> tuple[Text, ...]:

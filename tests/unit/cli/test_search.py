@@ -45,7 +45,15 @@ def test_by_picture(tmp_path: Path, index: Path) -> None:
     assert ", PDQ 0 bits" in first  # the similarity of a picture to itself is below 1 where scores are normalised
     assert "0005.jpg" in first
     assert "[b]picture 5 of a fox" in first
+    assert "it is in there: 1 picture of the same PDQ hash" in text
     assert "more with --offset 3" in said
+    assert "in there" not in run(tmp_path / "mine.jpg", "--index", index, "--limit", 3, "--offset", 3)[1]
+    (tmp_path / "other.jpg").write_bytes(jpeg(777))
+    page = json.loads(run(tmp_path / "other.jpg", "--index", index, "--json")[1])
+    (nearest, *_), said = page["hits"], run(tmp_path / "other.jpg", "--index", index)[1]
+    near = nearest["similarity"] >= page["thresholds"]["flag"]
+    assert ("nothing is near enough to be flagged" in said) is not near
+    assert f"the nearest has similarity {nearest['similarity']:.3f}" in said
     code, text, _ = run(tmp_path / "mine.jpg", "--index", index, "--words", "crow", "--json")
     page = json.loads(text)
     assert (code, page["total"], page["hits"][0]["uri"][-5]) == (0, 4, page["hits"][0]["caption"][11])
