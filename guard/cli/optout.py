@@ -105,15 +105,19 @@ def add(
 
     with errors_to_exit():
         collections = tuple(dict.fromkeys(collection or ["opt-out"]))
+        _mind(index, collections)
         ends, name = moment_of(until, "--until", ahead=True), who or getpass.getuser()
         keys = _keys(index, ids, uris, sha256s, hits, urls, domains)
         if not (sources or keys):
             raise ConfigError("say what to protect: a SOURCE, --id, --uri, --sha256, --hits, --url or --domain")
         overlay = Overlay(index)
+        opened = _opened(index, sources or [], embedder)  # before anything is changed
         for one in collections:
             if keys:
                 overlay.give(keys, one, who=name, why=why, until=ends)
-        report = _add_sources(index, sources or [], embedder, collections, name, why, ends, key, as_json)
+        report = _add_sources(index, opened, collections, name, why, ends, key, as_json)
+        if sources and not (report.added or report.skipped or keys):
+            raise ConfigError(f"there is no picture in {', '.join(sources)}: nothing was added")
         if as_json:
             skipped = [{"uri": skip.uri, "reason": skip.reason, "detail": skip.detail} for skip in report.skipped]
             named = {"pictures": report.added, "named": len(keys), "keys": [*keys, *report.keys]}
@@ -133,8 +137,9 @@ def add(
 @optout_app.command()
 def remove(
     index: IndexOption,
-    pictures: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PICTURE]…", help="Files of pictures that were added.")
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE]…", help="Pictures, folders or shards that were added, their files unchanged."),
     ] = None,
     collection: Annotated[
         str | None, typer.Option(help="Only from this collection (default: from all that the overlay gave).")
@@ -159,6 +164,8 @@ def remove(
 
     memguard optout remove portfolio/0042.jpg --index training.index --why 'licence of 1 June'
 
+    memguard optout remove portfolio/ --index training.index
+
     memguard optout remove --index training.index --domain studio.example.com --who anna
 
     memguard optout remove portrait.jpg --index training.index --purge --log events.sqlite
@@ -167,9 +174,9 @@ def remove(
     from guard.indexes.overlay import Overlay
 
     with errors_to_exit():
-        keys = [*_keys(index, ids, uris, sha256s, hits, urls, domains), *_keys_of_files(pictures or [])]
+        keys = [*_keys(index, ids, uris, sha256s, hits, urls, domains), *_keys_of_files(sources or [])]
         if not keys:
-            raise ConfigError("say what to take back: a PICTURE, --id, --uri, --sha256, --hits, --url or --domain")
+            raise ConfigError("say what to take back: a SOURCE, --id, --uri, --sha256, --hits, --url or --domain")
         if purge:
             raise typer.Exit(purge_keys(index, keys, logs, who, why, as_json))
         if logs:
@@ -198,12 +205,15 @@ def list_entries(
 
     memguard optout list --index training.index --collection opt-out
     """
-    from guard.optout.entries import moment, protected
+    from guard.indexes.overlay import Overlay
+    from guard.optout.entries import PROTECTING, moment, protected
 
     with errors_to_exit():
+        held = Overlay(index).manifest.collections
+        itself = {name: held[name] for name in collection or PROTECTING if held.get(name)}
         entries = [one for one in protected(index, tuple(collection or ()), now=time.time()) if over or not one.over]
         if as_json:
-            print_json({"index": str(index), "entries": [one.to_dict() for one in entries]})
+            print_json({"index": str(index), "entries": [one.to_dict() for one in entries], "in_the_index": itself})
             return
         table = Table("picture", "collection", "since", "until", "who", "why", "held by", box=None, pad_edge=False)
         table.columns[0].overflow = "fold"
@@ -212,7 +222,13 @@ def list_entries(
             collection_said = one.collection if one.member else f"not {one.collection}"
             cells = (one.uri or one.key, collection_said, moment(one.since), until, one.who, one.why, one.where or "-")
             table.add_row(*map(Text, cells))
-        out.print(table)
+        if entries:
+            out.print(table)
+        else:
+            out.print("the overlay protects nothing")
+        if itself:
+            said = ", ".join(f"{count} in {name}" for name, count in itself.items())
+            out.print(f"the index itself, as it was built, holds {said}", soft_wrap=True)
 
 
 @optout_app.command()
@@ -271,18 +287,64 @@ def _keys(
     return list(dict.fromkeys(keys))
 
 
-def _keys_of_files(files: list[Path]) -> list[str]:
+def _keys_of_files(sources: list[str]) -> list[str]:
+    """By the bytes of each picture. Raises what reading one raises: half of a folder must not stay by an oversight."""
     import hashlib
 
     from guard.decode import read_file
+    from guard.errors import ConfigError
+    from guard.sources import Skip, open_source
 
-    return [hashlib.sha256(read_file(file)).hexdigest() for file in files]
+    keys: list[str] = []
+    for source in sources:
+        before = len(keys)
+        for item in open_source(source).items():
+            if isinstance(item, Skip):
+                raise ConfigError(f"{item.detail}; nothing was taken back")
+            data = item.data if item.path is None else read_file(item.path)
+            if data is not None:
+                keys.append(hashlib.sha256(data).hexdigest())
+        if len(keys) == before:
+            raise ConfigError(f"there is no picture in {source}; nothing was taken back")
+    return list(dict.fromkeys(keys))
+
+
+def _mind(index: Path, collections: tuple[str, ...]) -> None:
+    """A misspelt name would protect nobody, and look as if it did."""
+    from difflib import get_close_matches
+
+    from guard.indexes.overlay import Overlay
+    from guard.types import Collection
+
+    names = [one.value for one in Collection]
+    for one in collections:
+        if one not in names and one not in Overlay(index).manifest.collections:
+            near = get_close_matches(one, names, 1, 0.6)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            err.print(
+                f"{one!r} is a new collection, without a meaning of its own: it is judged as training pictures are, "
+                f"unless the policy says otherwise{meant}",
+                style="yellow",
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def _opened(index: Path, sources: list[str], embedder: str | None) -> tuple[Any, list[Any]]:
+    """The index's embedder, and the sources; (None, []) without any."""
+    from guard.embedders.registry import load_index_embedder
+    from guard.indexes.overlay import Overlay
+    from guard.sources import open_source
+
+    if not sources:
+        return None, []
+    model: Any = load_index_embedder(Overlay(index).manifest.embedder.name, embedder)
+    return model, [open_source(source, spec=model.spec) for source in sources]
 
 
 def _add_sources(
     index: Path,
-    sources: list[str],
-    embedder: str | None,
+    opened: tuple[Any, list[Any]],
     collections: tuple[str, ...],
     who: str,
     why: str,
@@ -290,19 +352,14 @@ def _add_sources(
     key: Path | None,
     quiet: bool,
 ) -> AddReport:
-    from guard.embedders.registry import load_index_embedder
-    from guard.indexes.overlay import Overlay
     from guard.optout.additions import MANY, AddReport, add_pictures
-    from guard.sources import open_source
 
-    total = AddReport()
+    total, (model, sources) = AddReport(), opened
     if not sources:
         return total
-    model: Any = load_index_embedder(Overlay(index).manifest.embedder.name, embedder)
-    opened = [open_source(source, spec=model.spec) for source in sources]
     secret = sealing_key(key)
     with counted("adding", quiet=quiet) as on_progress:
-        for source in opened:
+        for source in sources:
             report = add_pictures(
                 index, source, model, collections, who=who, why=why, until=until, key=secret, on_progress=on_progress
             )

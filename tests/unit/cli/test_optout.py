@@ -60,6 +60,22 @@ def test_what_is_said_counts_right(index: Path, portfolio: Path) -> None:
     assert "2 entries taken back" in run("optout", "remove", "--index", index, "--id", 0, portfolio / "51.jpg")[1]
 
 
+def test_a_folder_comes_and_goes_as_a_whole(index: Path, portfolio: Path) -> None:
+    assert "the overlay protects nothing" in run("optout", "list", "--index", index)[1]
+    add = ("optout", "add", portfolio, "--index", index)
+    assert "did you mean opt-out?" in run(*add, "--collection", "optout")[1]
+    assert "mean" not in run(*add, "--collection", "training")[1]
+    (portfolio / "broken.jpg").symlink_to("nowhere")
+    back = ("optout", "remove", portfolio, "--index", index)
+    code, text = run(*back)
+    assert code == 2
+    assert "cannot be opened" in " ".join(text.split())
+    assert len(Overlay(index).memberships()) == 4
+    (portfolio / "broken.jpg").unlink()
+    assert "4 entries taken back" in run(*back)[1]
+    assert Overlay(index).memberships() == []
+
+
 def test_what_a_sealed_index_keeps_without_its_key_is_said(
     tmp_path: Path, portfolio: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +164,8 @@ def test_lists_go_both_ways(tmp_path: Path, index: Path, portfolio: Path) -> Non
 def test_an_index_that_was_built_with_opt_outs_lists_them(tmp_path: Path, index: Path, portfolio: Path) -> None:
     assert run("index", "add", portfolio, "--index", index, "--collection", "opt-out")[0] == 0
     assert as_json("optout", "export", "--index", index, "--out", tmp_path / "l.csv")[1]["entries"] == 2
+    assert "the index itself, as it was built, holds 2 in opt-out" in run("optout", "list", "--index", index)[1]
+    assert as_json("optout", "list", "--index", index)[1]["in_the_index"] == {"opt-out": 2}
     shard = tar_shard(tmp_path / "s.tar", [("1.jpg", jpeg(50))])
     assert as_json("optout", "check", shard, "--list", tmp_path / "l.csv")[0] == 1
 
@@ -181,13 +199,17 @@ def test_tables_of_addresses_need_no_pictures(tmp_path: Path, index: Path) -> No
         (("add", "--hits", "{tmp}/empty.csv"), "without sha256"),
         (("add", "{tmp}/none"), "does not exist"),
         (("remove",), "say what to take back"),
-        (("remove", "{tmp}/none.jpg"), "cannot be opened"),
+        (("remove", "{tmp}/none.jpg"), "does not exist"),
+        (("add", "{tmp}/nothing"), "there is no picture in"),
+        (("remove", "{tmp}/nothing"), "there is no picture in"),
+        (("add", "{tmp}/none", "--domain", "a.example"), "does not exist"),
         (("remove", "--id", "1"), "nothing of that"),
         (("export", "--out", "{tmp}/list.doc"), ".jsonl"),
     ],
 )
 def test_wrong_usage_exits_with_2(tmp_path: Path, index: Path, words: tuple[str, ...], said: str) -> None:
     (tmp_path / "empty.csv").write_text("a\n1\n")
+    (tmp_path / "nothing").mkdir()
     code, text = run("optout", words[0], "--index", index, *(word.format(tmp=tmp_path) for word in words[1:]))
     assert code == 2
     assert said in text.replace("\n", " ")
