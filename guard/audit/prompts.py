@@ -14,8 +14,9 @@ from guard.membership import trained_on
 from guard.sources.captions import MAX_CAPTION_BYTES, pick, table_rows
 from guard.types import Record
 
-__all__ = ["Prompt", "Repeats", "from_classes", "from_file", "from_repeats"]
+__all__ = ["NO_TRAINING", "Prompt", "Repeats", "from_classes", "from_file", "from_repeats"]
 
+NO_TRAINING = "no reference of the index is a training picture; name the collections that the model was trained on"
 TABLES = (".csv", ".tsv", ".jsonl")
 _SEED_BITS = 63  # of the numbers that torch takes
 
@@ -96,6 +97,8 @@ def from_repeats(repeats: Repeats, *, least: int = 1, most: int | None = None, s
     Clusters of one size come in an order drawn with the seed, so that the first `most` are a fair sample of them.
     Raises ConfigError if there is none, and says what to do.
     """
+    if not repeats.clusters:
+        raise ConfigError(NO_TRAINING)
     prompts: dict[str, Prompt] = {}
     for cluster in repeats.clusters:
         if cluster.captions and cluster.size >= least:

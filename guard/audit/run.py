@@ -19,7 +19,7 @@ from guard.audit.findings import Findings, rounded
 from guard.audit.generate import Generating, Sampler, generating
 from guard.audit.members import AuditedIndex, Members
 from guard.audit.plan import Plan, Progress, Told
-from guard.audit.prompts import Prompt
+from guard.audit.prompts import NO_TRAINING, Prompt
 from guard.audit.references import thumbnails_of
 from guard.audit.report import AuditReport, Finding, LeftOut, PromptRow, Rate, Settings, summarise
 from guard.audit.schedule import Look, budgeted
@@ -67,12 +67,7 @@ def audit(
     now = members.index
     thumbnails_of(now)
     if not members.training:
-        raise ConfigError(
-            f"no reference of the index is in {' or '.join(plan.collections)}; name the training set's collections"
-            if plan.collections
-            else "the index holds no training pictures, only what is protected, opted out, allowed or a canary; name "
-            "the collections that the model was trained on (--collection)"
-        )
+        raise ConfigError(NO_TRAINING)
     similarity = agreed_similarity(now, embedder, plan.rule, verifier)
     run = _Run(plan, state, members, embedder, verifier, on_progress)
     with generating(state, samplers, batch=plan.batch, seed=plan.seed) as made:

@@ -164,5 +164,7 @@ def test_an_index_without_training_pictures_is_refused(tmp_path: Path) -> None:
     path = write_training_index(tmp_path, {"a": np.array(PICTURES["caption 0"])})
     with open_overlaid(path) as index, opened(tmp_path / "state", {}) as state:
         prompts = from_repeats(Repeats(records_of(index.base)), least=1)
-        with pytest.raises(ConfigError, match="no reference of the index is in portfolio"):
+        with pytest.raises(ConfigError, match="no reference of the index is a training picture"):
             audit(prompts, [], state, index, ToyEmbedder(), plan=Plan(collections=("portfolio",)))
+        with pytest.raises(ConfigError, match="no reference of the index is a training picture"):
+            from_repeats(Repeats(records_of(index.base), ("portfolio",)))
