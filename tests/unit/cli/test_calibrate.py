@@ -105,8 +105,8 @@ def test_copies_among_the_clean_pictures_are_named(index: Path, model: Path, cle
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "--clean SOURCE, or --from-references"),
-        (("--clean", "photos", "--from-references"), "--clean SOURCE, or --from-references"),
+        ((), "--clean SOURCE, --pipeline MODEL, or --from-references"),
+        (("--clean", "photos", "--from-references"), "--clean SOURCE, --pipeline MODEL, or --from-references"),
         (("--from-references", "--target", "2"), "between 0 and 1"),
         (("--from-references", "--duplicate", "3"), "bar of duplicates"),
         (("--from-references", "--query-views", "turns"), "give clean pictures"),
