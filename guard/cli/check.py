@@ -22,7 +22,7 @@ from guard.cli.check_options import (
     settings_of,
     unhurried,
 )
-from guard.cli.console import STYLES, Exit, err, errors_to_exit, out, print_json
+from guard.cli.console import STYLES, Exit, err, errors_to_exit, print_json, rows
 from guard.cli.explain import Strips
 from guard.cli.progress import counted
 from guard.errors import InputError
@@ -116,7 +116,7 @@ def _check(
     if as_json:
         print_json({"index": str(index), "index_version": guard.index.version, "results": results})
     elif table.rows:
-        out.print(table)
+        rows.print(table)
     return code
 
 

@@ -25,12 +25,15 @@ __all__ = [
     "out",
     "percent",
     "print_json",
+    "rows",
 ]
 
 # No markup and no emoji codes: what is printed are paths, and "scans[draft]" is one.
 # Piped into a file there is no width to fit, and rich's 80 columns would only cut them.
 out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+rows = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 10_000)
+"""For tables whose rows stay lines where they are piped: a path that is broken in two is no path."""
 STYLES = {Decision.ALLOW: "green", Decision.FLAG: "yellow", Decision.BLOCK: "red"}
 
 

@@ -37,7 +37,7 @@ def test_transforms_take_part_and_are_compared_with_the_plain_embedder(photos: P
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     document = json.loads(target.read_text(encoding="utf-8"))
-    ways = [f"{name}+{way}" for way in ("whitened", "normalised", "whitened+normalised")]
+    ways = [f"{name}+{way}" for way in ("whitened", "normalised", "whitened+normalised", "whitened+rivals")]
     assert list(document["results"]) == [name, *ways]
     assert list(document["paired"]) == ways
     assert document["background"]["pictures"] == 6
