@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from guard.embedders.views import ViewKind
 from guard.errors import ConfigError, InputError
 from guard.indexes.best import best_of_each
 from guard.indexes.hashes import IDENTICAL_BITS, map_hashes
-from guard.indexes.rivals import DEPTH, beside_rivals, rivals_of
+from guard.indexes.rivals import beside_rivals
 from guard.indexes.store import OpenIndex
 from guard.indexes.transformed_rows import DUPLICATE, original_rows
 from guard.pixels import RGBArray
@@ -172,11 +173,8 @@ class _Others:
         self, ids: npt.NDArray[np.int64], views: npt.NDArray[np.float32], k: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         n, v, d = views.shape
-        rows, gone = views.reshape(n * v, d), None
-        if rivals_of(self.index) is not None:  # of a picture that does not stand in the index, it and its copies are no
-            near = self.index.search(rows, min(DEPTH, len(self.index))).ids  # rivals
-            gone = np.where(self._same(np.repeat(ids, v), near), near, -1)
-        found = beside_rivals(self.index, rows, k, gone=gone)
+        own = partial(self._same, np.repeat(ids, v))  # no rivals of a picture that does not stand in the index
+        found = beside_rivals(self.index, views.reshape(n * v, d), k, gone=own)
         if v == 1:
             return found.ids, found.similarity
         return best_of_each(found.ids.reshape(n, -1), found.similarity.reshape(n, -1), k)

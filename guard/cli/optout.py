@@ -317,8 +317,9 @@ def _mind(index: Path, collections: tuple[str, ...]) -> None:
     from guard.types import Collection
 
     names = [one.value for one in Collection]
+    known = {*names, *Overlay(index).manifest.collections}
     for one in collections:
-        if one not in names and one not in Overlay(index).manifest.collections:
+        if one not in known:
             near = get_close_matches(one, names, 1, 0.6)
             meant = f"; did you mean {near[0]}?" if near else ""
             err.print(

@@ -13,6 +13,7 @@ where none but such are near, nothing is taken off. Knows similarities; no embed
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ DEPTH = 16
 """So many nearest references are looked through for rivals; more copies than that of one picture leave none."""
 
 Similarity = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,12 @@ def rivals_of(index: Any) -> Rivals | None:
 
 
 def beside_rivals(
-    index: VectorIndex, rows: Descriptors, k: int, *, gone: npt.NDArray[np.int64] | None = None
+    index: VectorIndex, rows: Descriptors, k: int, *, gone: Callable[[Ids], npt.NDArray[np.bool_]] | None = None
 ) -> Candidates:
     """As index.search(rows, k), each similarity weighed beside its rivals, if the index does that.
 
-    rows: (r, dim) as the embedder makes them, an array or a tensor. gone: (r, g) ids that are no rivals, -1 for none:
-    of the query itself where it stands in the index, and of its copies.
+    rows: (r, dim) as the embedder makes them, an array or a tensor. gone: says which of (r, d) ids, -1 for none, are no
+    rivals: the query itself where it stands in the index, and its copies.
     """
     rivals = rivals_of(index)
     if rivals is None:
@@ -81,8 +83,7 @@ def beside_rivals(
     vectors = _vectors(index, found.ids)  # (r, c, d)
     near = found.similarity[:, :DEPTH]
     if gone is not None:
-        left = (found.ids[:, :DEPTH, None] != gone[:, None]).all(axis=2)
-        near = np.where(left, near, np.float32(-np.inf))
+        near = np.where(gone(found.ids[:, :DEPTH]), np.float32(-np.inf), near)
     alike = vectors @ vectors[:, :DEPTH].transpose(0, 2, 1)
     similarity = np.where(there, rivals.weighed(found.similarity, near, alike), np.float32(-np.inf))
     order = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
@@ -105,7 +106,7 @@ def inputs_beside_rivals(index: Any, rows: Descriptors, own: Descriptors) -> Sim
     return rivals.weighed(near, found.similarity, alike.transpose(1, 0, 2))
 
 
-def _vectors(index: Any, ids: npt.NDArray[np.int64]) -> Descriptors:
+def _vectors(index: Any, ids: Ids) -> Descriptors:
     known, places = np.unique(np.maximum(ids, 0), return_inverse=True)
     vectors: Descriptors = index.descriptors(known.tolist())[places.reshape(ids.shape)]
     return vectors

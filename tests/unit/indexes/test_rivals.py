@@ -107,7 +107,7 @@ def test_a_search_beside_rivals_against_an_index_that_has_them(opened: OpenIndex
 
 def test_what_is_gone_is_no_rival(opened: OpenIndex) -> None:
     row = opened.descriptors([2])
-    found = beside_rivals(opened, row, 2, gone=np.array([[2, -1]]))
+    found = beside_rivals(opened, row, 2, gone=lambda ids: ids == 2)
     among = float(found.similarity[0, found.ids[0] == 3][0])
     assert among == pytest.approx(0.45 + 0.2 - 0.45 / 3, abs=1e-5)
 
