@@ -41,7 +41,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …")
     parser.add_argument("--processes", type=int, help="that train; on a CPU one a core (up to 8), otherwise 1")
     parser.add_argument(
-        "--workers", type=int, help="that make views, for each process; on a CPU none, otherwise one a core"
+        "--workers",
+        type=int,
+        help="processes that make views, for each that trains; on a CPU none, otherwise one a core",
+    )
+    parser.add_argument(
+        "--drawers",
+        type=int,
+        default=0,
+        help="processes that go on drawing the bank meanwhile; with 0 it is drawn before",
     )
     parser.add_argument("--bank", type=Path, help="folder of the pictures, to share it between runs")
     parser.add_argument("--name", default="procedural", help="of the exported files")
@@ -77,7 +85,8 @@ def _run(parsed: argparse.Namespace) -> None:
         init=init,
         device=parsed.device,
         processes=parsed.processes or (min(cores, 8) if on_cpu else 1),
-        workers=parsed.workers if parsed.workers is not None else (0 if on_cpu else max(1, cores - 1)),
+        workers=parsed.workers if parsed.workers is not None else (0 if on_cpu else max(1, cores - 1 - parsed.drawers)),
+        drawers=parsed.drawers,
         bank=parsed.bank,
         quiet=False,
     )

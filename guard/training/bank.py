@@ -7,7 +7,8 @@ program's pictures are written: a build that was killed goes on with the program
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from guard.training.generators import Kin, kindred
 
-__all__ = ["KIN", "Bank", "build_bank", "program_seed"]
+__all__ = ["KIN", "Bank", "build_bank", "drawing", "program_seed", "programs_drawn"]
 
 KIN = len(Kin)
 CHUNK = 8  # programs of one task
@@ -49,14 +50,16 @@ def build_bank(
     size: int,
     seed: int,
     processes: int = 1,
+    until: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Bank:
     """Open the bank at `path`, drawing what it misses with so many processes.
 
-    progress: called with (programs done, all programs) now and then. Raises ValueError for a file of another shape.
+    until: leave after so many of the programs. progress: called with (programs done, all programs) now and then.
+    Raises ValueError for a file of another shape.
     """
     shape = (KIN * programs, size, size, 3)
-    flags = path.with_suffix(".done.npy")
+    flags = _flags(path)
     if not flags.exists():  # the flags come last, so that a bank without them is begun anew
         path.parent.mkdir(parents=True, exist_ok=True)
         np.lib.format.open_memmap(path, "w+", np.uint8, shape).flush()
@@ -64,9 +67,8 @@ def build_bank(
     pictures, done = np.load(path, mmap_mode="r"), np.load(flags, mmap_mode="r")
     if pictures.shape != shape or done.shape != (programs,):
         raise ValueError(f"{path.name} holds pictures of shape {pictures.shape}, wanted {shape}: choose another file")
-    missing = np.flatnonzero(np.asarray(done) == 0)
-    tasks = [(path, flags, seed, size, tuple(map(int, missing[i : i + CHUNK]))) for i in range(0, len(missing), CHUNK)]
-    finished = programs - len(missing)
+    tasks = _tasks(path, size, seed, until)
+    finished = int(np.count_nonzero(done))
     if tasks and processes > 1:
         with multiprocessing.get_context("spawn").Pool(min(processes, len(tasks))) as pool:
             for count in pool.imap_unordered(_draw_programs, tasks):
@@ -79,6 +81,31 @@ def build_bank(
             if progress:
                 progress(finished, programs)
     return Bank(np.load(path, mmap_mode="r"))
+
+
+@contextmanager
+def drawing(path: Path, *, size: int, seed: int, processes: int) -> Iterator[None]:
+    """Meanwhile, so many processes draw what the bank that build_bank began still misses, in the order of its rows."""
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        pool.map_async(_draw_programs, _tasks(path, size, seed, None), chunksize=1)
+        yield
+
+
+def programs_drawn(path: Path) -> int:
+    """How many of the first programs are there without a gap."""
+    done = np.load(_flags(path))
+    return len(done) if done.all() else int(done.argmin())
+
+
+def _flags(path: Path) -> Path:
+    return path.with_suffix(".done.npy")
+
+
+def _tasks(path: Path, size: int, seed: int, until: int | None) -> list[tuple[Path, Path, int, int, tuple[int, ...]]]:
+    missing = np.flatnonzero(np.load(_flags(path))[:until] == 0)
+    return [
+        (path, _flags(path), seed, size, tuple(map(int, missing[i : i + CHUNK]))) for i in range(0, len(missing), CHUNK)
+    ]
 
 
 def _draw_programs(task: tuple[Path, Path, int, int, tuple[int, ...]]) -> int:

@@ -71,6 +71,7 @@ class TrainingConfig(BaseModel):
         default=0.2, ge=0, le=1, description="each strong view has this share of the strength, or any larger one"
     )
     ema: float = Field(default=0.998, ge=0, lt=1)
+    echoes: int = Field(default=1, ge=1, description="times that a batch is used, touched up anew after the first")
     held_out_programs: int = Field(default=128, ge=0, description="0: no check during the run")
 
     @model_validator(mode="after")

@@ -66,14 +66,15 @@ class GroupConv(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(fields, ORDER * inside, side, side))
         nn.init.normal_(self.weight, std=(2 / (ORDER * inside * side * side)) ** 0.5)
+        self.register_buffer("inside", INSIDE, persistent=False)
+        self.inside: Tensor
         self.stride, self.padding = stride, padding
 
     def expanded(self) -> Tensor:
         """(8 * fields, 8 * inside, side, side)."""
         fields, channels, side, _ = self.weight.shape
         relative = self.weight.view(fields, ORDER, channels // ORDER, side, side)
-        inside = INSIDE.to(relative.device)
-        return torch.cat([acted(relative.index_select(1, inside[g]), g) for g in range(ORDER)]).flatten(1, 2)
+        return torch.cat([acted(relative.index_select(1, self.inside[g]), g) for g in range(ORDER)]).flatten(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.conv2d(x, self.expanded(), stride=self.stride, padding=self.padding)

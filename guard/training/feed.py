@@ -1,22 +1,23 @@
 """Batches of views out of the bank. Knows which picture is seen in which view; no network.
 
-A batch is a function of (seed, step, process) and of the moment of the run: nothing is kept between batches, so that
-a run resumes at any step with the batches that it would have had.
+A batch is a function of (seed, step, process), of the moment of the run and of how much of the bank is drawn. Nothing
+is kept between batches, so that a run resumes at any step with the batches that it would have had.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch.multiprocessing
 
 from guard.embedders.views import Box
-from guard.training.bank import KIN
+from guard.training.bank import KIN, programs_drawn
 from guard.training.config import TrainingConfig
 from guard.training.edits import WHOLE_VIEW, Picture, strong_view, weak_view
 from guard.training.generators.base import Dice
@@ -43,6 +44,8 @@ class Part:
     """(2 n, size, size, 3): n first views, then n second ones."""
     windows: npt.NDArray[np.float32]
     """(2 n, 3): top, left and side of the part of each view over which the network averages, as shares."""
+    step: int = 0
+    """Of the batch; what its views show is `shown_by` of it."""
 
 
 def chosen_rows(config: TrainingConfig, seed: int, step: int, programs: int) -> npt.NDArray[np.int64]:
@@ -127,7 +130,7 @@ def part_of_batch(
     for i in range(len(views)):  # the network does not mind; the statistics of its eight positions become alike
         dice = Dice(seed, step, int(rows[part][i % count]), 0xB4 + i // count)
         views[i], windows[i] = _laid(views[i], windows[i].tolist(), dice)
-    return Part(views, windows)
+    return Part(views, windows, step)
 
 
 def _laid(view: Picture, window: Box, dice: Dice) -> tuple[Picture, Box]:
@@ -163,25 +166,34 @@ class Feed:
         """Without end, from this step on. now(step): asked when a step is begun, up to 2 x workers ahead."""
         if not self._workers:
             while True:
-                yield _make((*self._fixed, step, now(step)))
+                yield _make((*self._fixed, programs_drawn(self._fixed[1]), step, now(step)))
                 step += 1
-        with multiprocessing.get_context("spawn").Pool(self._workers) as pool:
-            ahead: deque[multiprocessing.pool.AsyncResult[Part]] = deque()
+        with torch.multiprocessing.get_context("spawn").Pool(self._workers) as pool:
+            ahead: deque[Any] = deque()
             while True:
                 while len(ahead) < 2 * self._workers:
-                    ahead.append(pool.apply_async(_make, ((*self._fixed, step, now(step)),)))
+                    task = (*self._fixed, programs_drawn(self._fixed[1]), step, now(step))
+                    ahead.append(pool.apply_async(_make_shared, (task,)))
                     step += 1
-                yield ahead.popleft().get()
+                views, windows, its_step = ahead.popleft().get()
+                yield Part(views.numpy(), windows.numpy(), its_step)
 
 
 _open: dict[Path, npt.NDArray[np.uint8]] = {}
+_Task = tuple[TrainingConfig, Path, int, int, int, int, int, Moment]
 
 
-def _make(task: tuple[TrainingConfig, Path, int, int, int, int, Moment]) -> Part:
+def _make_shared(task: _Task) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Tensors travel in shared memory, arrays through a pipe: of a hundred megabytes a batch."""
+    part = _make(task)
+    return torch.from_numpy(part.views), torch.from_numpy(part.windows), part.step
+
+
+def _make(task: _Task) -> Part:
     import cv2
 
-    config, bank, seed, rank, ranks, step, now = task
+    config, bank, seed, rank, ranks, programs, step, now = task
     if bank not in _open:
         cv2.setNumThreads(1)
         _open[bank] = np.load(bank, mmap_mode="r")
-    return part_of_batch(config, _open[bank], seed, step, rank, ranks, now)
+    return part_of_batch(config, _open[bank][: KIN * programs], seed, step, rank, ranks, now)

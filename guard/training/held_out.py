@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from guard.training.bank import KIN, build_bank
@@ -25,10 +24,9 @@ QUERIES = 2  # of each program
 BATCH = 64
 
 
-def to_input(views: npt.NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+def to_input(views: torch.Tensor) -> torch.Tensor:
     """(n, s, s, 3) uint8 -> (n, 3, s, s) float32 in [-1, 1], channels last."""
-    batch = torch.from_numpy(views).to(device).permute(0, 3, 1, 2)
-    return batch.float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+    return views.permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
 
 
 class HeldOut:
@@ -53,7 +51,7 @@ class HeldOut:
         network.eval()
         with torch.inference_mode():
             xb, xq = (
-                torch.cat([network(to_input(v[i : i + BATCH], device)) for i in range(0, len(v), BATCH)]).cpu()
+                torch.cat([network(to_input(part.to(device))) for part in torch.from_numpy(v).split(BATCH)]).cpu()
                 for v in (self._references, self._queries)
             )
         network.train(was_training)

@@ -1,6 +1,6 @@
 """A training run from its first step to its weights. Knows the order of things; each thing is in a file of its own.
 
-    bank -> feed -> network -> rows of all processes -> loss -> gradients of all processes -> optimiser -> EMA
+    bank -> feed -> echo -> network -> rows of all processes -> loss -> gradients of all processes -> optimiser -> EMA
 
 Every process holds the same network and takes the same steps; the first one keeps the files.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guard.training.bank import build_bank
+from guard.training.bank import build_bank, drawing
 from guard.training.checkpoint import Curve, load_checkpoint, save_checkpoint
 from guard.training.config import TrainingConfig
-from guard.training.feed import Feed, Part, shown_by
+from guard.training.echo import Batch, echoed
+from guard.training.edits.retouch import retouched
+from guard.training.feed import Feed, shown_by
 from guard.training.held_out import HeldOut, to_input
 from guard.training.network import DescriptorNet, begin_from
 from guard.training.objective import Loss, descriptor_loss
@@ -30,6 +33,7 @@ from guard.training.team import Team, run_team
 __all__ = ["Run", "bank_path", "train"]
 
 LOG_EVERY = 10  # steps
+FIRST_SHARE = 10  # a tenth of a bank is drawn before the first step, if the rest is drawn meanwhile
 BFLOAT_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # as Linux names them; the last one on 64-bit Arm
 
 
@@ -51,6 +55,8 @@ class Run:
     processes: int = 1
     workers: int = 0
     """That make views, for each process; 0: it makes its own."""
+    drawers: int = 0
+    """Processes that go on drawing the bank while the run trains on what there is; 0: it is drawn before."""
     bank: Path | None = None
     """Where the bank lies; None: in `out`."""
     checkpoint_s: float = 120.0
@@ -72,14 +78,15 @@ def train(run: Run) -> dict[str, Any]:
     run.out.mkdir(parents=True, exist_ok=True)
     c = run.config
     shown = None if run.quiet else _print_progress
-    makers = max(run.processes, run.workers)
-    build_bank(
-        bank_path(run), programs=c.programs, size=c.picture_size, seed=run.seed, processes=makers, progress=shown
-    )
+    makers = max(run.processes, run.workers + run.drawers)
+    drawn: dict[str, Any] = {"size": c.picture_size, "seed": run.seed}
+    until = max(c.pairs, c.programs // FIRST_SHARE) if run.drawers else None
+    build_bank(bank_path(run), programs=c.programs, processes=makers, until=until, progress=shown, **drawn)
     if c.held_out_programs:
         HeldOut(run.bank or run.out, c, makers)  # draws its pictures with all processes
     numbers = sum(v.numel() for v in DescriptorNet(c.network).state_dict().values()) + 2 * c.pairs * c.network.dim
-    run_team(run.processes, numbers, _work, run)
+    with drawing(bank_path(run), processes=run.drawers, **drawn) if run.drawers else nullcontext():
+        run_team(run.processes, numbers, _work, run)
     state = load_checkpoint(run.out)
     assert state is not None
     return state
@@ -91,6 +98,7 @@ def _print_progress(done: int, total: int) -> None:
 
 
 def _work(team: Team, run: Run) -> None:
+    torch.backends.cudnn.benchmark = True  # a run has a handful of shapes
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // team.size) if run.device == "cpu" else 1)
     _Trainer(team, run).run()
 
@@ -100,6 +108,7 @@ class _Trainer:
         self.team, self.config, self.options = team, run.config, run
         self.device = torch.device(run.device)
         torch.manual_seed(run.seed)
+        self.dice = torch.Generator(self.device).manual_seed(run.seed)
         self.network = DescriptorNet(run.config.network)
         if run.init is not None:
             begin_from(self.network, run.init)
@@ -123,17 +132,27 @@ class _Trainer:
         curve = Curve(run.out, self.step) if first else None
         held_out = HeldOut(run.bank or run.out, c, 1) if first and c.held_out_programs else None
         feed = Feed(c, bank_path(run), run.seed, self.team.rank, self.team.size, run.workers)
-        parts = feed.parts(self.step, self._moment)
+        begin = self.step
+        # a part is begun for the step at which it is first used
+        parts = feed.parts(begin, lambda part: self._moment(begin + (part - begin) * c.echoes))
+        batches = (
+            Batch(
+                torch.from_numpy(part.views).to(self.device),
+                torch.from_numpy(part.windows).to(self.device),
+                torch.from_numpy(shown_by(c, run.seed, part.step, self.team.size)).to(self.device),
+            )
+            for part in parts
+        )
         self._started, self._before_s = time.monotonic(), self.elapsed_s
         saved = checked = self._started
         losses: list[Loss] = []
         since, seen = self._started, self.views
-        for part in parts:
+        for batch in echoed(batches, c.echoes, run.seed):
             self._progress = self.team.told(self._own_progress())
             if self._progress >= 1 or self.step == run.stop_after:
                 break
             now = self._moment(self.step)
-            losses.append(self._one_step(part, now))
+            losses.append(self._one_step(batch, now))
             if not first or curve is None:
                 continue
             at = time.monotonic()
@@ -164,23 +183,23 @@ class _Trainer:
         progress = step / run.steps if run.steps is not None else self._progress
         return moment(self.config, progress, step, continued=run.init is not None)
 
-    def _one_step(self, part: Part, now: Moment) -> Loss:
+    def _one_step(self, batch: Batch, now: Moment) -> Loss:
         c, team = self.config, self.team
         for group in self.optimizer.param_groups:
             group["lr"] = now.learning_rate
         self.network.train()
+        x = to_input(batch.views)
+        if batch.again:
+            x = retouched(x, batch.windows, self.dice)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            mine = self.network.through(
-                to_input(part.views, self.device), torch.from_numpy(part.windows).to(self.device)
-            )
+            mine = self.network.through(x, batch.windows)
         # parts may differ by a row or two when the pairs do not divide by the ranks: padded for the exchange
         counts = [2 * (c.pairs * (r + 1) // team.size - c.pairs * r // team.size) for r in range(team.size)]
         padded = torch.zeros(max(counts), mine.shape[1], device=mine.device)
         padded[: len(mine)] = mine.detach()
         everyone = list(team.gather(padded))
         rows = [mine if rank == team.rank else z[: counts[rank]] for rank, z in enumerate(everyone)]
-        shows = torch.from_numpy(shown_by(c, self.options.seed, self.step, team.size)).to(self.device)
-        loss = descriptor_loss(torch.cat(rows), shows, temperature=c.temperature, koleo=c.koleo)
+        loss = descriptor_loss(torch.cat(rows), batch.shows, temperature=c.temperature, koleo=c.koleo)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
         self._exchange()
@@ -217,13 +236,13 @@ class _Trainer:
 
     def _line(self, losses: list[Loss], now: Moment, rate: float) -> dict[str, float | int | str]:
         def mean(name: str) -> float:
-            return float(sum(getattr(loss, name) for loss in losses)) / len(losses)
+            return float(torch.stack([getattr(loss, name) for loss in losses]).mean())
 
         return {
             "step": self.step - 1,
             "views": self.views,
             "progress": self._progress,
-            "loss": sum(float(loss.total) for loss in losses) / len(losses),
+            "loss": mean("total"),
             **{name: mean(name) for name in ("contrast", "entropy", "accuracy", "positive", "nearest")},
             "learning_rate": now.learning_rate,
             "size": now.size,

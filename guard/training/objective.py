@@ -29,15 +29,17 @@ TINY = 1e-3  # e above; also keeps the gradient of the logarithm below 1000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loss:
+    """Scalars on the device of the rows, all but the first without gradient: to read one waits for the device."""
+
     total: Tensor
     """Scalar, with its gradient."""
-    contrast: float
-    entropy: float
-    accuracy: float
+    contrast: Tensor
+    entropy: Tensor
+    accuracy: Tensor
     """Share of the rows whose nearest other row is a positive."""
-    positive: float
+    positive: Tensor
     """Mean similarity to the positives."""
-    nearest: float
+    nearest: Tensor
     """Mean similarity to the nearest negative."""
 
 
@@ -63,9 +65,9 @@ def descriptor_loss(z: Tensor, shows: Tensor, *, temperature: float, koleo: floa
         mean_positive = (similarity * weight).sum() / weight.sum()
     return Loss(
         contrast + koleo * entropy,
-        float(contrast.detach()),
-        float(entropy.detach()),
-        float(accuracy),
-        float(mean_positive),
-        float(nearest_value.mean()),
+        contrast.detach(),
+        entropy.detach(),
+        accuracy,
+        mean_positive,
+        nearest_value.mean(),
     )
