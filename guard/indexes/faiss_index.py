@@ -1,7 +1,8 @@
 """Exact search with faiss: cosines of float rows, and cosines of packed bits. Knows faiss; no files of an index.
 
 faiss starts one thread a core for every call, so that several callers at once would share
-each core many times over: every call here asks for its share of the cores only.
+each core many times over: every call here asks for its share of the cores only. And for some queries at once, as the
+windows of a picture, it is told to multiply matrices, which it does by itself for hundreds only.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -69,7 +71,7 @@ class FaissFlatIndex:
             with self._gpu_lock:
                 similarity, ids = self._index.search(queries, found)
         else:
-            with _share_of_cores(len(self) * self.dim * 4):
+            with _share_of_cores(len(self) * self.dim * 4, queries.size):
                 similarity, ids = self._index.search(queries, found)
         return pad(len(queries), k, ids, similarity)
 
@@ -172,25 +174,52 @@ _searching: set[tuple[int, int]] = set()  # (process, thread) of each search tha
 
 
 ALONE_BYTES = 128 * 2**20  # a scan of less takes one core some 8 ms: less than a team of threads on a busy machine
+PRODUCT_VALUES = 800
+"""Values of the queries (nq * dim) for each core from which a matrix product is quicker than a scan for each query.
+
+As faiss means to count them (its pull request 5109); 1.15 counts TEAM_VALUES, whatever the cores.
+"""
+TEAM_VALUES = 128_000
 
 
 @contextmanager
-def _share_of_cores(scanned_bytes: int) -> Iterator[None]:
+def _share_of_cores(scanned_bytes: int, values: int = 0) -> Iterator[None]:
     """Divide the cores among the searches that run now. OpenMP keeps the number for each thread on its own.
 
     A small scan gets one core: where all cores are busy, the team's barrier costs more than the scan
     (30 ms instead of 3 for 8 queries against 100,000 hashes, beside two busy processes on two cores; and of processor
     time, 35 ms instead of 6 for one query against 100,000 rows of 256 floats).
+
+    values: of float queries; 0 for bits. A matrix product of some of them gets one core, if it had two at most: a
+    product in a team has a barrier for each 1,024 rows. Of 15 queries against 100,000 rows of 256 floats, on idle
+    cores, beside two busy processes, and for four callers at once: a scan by two threads 37, 154, 149 ms, a product
+    by two 18, 955, 1335 ms, and by one 28 to 33, 93, 46 ms.
     """
     faiss = import_faiss()
     me = (os.getpid(), threading.get_ident())
+    threshold = _product_threshold()
     _searching.add(me)
-    beside = sum(1 for process, _ in list(_searching) if process == me[0])
-    before = faiss.omp_get_max_threads()
-    cores = 1 if scanned_bytes < ALONE_BYTES else (os.cpu_count() or 1)
-    faiss.omp_set_num_threads(max(1, cores // beside))
+    before, cores = faiss.omp_get_max_threads(), 1
+    if scanned_bytes >= ALONE_BYTES:
+        cores = max(1, (os.cpu_count() or 1) // _running(me[0]))
+    if cores <= 2 and PRODUCT_VALUES * cores <= values < TEAM_VALUES:
+        cores = 1
+        faiss.cvar.distance_compute_blas_threshold = min(threshold, PRODUCT_VALUES)
+    faiss.omp_set_num_threads(cores)
     try:
         yield
     finally:
         faiss.omp_set_num_threads(before)
         _searching.discard(me)
+        if not _running(me[0]):  # faiss keeps it for the process, in which others may use faiss as well
+            faiss.cvar.distance_compute_blas_threshold = threshold
+
+
+def _running(process: int) -> int:
+    return sum(1 for one, _ in list(_searching) if one == process)
+
+
+@cache
+def _product_threshold() -> int:
+    """As it was before the first search."""
+    return int(import_faiss().cvar.distance_compute_blas_threshold)

@@ -18,7 +18,7 @@ from guard.sources.base import Item
 from guard.sources.webdataset import expand_braces
 from tests.support.references import tar_shard, unit_rows
 
-sizes = st.tuples(st.integers(1, 60), st.integers(1, 9), st.integers(1, 70), st.sampled_from([8, 24, 64]))
+sizes = st.tuples(st.integers(1, 60), st.integers(1, 20), st.integers(1, 70), st.sampled_from([8, 24, 64]))
 
 
 def exact(xb: npt.NDArray[np.float32], xq: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.float32]:
