@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 __all__ = ["InForce", "by_default", "in_force", "slow_for"]
 
 NO_THUMBNAILS = "the index holds no thumbnails"
+NOT_THERE = f"{NO_THUMBNAILS}, and the folders of its originals are not there"
+NOT_READ = f"{NO_THUMBNAILS}, and its originals are not to be read (originals)"
+FROM_ORIGINALS = (
+    f"{NO_THUMBNAILS}, so that originals are read, which takes long (verify = true looks at the nearest ones of every "
+    "image all the same)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +76,14 @@ def in_force(
         return InForce(config.model_copy(update={"verify": False}), missing, to_mend)
     compares = config.model_copy(update={"verify": True})
     confirms = compares.model_copy(update={"verify_margin": 0.0})
+    own_margin = "verify_margin" in config.model_fields_set
+    if _none(index) and not own_margin:
+        return InForce(confirms, f"only what counts anyway is compared: {FROM_ORIGINALS}")
     unknown = _unknown(compares, examiner, calibration)
     if unknown:
         return InForce(confirms, f"only what counts anyway is compared: {unknown}", to_mend=True)
     slow = slow_for(index.manifest)
-    if slow and "verify_margin" not in config.model_fields_set:
+    if slow and not own_margin:
         return InForce(confirms, f"only what counts anyway is compared: {slow}")
     return InForce(compares)
 
@@ -95,7 +104,11 @@ def slow_for(manifest: Manifest) -> str:
 def by_default(manifest: Manifest, folder: Path) -> str:
     """What "auto" does with an index, as far as its version in folder tells, in words."""
     if THUMBNAILS not in manifest.files or _empty(folder / THUMBNAILS):
-        return f"not compared: {NO_THUMBNAILS}"
+        if not manifest.folders:
+            return f"not compared: {NO_THUMBNAILS}"
+        if not any(Path(named).is_dir() for named in manifest.folders):
+            return f"not compared: {NOT_THERE}"
+        return f"only what counts anyway is compared: {FROM_ORIGINALS}"
     slow = slow_for(manifest)
     said = f"only what counts anyway is compared: {slow}" if slow else "every candidate is compared"
     return f"with the key, {said}" if manifest.sealed else said
@@ -123,7 +136,11 @@ def _missing(index: Any, examiner: Examiner) -> tuple[str, bool]:
     if getattr(index.manifest, "sealed", None) is not None and not getattr(index, "has_thumbnails", False):
         return "the thumbnails are sealed, and there is no key (index_key_file)", False
     if not isinstance(index, SupportsThumbnails) or _none(index):
-        return NO_THUMBNAILS, False
+        originals = examiner.originals
+        if originals is None:
+            return NOT_READ if getattr(index.manifest, "folders", ()) else NO_THUMBNAILS, False
+        if not originals.there():
+            return NOT_THERE, False
     try:
         examiner.ready()
     except MissingExtraError as exc:
@@ -132,7 +149,7 @@ def _missing(index: Any, examiner: Examiner) -> tuple[str, bool]:
 
 
 def _none(index: Any) -> bool:
-    """Whether none is stored, as of precomputed embeddings; False for a damaged file, of which the checks tell."""
+    """Whether no thumbnail is stored, as of precomputed embeddings; False for a damaged file, of which the checks tell."""
     try:
         return bool(index.lacks_thumbnails()) if hasattr(index, "lacks_thumbnails") else False
     except IndexLoadError:

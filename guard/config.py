@@ -45,7 +45,17 @@ __all__ = [
 ]
 
 OPENING = frozenset(
-    {"device", "embedder", "events", "index_backend", "index_device", "index_key", "index_key_file", "index_memory"}
+    {
+        "device",
+        "embedder",
+        "events",
+        "index_backend",
+        "index_device",
+        "index_key",
+        "index_key_file",
+        "index_memory",
+        "originals",
+    }
 )
 """What no call of an open guard can change."""
 TABLES = frozenset({"server"})
@@ -167,8 +177,8 @@ class GuardConfig(BaseModel):
     )
     verify: Verify = Field(
         "auto",
-        description="Compare pixels with the stored thumbnails of the candidates before deciding; needs OpenCV. auto: "
-        "where that can be done, of every candidate if it is quick, else of those that count anyway.",
+        description="Compare pixels with those of the candidates (thumbnails, or originals) before deciding; needs OpenCV. "
+        "auto: where that can be done, of every candidate if it is quick, else of those that count anyway.",
     )
     verify_candidates: int = Field(
         CANDIDATES, ge=1, le=100, description="How many of an image's nearest references are looked at."
@@ -185,6 +195,11 @@ class GuardConfig(BaseModel):
         gt=0,
         description="Milliseconds that comparing may take for each image, and together at most half of what "
         "deadline_s has left; out of time, the similarity decides.",
+    )
+    originals: bool = Field(
+        True,
+        description="Compare pixels with a reference's own file where the index holds no thumbnail of it: in the "
+        "folders that the index was built from, if it is there and unchanged.",
     )
     policy: PolicyConfig = Field(PolicyConfig(), description="Thresholds.")
     calibration_max_age_days: int = Field(

@@ -33,7 +33,8 @@ class Explanation:
     embedder: dict[str, Any]
     """Its identity, query_views, and usable: False, if it found too little detail."""
     index: dict[str, Any]
-    """name, version, count, regions, hashes, transform, overlay (entries in force)."""
+    """name, version, count, regions, hashes, transform, overlay (entries in force), originals (the folders in which they
+    are read where a thumbnail is missing; None: they are not)."""
     calibration: dict[str, Any] | None
     rules: list[dict[str, Any]]
     """Of each collection of the index: thresholds, where they come from, and the false-positive rate of each threshold
@@ -138,6 +139,7 @@ def _index(guard: Guard) -> dict[str, Any]:
         "hashes": getattr(guard.index, "hashes", None) is not None,
         "transform": None if transform is None else transform.model_dump(exclude={"sha256"}, exclude_none=True),
         "overlay": None if overlay is None else overlay.state().counts(),
+        "originals": None if guard.examiner.originals is None else list(guard.examiner.originals.folders),
     }
 
 

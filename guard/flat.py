@@ -16,6 +16,7 @@ import numpy.typing as npt
 from guard.decode import decode
 from guard.embedders.views import PLAIN_LEVELS
 from guard.errors import IndexLoadError, InputError
+from guard.originals import unread
 from guard.pixels import ImageBatch, RGBArray
 from guard.types import Evidence, EvidenceKind, Match
 
@@ -84,8 +85,8 @@ def gate_of(
                 reasons.append("no thumbnail")
                 continue
             reference = decode(encoded, where=f"thumbnail {match.record.id}").rgb
-        except (InputError, IndexLoadError):
-            reasons.append("a thumbnail cannot be read")
+        except (InputError, IndexLoadError) as exc:
+            reasons.append(unread(exc))
             continue
         evidence = compare_flat(array, reference)
         seen[id(match)] = replace(match, evidence=evidence)

@@ -31,6 +31,7 @@ from guard.indexes.sealing import require_open
 from guard.intake import convert, count_images, image_at, readable
 from guard.lookup import at_this_moment, look_up, nearest_input, own_inputs
 from guard.metrics import GuardMetrics
+from guard.originals import Originals
 from guard.pixels import ImageBatch, settle
 from guard.policy import Policy
 from guard.rules import Rules
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from guard.events.recorder import EventRecorder
     from guard.explanation import Explanation
     from guard.indexes.base import Index
+    from guard.originals import OriginalResult
     from guard.verification.verifier import Verifier
 
 __all__ = ["Call", "Guard"]
@@ -102,9 +104,10 @@ class Guard(Hosted):
         self.small = small_of(index)
         self.calibration = calibration
         self.name = name
-        self.examiner = Examiner(index, verifier)
         self._verifier = verifier
         self.asked = config or GuardConfig()
+        originals = Originals.of(index, self._count_original) if self.asked.originals else None
+        self.examiner = Examiner(index, verifier, originals=originals)
         settings = self._in_force(None)
         self.config, self.uncompared = settings.config, settings.why
         if self.config.verify is True:
@@ -271,6 +274,9 @@ class Guard(Hosted):
         (verdict,) = acted(verdicts, config)
         reasoning = next(iter(reasoned), None)
         return explanation_of(self, config, picture, reasoning, verdict, clock.by_stage(), settings.why)
+
+    def _count_original(self, result: OriginalResult) -> None:
+        self.metrics.count_original(self.name, result)
 
     def _circumstances(self, config: GuardConfig) -> Circumstances:
         rules, spec = self._rules(config), self.embedder.spec

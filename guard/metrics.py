@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from guard._version import __version__
 from guard.errors import CheckError, ConfigError, IndexLoadError, InputError
+from guard.originals import ORIGINAL_RESULTS
 from guard.types import Decision, Mode, Report, Status
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from guard.embedders.base import EmbedderSpec
     from guard.indexes.base import Index
+    from guard.originals import OriginalResult
     from guard.rules import Rule
 
 __all__ = [
@@ -123,6 +125,7 @@ class GuardMetrics:
         self._reviews = counter("reviews_total", "Reviews of logged decisions.", ("outcome",))
         self._canaries = counter("canary_checks_total", "Checks of pictures whose verdict is known.", ("result",))
         self._reloads = counter("index_reloads_total", "New versions of an index that were met.", ("index", "result"))
+        self._originals = counter("originals_total", "Files of references that a check asked for.", ("index", "result"))
         for result in CANARY_RESULTS:
             self._canaries.labels(result)
         for reason in DROP_REASONS:
@@ -156,9 +159,11 @@ class GuardMetrics:
         self.add_index(name)
 
     def add_index(self, name: str) -> None:
-        """Create the series of an index's new versions at 0."""
+        """Create the series of an index's new versions and of its originals at 0."""
         for result in RELOAD_RESULTS:
             self._reloads.labels(name, result)
+        for outcome in ORIGINAL_RESULTS:
+            self._originals.labels(name, outcome)
 
     def set_calibration(self, name: str, *, stale: bool, expected: float) -> None:
         """Describe the calibration of the index in use. expected: share of clean images that are flagged, or nan."""
@@ -225,6 +230,10 @@ class GuardMetrics:
     def count_reload(self, index: str, result: str) -> None:
         """Count a new version of an index; result is one of RELOAD_RESULTS."""
         self._reloads.labels(index, result).inc()
+
+    def count_original(self, index: str, result: OriginalResult) -> None:
+        """Count a reference's own file that pixels were to be compared with; see guard.originals."""
+        self._originals.labels(index, result).inc()
 
     def forget_embedder(self, spec: EmbedderSpec, provider: str) -> None:
         """Another embedder is in use instead."""

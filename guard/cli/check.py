@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -18,6 +18,7 @@ from guard.cli.check_options import (
     EmbedderOption,
     FlagOption,
     IndexOption,
+    OriginalsOption,
     VerifyOption,
     settings_of,
     unhurried,
@@ -50,6 +51,7 @@ def check(
     block: BlockOption = None,
     fail_on: Annotated[FailOn | None, typer.Option(help="Exit with 1 if a picture is flagged (or blocked).")] = None,
     verify: VerifyOption = None,
+    originals: OriginalsOption = None,
     explain: Annotated[
         Path | None,
         typer.Option(help="Draw each picture beside its nearest reference, aligned, with the copied area, as a PNG."),
@@ -67,24 +69,22 @@ def check(
     memguard check out.png --index training.index --verify --explain evidence.png
     """
     with errors_to_exit():
-        raise typer.Exit(_check(images, index, config, embedder, flag, block, fail_on, verify, explain, as_json))
+        settings = settings_of(embedder=embedder, flag=flag, block=block, verify=verify, originals=originals)
+        raise typer.Exit(_check(images, index, config, settings, fail_on, explain, as_json))
 
 
 def _check(
     images: Sequence[Path],
     index: Path,
     config: Path | None,
-    embedder: str | None,
-    flag: str | None,
-    block: str | None,
+    settings: dict[str, Any],
     fail_on: FailOn | None,
-    verify: bool | None,
     explain: Path | None,
     as_json: bool,
 ) -> Exit:
     from guard.guard import Guard
 
-    settings = unhurried(config, settings_of(embedder=embedder, flag=flag, block=block, verify=verify))
+    settings = unhurried(config, settings)
     strips = Strips(explain) if explain else None
     guard = Guard.open(index, config=config, mode="flag", on_error="open", **settings)
     code = Exit.FINE

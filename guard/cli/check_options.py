@@ -14,6 +14,7 @@ __all__ = [
     "EmbedderOption",
     "FlagOption",
     "IndexOption",
+    "OriginalsOption",
     "VerifyOption",
     "settings_of",
     "unhurried",
@@ -32,15 +33,29 @@ VerifyOption = Annotated[
     bool | None,
     typer.Option(
         "--verify/--no-verify",
-        help="Compare pixels with stored thumbnails before deciding (default: where that can be done).",
+        help="Compare pixels with those of the references before deciding (default: where that can be done).",
+    ),
+]
+OriginalsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--originals/--no-originals",
+        help="Read a reference's own file where the index holds no thumbnail of it (default: where it is there).",
     ),
 ]
 
 
-def settings_of(*, embedder: str | None, flag: str | None, block: str | None, verify: bool | None) -> dict[str, Any]:
+def settings_of(
+    *,
+    embedder: str | None,
+    flag: str | None,
+    block: str | None,
+    verify: bool | None,
+    originals: bool | None = None,
+) -> dict[str, Any]:
     """Keywords of Guard.open; what was not given stays with file and environment."""
     thresholds = {name: value for name, value in (("flag", flag), ("block", block)) if value is not None}
-    given = {"policy": thresholds or None, "embedder": embedder, "verify": verify}
+    given = {"policy": thresholds or None, "embedder": embedder, "verify": verify, "originals": originals}
     return {name: value for name, value in given.items() if value is not None}
 
 

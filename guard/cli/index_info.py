@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.table import Table
 
@@ -64,6 +65,7 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
         changed = describe(manifest.transform, manifest.embedder.dim) if manifest.transform else ["none"]
         table.add_row("transform", "\n".join(changed))
         table.add_row("sources", "\n".join(manifest.sources))
+        table.add_row("originals", "\n".join(map(_folder, manifest.folders)) or "not known where")
         table.add_row("collections", counts(manifest.collections))
         table.add_row("overlay", counts({kind.replace("_", " "): n for kind, n in overlay.items() if n}))
         table.add_row("skipped", counts(manifest.skipped))
@@ -88,3 +90,7 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
             table.add_row("calibration", "none")
         table.add_row("files", counts({n: f"{f.bytes} bytes" for n, f in manifest.files.items()}))
         out.print(table)
+
+
+def _folder(name: str) -> str:
+    return name if Path(name).is_dir() else f"{name} (not there)"

@@ -17,6 +17,7 @@ from guard.cli.check_options import (
     EmbedderOption,
     FlagOption,
     IndexOption,
+    OriginalsOption,
     VerifyOption,
     settings_of,
     unhurried,
@@ -53,6 +54,7 @@ def explain(
     flag: FlagOption = None,
     block: BlockOption = None,
     verify: VerifyOption = None,
+    originals: OriginalsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
 ) -> None:
     """Check one picture and print the whole reasoning, in order, with numbers, thresholds and intervals.
@@ -68,7 +70,8 @@ def explain(
     with errors_to_exit():
         from guard.guard import Guard
 
-        settings = unhurried(config, settings_of(embedder=embedder, flag=flag, block=block, verify=verify))
+        asked = settings_of(embedder=embedder, flag=flag, block=block, verify=verify, originals=originals)
+        settings = unhurried(config, asked)
         pictures = [decoded(path) for path in (image, *(own_input or ()))]
         for picture in pictures:
             if isinstance(picture, InputError):
@@ -171,6 +174,8 @@ def _index_lines(index: dict[str, Any], calibration: dict[str, Any] | None) -> l
         lines.append(f"transform: {', '.join(kinds)}; similarities are those after it")
     overlay = {name.replace("_", " "): n for name, n in (index["overlay"] or {}).items() if n}
     lines.append(f"overlay: {', '.join(f'{n} {name}' for name, n in overlay.items()) or 'empty'}")
+    if index["originals"]:
+        lines.append(f"originals are read where a thumbnail is missing, in {', '.join(index['originals'])}")
     if calibration is None:
         lines.append("no calibration: what share of clean images reaches a threshold is not known")
     else:

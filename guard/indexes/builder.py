@@ -328,7 +328,9 @@ class _Job:
             transform = transform.without(near_references(transform.normalisation.background, added))
         at = self.folder.version(base) if base else None
         sealed = SealedEntry(cipher=CIPHER, key_id=self.key.id) if self.key else None
-        return complete(staging, self.embedder.spec, sources, transform, base=at, sealed=sealed)
+        folders = (*(before.folders if before else ()), *survey.folders)
+        spec = self.embedder.spec
+        return complete(staging, spec, sources, transform, base=at, sealed=sealed, folders=folders)
 
     def _whitening(self, staging: Staging) -> Transform | None:
         if self.whiten is False:

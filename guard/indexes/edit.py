@@ -184,13 +184,14 @@ def _rewrite(
                     encoded, renumbered, thumbnails, (), {}, position=0, hashes=hashes, keypoints=keypoints
                 )  # fmt: skip
         sources = [source for part in parts for source in part.manifest.sources]
+        folders = [folder for part in parts for folder in part.manifest.folders]
         base = parts[0].at if len(parts) == 1 else None  # a merged index is calibrated anew
         sealed = parts[0].manifest.sealed
         transform = parts[0].transform
         if refit:
             rows = map_rows(editing / VECTORS, layout, staging.rows)[:: layout.regions]
             transform = usual_transform(spec, rows) or Transform(fit_whitening(rows, power=POWER))
-        manifest = complete(staging, spec, sources, transform, base=base, sealed=sealed)
+        manifest = complete(staging, spec, sources, transform, base=base, sealed=sealed, folders=folders)
     finally:
         staging.close()
     staging.seal(manifest)

@@ -179,6 +179,9 @@ class Manifest(_Model):
     tool_version: str
     sources: tuple[str, ...] = ()
     """Where the references came from, in words: "folder photos", "2 shards of train-{000..001}.tar"."""
+    folders: tuple[str, ...] = ()
+    """Absolute folders in which the uris of references were names of files when these were indexed (guard.originals);
+    none for sources of another kind, pseudonyms, or sealed thumbnails."""
     collections: dict[str, int] = Field(default_factory=dict)
     """References in each collection."""
     skipped: dict[str, int] = Field(default_factory=dict)

@@ -268,12 +268,13 @@ def complete(
     *,
     base: Path | None = None,
     sealed: SealedEntry | None = None,
+    folders: Iterable[str] = (),
 ) -> Manifest:
     """Finish the files of a staged version and describe them; the staging is closed after this.
 
     transform: what its vectors go through at last, and queries later. base: the version that it goes on from, whose
     calibration, clusters and thresholds of a small set it keeps; whether they still hold is asked when they are used.
-    sealed: how its thumbnails are.
+    sealed: how its thumbnails are. folders: see Manifest.
     """
     skipped, notes, collections, hashes = staging.skipped(), staging.notes(), staging.collections(), staging.hashes()
     before = Manifest.read(base / MANIFEST).clusters if base is not None else None
@@ -298,6 +299,7 @@ def complete(
         built_at=datetime.now(UTC),
         tool_version=__version__,
         sources=tuple(sources),
+        folders=tuple(dict.fromkeys(folders)) if sealed is None else (),
         collections=collections,
         skipped=skipped,
         notes=notes,

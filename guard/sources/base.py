@@ -61,6 +61,9 @@ class Survey:
     """Files beside the pictures that are none and are not listed as skipped."""
     pixels: bool = True
     """False: it holds descriptors and no pictures."""
+    folders: tuple[str, ...] = ()
+    """Absolute folders in which the uris of its items are names of files; none where they are not, or shall not be
+    known."""
 
 
 class Source(Protocol):

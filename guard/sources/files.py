@@ -11,7 +11,7 @@ from pathlib import Path
 
 from guard.errors import ConfigError
 
-__all__ = ["files_fingerprint", "files_of", "sorted_names"]
+__all__ = ["files_fingerprint", "files_of", "named_folders", "sorted_names"]
 
 
 def files_fingerprint(files: Iterable[Path], *settings: object) -> str:
@@ -30,6 +30,12 @@ def files_of(path: Path, suffix: str) -> list[Path]:
     if not files or not files[0].is_file():
         raise ConfigError(f"{path} holds no {suffix} file")
     return files
+
+
+def named_folders(folders: Iterable[Path]) -> tuple[str, ...]:
+    """Each once, absolute and without links; without those whose names are no text."""
+    found = dict.fromkeys(str(folder.resolve()) for folder in folders)
+    return tuple(name for name in found if name.isprintable())
 
 
 def sorted_names(folder: Path) -> Iterator[str]:

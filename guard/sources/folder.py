@@ -18,7 +18,7 @@ from guard.sources.captions import (
     caption_of_json,
     caption_of_text,
 )
-from guard.sources.files import sorted_names
+from guard.sources.files import named_folders, sorted_names
 
 __all__ = ["IMAGE_SUFFIXES", "FolderSource"]
 
@@ -58,7 +58,9 @@ class FolderSource:
             digest.update(repr(known).encode("utf-8", "backslashreplace"))
             total += kind == "picture"
         missing = sum(1 for _ in self._missing())
-        return Survey(f"folder {self.path.name or self.path}", digest.hexdigest(), total + missing, ignored)
+        described = f"folder {self.path.name or self.path}"
+        folders = named_folders([self.path.parent if self.path.is_file() else self.path])
+        return Survey(described, digest.hexdigest(), total + missing, ignored, folders=folders)
 
     def items(self, start: int = 0) -> Iterator[Item | Skip]:
         position = 0

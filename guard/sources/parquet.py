@@ -9,7 +9,7 @@ from typing import Any
 from guard.errors import ConfigError, MissingExtraError
 from guard.sources.base import Item, Skip, Survey
 from guard.sources.captions import CAPTION_COLUMNS, URL_COLUMNS, pick
-from guard.sources.files import files_fingerprint, files_of
+from guard.sources.files import files_fingerprint, files_of, named_folders
 
 __all__ = ["IMAGE_COLUMNS", "PATH_COLUMNS", "ROWS", "ParquetSource", "open_parquet"]
 
@@ -44,7 +44,8 @@ class ParquetSource:
                 total += 1  # it becomes one skip
         fingerprint = files_fingerprint(self.files, self.columns, self.caption_column)
         many = f"{len(self.files)} parquet file{'s' * (len(self.files) != 1)} of {self.path.name}"
-        return Survey(f"{many}, column {self.image_column}", fingerprint, total)
+        folders = named_folders(file.parent for file in self.files) if self.form == "path" else ()
+        return Survey(f"{many}, column {self.image_column}", fingerprint, total, folders=folders)
 
     def items(self, start: int = 0) -> Iterator[Item | Skip]:
         position = 0

@@ -19,7 +19,7 @@ class PrivateSource:
         self._source, self._name = source, name
 
     def survey(self) -> Survey:
-        return replace(self._source.survey(), description="a private set")
+        return replace(self._source.survey(), description="a private set", folders=())
 
     def count(self, limit: int) -> int | None:
         """See SupportsCount."""

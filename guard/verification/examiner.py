@@ -1,6 +1,6 @@
 """The candidates of one image, nearest first, compared until one settles the matter or time is up.
 
-Knows the index's thumbnails and what was prepared of them; no thresholds of a decision. What cannot be compared is
+Knows the index's thumbnails, originals in their place, and what was prepared of them; no thresholds of a decision. What cannot be compared is
 said, and never an error: the similarity is still there to decide.
 """
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from guard.decode import decode
 from guard.errors import GuardError, IndexLoadError, InputError, MissingExtraError
 from guard.indexes.base import SupportsKeypoints, SupportsThumbnails
+from guard.originals import OriginalError, Originals, unread
 from guard.pixels import ImageBatch, RGBArray
 from guard.types import Evidence, Match
 from guard.verification.walk import Walk
@@ -50,10 +51,14 @@ class Examiner:
     thumbnails makes nothing verified.
     verifier: None for `PixelVerifier`, made when it is first needed.
     kept: how many prepared references stay in memory; the least recently used go first.
+    originals: read where the index has no thumbnail of a reference; None: they are not.
     """
 
-    def __init__(self, index: Any, verifier: Verifier | None = None, *, kept: int = KEPT) -> None:
+    def __init__(
+        self, index: Any, verifier: Verifier | None = None, *, kept: int = KEPT, originals: Originals | None = None
+    ) -> None:
         self._verifier = verifier
+        self.originals = originals
         self._thumbnails = index if isinstance(index, SupportsThumbnails) else None
         self._stored = index if isinstance(index, SupportsKeypoints) else None
         self._kept: OrderedDict[int, Any] = OrderedDict()
@@ -145,8 +150,12 @@ class Examiner:
                 break
             try:
                 reference = self._prepared(verifier, match.record.id)
-            except (InputError, IndexLoadError):
-                reasons.append("a thumbnail cannot be read")
+            except OriginalError as exc:
+                if missed(match):
+                    reasons.append(unread(exc))
+                continue
+            except (InputError, IndexLoadError) as exc:
+                reasons.append(unread(exc))
                 continue
             if reference is None:
                 if missed(match):
@@ -157,8 +166,12 @@ class Examiner:
         return matches, prepared
 
     def thumbnail(self, reference: int) -> bytes | None:
-        """The encoded thumbnail of a reference; None without one. Raises IndexLoadError for a damaged file."""
-        return self._thumbnails.thumbnail(reference) if self._thumbnails else None
+        """The encoded thumbnail of a reference, made of its original if none is stored; None without one.
+
+        Raises IndexLoadError for a damaged file, OriginalError (an InputError) for an original that cannot be had.
+        """
+        stored = self._thumbnails.thumbnail(reference) if self._thumbnails else None
+        return self.originals.thumbnail(reference) if stored is None and self.originals is not None else stored
 
     def compare(self, picture: ImageBatch, match: Match) -> tuple[Evidence | None, str]:
         """What the pixels of one match say, whatever its similarity; None, and why, if they cannot be compared.
@@ -173,8 +186,8 @@ class Examiner:
             return verifier.verify(verifier.prepare(picture.as_arrays()[0]), reference), ""
         except MissingExtraError:
             return None, "OpenCV is not installed to compare pixels"
-        except (InputError, IndexLoadError):
-            return None, "the thumbnail cannot be read"
+        except (InputError, IndexLoadError) as exc:
+            return None, unread(exc)
         except Exception as exc:  # OpenCV's own
             return None, f"comparing failed ({type(exc).__name__})"
 
@@ -228,8 +241,8 @@ class Examiner:
 def _compared(verifier: Verifier, query: Any, reference: Any, reasons: list[str]) -> Evidence | None:
     try:
         return verifier.verify(query, reference)
-    except (InputError, IndexLoadError):  # of a reference whose pixels were not needed before
-        reasons.append("a thumbnail cannot be read")
+    except (InputError, IndexLoadError) as exc:  # of a reference whose pixels were not needed before
+        reasons.append(unread(exc))
         return None
     except GuardError:
         raise

@@ -194,11 +194,18 @@ def test_a_check_takes_a_look_alike_for_nothing_and_a_copy_for_a_copy(indexes: P
 
 
 def test_without_thumbnails_a_flat_picture_is_flagged_at_most(indexes: Path) -> None:
-    guard = Guard.open(indexes / "without.index", embedder=ToyEmbedder())
+    guard = Guard.open(indexes / "without.index", embedder=ToyEmbedder(), originals=False)
     copy, other = guard.check([FLAT["disc"], FLAT["words"]])
     assert (copy.decision, copy.verified) == (Decision.FLAG, False)
     assert "they cannot be compared: at most flag" in copy.reasons[0]
     assert "not verified (no thumbnail)" in copy.reasons
+    assert other.decision is Decision.ALLOW
+
+
+def test_an_original_does_as_well(indexes: Path) -> None:
+    copy, other = Guard.open(indexes / "without.index", embedder=ToyEmbedder()).check([FLAT["disc"], FLAT["words"]])
+    assert (copy.decision, copy.verified) == (Decision.BLOCK, True)
+    assert "they are the same" in copy.reasons[0]
     assert other.decision is Decision.ALLOW
 
 

@@ -99,7 +99,7 @@ def test_far_candidates_are_not_compared(indexes: Path) -> None:
 def test_what_cannot_be_verified_is_decided_by_similarity(
     indexes: Path, name: str, settings: dict[str, float], reason: str
 ) -> None:
-    guard = opened(indexes, name, policy=Policy(flag=0.6, block=0.9), **settings)
+    guard = opened(indexes, name, policy=Policy(flag=0.6, block=0.9), originals=False, **settings)
     copy, other = guard.check([photograph("chelsea"), photograph("rocket")])
     assert (copy.decision, copy.verified) == (Decision.BLOCK, False)
     # A far reference without a thumbnail is not missed; one that there was no time for may have been the copy.
