@@ -149,7 +149,7 @@ def _missing(index: Any, examiner: Examiner) -> tuple[str, bool]:
 
 
 def _none(index: Any) -> bool:
-    """Whether no thumbnail is stored, as of precomputed embeddings; False for a damaged file, of which the checks tell."""
+    """Whether no thumbnail is stored, as of embeddings; False for a damaged file, of which the checks tell."""
     try:
         return bool(index.lacks_thumbnails()) if hasattr(index, "lacks_thumbnails") else False
     except IndexLoadError:

@@ -177,8 +177,8 @@ class GuardConfig(BaseModel):
     )
     verify: Verify = Field(
         "auto",
-        description="Compare pixels with those of the candidates (thumbnails, or originals) before deciding; needs OpenCV. "
-        "auto: where that can be done, of every candidate if it is quick, else of those that count anyway.",
+        description="Compare pixels with those of the candidates (thumbnails, or originals) before deciding; needs "
+        "OpenCV. auto: where that can be done, of every candidate if it is quick, else of those that count anyway.",
     )
     verify_candidates: int = Field(
         CANDIDATES, ge=1, le=100, description="How many of an image's nearest references are looked at."

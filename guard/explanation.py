@@ -33,8 +33,8 @@ class Explanation:
     embedder: dict[str, Any]
     """Its identity, query_views, and usable: False, if it found too little detail."""
     index: dict[str, Any]
-    """name, version, count, regions, hashes, transform, overlay (entries in force), originals (the folders in which they
-    are read where a thumbnail is missing; None: they are not)."""
+    """name, version, count, regions, hashes, transform, overlay (entries in force), originals (the folders in which
+    they are read where a thumbnail is missing; None: they are not)."""
     calibration: dict[str, Any] | None
     rules: list[dict[str, Any]]
     """Of each collection of the index: thresholds, where they come from, and the false-positive rate of each threshold

@@ -1,4 +1,4 @@
-"""References' own files, in place of thumbnails that an index does not hold. Knows files and checksums; compares nothing.
+"""References' own files, in place of thumbnails that an index does not hold. Knows files; compares nothing.
 
 Which file that is, the published version says alone: its record of the reference, and the folders in its manifest.
 Nothing is fetched, nothing outside of these folders is read, and only bytes with the recorded SHA-256 are decoded, so

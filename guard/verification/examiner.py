@@ -1,7 +1,7 @@
 """The candidates of one image, nearest first, compared until one settles the matter or time is up.
 
-Knows the index's thumbnails, originals in their place, and what was prepared of them; no thresholds of a decision. What cannot be compared is
-said, and never an error: the similarity is still there to decide.
+Knows the index's thumbnails, originals in their place, and what was prepared of them; no thresholds of a decision.
+What cannot be compared is said, and never an error: the similarity is still there to decide.
 """
 
 from __future__ import annotations

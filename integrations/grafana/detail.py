@@ -204,5 +204,16 @@ def _sidecar() -> Section:
                     )
                 ],
             ),
+            lines(
+                "Originals",
+                "Files of references that pixels were to be compared with, for want of thumbnails, in ten minutes. "
+                "What was not read was not compared.",
+                [
+                    Query(
+                        f"sum by (index, result) (increase(memguard_originals_total{{{JOB}}}[10m])) > 0",
+                        "{{index}} {{result}}",
+                    )
+                ],
+            ),
         ],
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -174,7 +173,7 @@ def test_the_folder_whose_file_fits_counts(training: Path, tmp_path: Path) -> No
 )
 def test_what_a_check_cannot_decode_in_time_is_not_begun(training: Path, fields: dict[str, int]) -> None:
     found, _ = originals(training, "a.png", **fields)
-    os.remove(training / "a.png")  # nobody looks
+    (training / "a.png").unlink()  # nobody looks
     assert reason(found) == "too_large"
 
 
