@@ -29,7 +29,7 @@ from guard.hosted import Hosted, Prompts, acted
 from guard.identical import hash_batch
 from guard.indexes.sealing import require_open
 from guard.intake import convert, count_images, image_at, readable
-from guard.lookup import at_this_moment, look_up, nearest_input, own_inputs
+from guard.lookup import at_this_moment, look_up, nearest_input, own_inputs, searched
 from guard.metrics import GuardMetrics
 from guard.originals import Originals
 from guard.pixels import ImageBatch, settle
@@ -355,15 +355,17 @@ class Guard(Hosted):
                     raise
                 # One picture that the runtime cannot take must not cost the others their verdict.
                 return [self._alone(clock, config, one, own) for one in batch.singles()]
-            echoed = nearest_input(index, query, self.embedder.embed(own)) if own is not None and len(own) else None
+            inputs = self.embedder.embed(own) if own is not None and len(own) else None
             hashed = hash_batch(index, batch, own) if rules.asks_hashes else None
         with clock("search"):
             wanted = max(config.top_k, config.verify_candidates) if config.verify else config.top_k
-            found = look_up(index, query, hashed, wanted, rules)
-            inputs = own_inputs(echoed, hashed, config.own_input, n)
+            nearest = searched(index, query, wanted)
+            found = look_up(index, query, hashed, wanted, rules, nearest)
+            near = None if inputs is None else nearest_input(index, query, inputs, nearest)
+            echoed = own_inputs(near, hashed, config.own_input, n)
         with clock("verify" if config.verify else "decide"):
             left_s = None if config.deadline_s is None else config.deadline_s - sum(clock.seconds.values())
-            cases = cases_of(batch, found, inputs, query.usable, rules, self.examiner, config, left_s=left_s)
+            cases = cases_of(batch, found, echoed, query.usable, rules, self.examiner, config, left_s=left_s)
         with clock("decide"):
             reasoned = [
                 decide(case, rules, partial(self.examiner.compare, one) if case.detail is None else None)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from guard.findings import OwnInput
 from guard.identical import join
 from guard.indexes.best import best_of_each
-from guard.indexes.rivals import beside_rivals, inputs_beside_rivals
-from guard.types import Match
+from guard.indexes.rivals import beside_rivals, inputs_beside_rivals, search_with_rivals
+from guard.types import Candidates, Match
 
 if TYPE_CHECKING:
     from guard.embedders.base import QueryDescriptors
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from guard.indexes.base import Index
     from guard.rules import Rules
 
-__all__ = ["MOST", "Found", "at_this_moment", "collections_of", "look_up", "nearest_input", "own_inputs"]
+__all__ = ["MOST", "Found", "at_this_moment", "collections_of", "look_up", "nearest_input", "own_inputs", "searched"]
 
 MOST = 1000  # candidates of one view that are looked through for what weighs more
 
@@ -45,15 +45,26 @@ class Found:
     """Candidates that a reviewer called no copies of this image."""
 
 
-def look_up(index: Index, query: QueryDescriptors, hashed: Hashed | None, k: int, rules: Rules) -> list[Found]:
+def searched(index: Index, query: QueryDescriptors, k: int) -> Candidates:
+    """The index's rows nearest to each view, which `look_up` and `nearest_input` both start from: (n * views, >= k)."""
+    return search_with_rivals(index, _rows(query), k)
+
+
+def look_up(
+    index: Index,
+    query: QueryDescriptors,
+    hashed: Hashed | None,
+    k: int,
+    rules: Rules,
+    nearest: Candidates | None = None,
+) -> list[Found]:
     """Candidates of each image: at most k by descriptor, and those that are identical by hash.
 
     query: vectors (n, views, dim). hashed: None where hashes are not asked. rules: an image whose k candidates all
-    count is looked up again where some could hide what weighs more, see `_widened`.
+    count is looked up again where some could hide what weighs more, see `_widened`. nearest: of `searched` with this k.
     """
-    n, views, dim = query.vectors.shape
-    rows: Any = query.vectors.reshape(n * views, dim)
-    found = beside_rivals(index, rows, k)
+    n, views, _ = query.vectors.shape
+    found = beside_rivals(index, _rows(query), k, found=nearest)
     ids, similarity = found.ids, query.counted(found.similarity)
     if views > 1:
         ids, similarity = best_of_each(ids.reshape(n, -1), similarity.reshape(n, -1), k)
@@ -108,16 +119,16 @@ def _without_exempted(index: Index, row: Any, matches: Sequence[Match]) -> Found
     return Found(tuple(m for m in matches if m.record.id not in gone), tuple(m for m in matches if m.record.id in gone))
 
 
-def nearest_input(index: Index, query: QueryDescriptors, own: Any) -> npt.NDArray[np.float32]:
+def nearest_input(
+    index: Index, query: QueryDescriptors, own: Any, nearest: Candidates | None = None
+) -> npt.NDArray[np.float32]:
     """Best similarity of any view of each image to any of the caller's inputs, as if those stood in the index: (n,).
 
-    own: (m, dim) descriptors of the inputs, m >= 1, an array or a tensor.
+    own: (m, dim) descriptors of the inputs, m >= 1, an array or a tensor. nearest: of `searched`.
     """
-    n, views, dim = query.vectors.shape
-    flat: Any = query.vectors.reshape(n * views, dim)
-    comparable = hasattr(index, "compare")
-    near = inputs_beside_rivals(index, flat, own) if comparable else _array(flat) @ _array(own).T
-    best: npt.NDArray[np.float32] = query.counted(near).reshape(n, -1).max(axis=1)
+    rows, comparable = _rows(query), hasattr(index, "compare")
+    near = inputs_beside_rivals(index, rows, own, nearest) if comparable else _array(rows) @ _array(own).T
+    best: npt.NDArray[np.float32] = query.counted(near).reshape(len(query.vectors), -1).max(axis=1)
     return best
 
 
@@ -129,6 +140,11 @@ def own_inputs(
         OwnInput(None if similarity is None else float(similarity[i]), hashed.input_bits[i] if hashed else None, then)
         for i in range(n)
     ]
+
+
+def _rows(query: QueryDescriptors) -> Any:
+    n, views, dim = query.vectors.shape
+    return query.vectors.reshape(n * views, dim)
 
 
 def _array(rows: Any) -> npt.NDArray[np.float32]:

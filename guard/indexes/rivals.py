@@ -25,7 +25,7 @@ from guard.types import Candidates, Descriptors
 if TYPE_CHECKING:
     from guard.indexes.base import VectorIndex
 
-__all__ = ["DEPTH", "Rivals", "beside_rivals", "inputs_beside_rivals", "rivals_of"]
+__all__ = ["DEPTH", "Rivals", "beside_rivals", "inputs_beside_rivals", "rivals_of", "search_with_rivals"]
 
 DEPTH = 16
 """So many nearest references are looked through for rivals; more copies than that of one picture leave none."""
@@ -65,18 +65,28 @@ def rivals_of(index: Any) -> Rivals | None:
     return None if entry is None or entry.rivals is None else entry.rivals.plain()
 
 
+def search_with_rivals(index: VectorIndex, rows: Descriptors, k: int) -> Candidates:
+    """index.search(rows, k), and more where the index looks for rivals; nothing is weighed yet."""
+    return index.search(rows, k if rivals_of(index) is None else max(k, DEPTH))
+
+
 def beside_rivals(
-    index: VectorIndex, rows: Descriptors, k: int, *, gone: Callable[[Ids], npt.NDArray[np.bool_]] | None = None
+    index: VectorIndex,
+    rows: Descriptors,
+    k: int,
+    *,
+    gone: Callable[[Ids], npt.NDArray[np.bool_]] | None = None,
+    found: Candidates | None = None,
 ) -> Candidates:
     """As index.search(rows, k), each similarity weighed beside its rivals, if the index does that.
 
     rows: (r, dim) as the embedder makes them, an array or a tensor. gone: says which of (r, d) ids, -1 for none, are no
-    rivals: the query itself where it stands in the index, and its copies.
+    rivals: the query itself where it stands in the index, and its copies. found: what search_with_rivals found for the
+    rows and this k.
     """
-    rivals = rivals_of(index)
+    rivals, found = rivals_of(index), found or search_with_rivals(index, rows, k)
     if rivals is None:
-        return index.search(rows, k)
-    found = index.search(rows, max(k, DEPTH))
+        return found
     there = found.ids >= 0
     if not there.any():
         return Candidates(found.ids[:, :k], found.similarity[:, :k])
@@ -90,20 +100,23 @@ def beside_rivals(
     return Candidates(np.take_along_axis(found.ids, order, 1), np.take_along_axis(similarity, order, 1))
 
 
-def inputs_beside_rivals(index: Any, rows: Descriptors, own: Descriptors) -> Similarity:
+def inputs_beside_rivals(
+    index: Any, rows: Descriptors, own: Descriptors, found: Candidates | None = None
+) -> Similarity:
     """(r, m) similarities of queries with pictures that do not stand in the index, weighed as if they did.
 
     rows (r, dim), own (m, dim): as the embedder makes them, arrays or tensors. index: SupportsComparison, as all that
-    have rivals.
+    have rivals. found: what search_with_rivals found for the rows and any k.
     """
     rivals = rivals_of(index)
     near: Similarity = index.compare(rows, own)
     if rivals is None:
         return near
-    found = index.search(rows, DEPTH)
-    known, places = np.unique(np.maximum(found.ids, 0), return_inverse=True)
-    alike = index.similarity(own, known.tolist())[:, places.reshape(found.ids.shape)]  # (m, r, d)
-    return rivals.weighed(near, found.similarity, alike.transpose(1, 0, 2))
+    found = found or search_with_rivals(index, rows, DEPTH)
+    ids, similarity = found.ids[:, :DEPTH], found.similarity[:, :DEPTH]
+    known, places = np.unique(np.maximum(ids, 0), return_inverse=True)
+    alike = index.similarity(own, known.tolist())[:, places.reshape(ids.shape)]  # (m, r, d)
+    return rivals.weighed(near, similarity, alike.transpose(1, 0, 2))
 
 
 def _vectors(index: Any, ids: Ids) -> Descriptors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard import Guard
+from guard import Decision, Guard, Policy
 from guard.calibration.references import leave_one_out
+from guard.config import load_config
 from guard.embedders.base import QueryDescriptors, Thresholds
 from guard.errors import ConfigError
 from guard.indexes import usual
@@ -24,7 +26,8 @@ from guard.indexes.rivals import DEPTH, Rivals, beside_rivals, inputs_beside_riv
 from guard.indexes.store import OpenIndex, open_index
 from guard.indexes.transforming import describe, remove_transform, transform_index
 from guard.indexes.usual import advised, is_usual
-from guard.lookup import nearest_input
+from guard.lookup import nearest_input, searched
+from guard.types import Candidates
 from tests.support.overlays import index_of_rows
 from tests.support.references import photo_folder
 from tests.support.toys import ToyEmbedder, picture
@@ -125,6 +128,45 @@ def test_the_callers_own_picture_is_weighed_as_a_reference_would_be(opened: Open
     assert inputs_beside_rivals(opened, row, own)[0, 0] == pytest.approx(there, abs=1e-5)
     looked = QueryDescriptors(row[:, None], np.ones(1, np.bool_))
     assert nearest_input(opened, looked, own)[0] == pytest.approx(there, abs=1e-5)
+    for k in (1, DEPTH + 4):
+        near = searched(opened, looked, k)
+        assert near.ids.shape[1] == max(k, DEPTH)
+        assert nearest_input(opened, looked, own, near)[0] == pytest.approx(there, abs=1e-5)
+        ours, alone = beside_rivals(opened, row, k, found=near), beside_rivals(opened, row, k)
+        np.testing.assert_array_equal(ours.ids, alone.ids)
+        np.testing.assert_array_equal(ours.similarity, alone.similarity)
+
+
+class Searched:
+    """An index that counts how often it is searched."""
+
+    def __init__(self, index: OpenIndex) -> None:
+        self._index, self.times = index, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def search(self, xq: np.ndarray, k: int) -> Candidates:
+        self.times += 1
+        return self._index.search(xq, k)
+
+
+def test_an_image_with_an_input_is_searched_for_once(tmp_path: Path) -> None:
+    path = tmp_path / "x.index"
+    build_index(photo_folder(tmp_path / "photos", MANY), path, ADVISED, thumbnails=0)
+    transform_index(path, rivals=True)
+    with open_index(path, embedder=ADVISED) as index:
+        counting = Searched(index)
+        guard = Guard(counting, ADVISED, config=load_config(None, policy=Policy(flag=0.5, block=0.6)))
+        echoed, unknown = guard.check([picture(3), picture(700)], inputs=[picture(3)])
+        assert (echoed.decision, unknown.decision) == (Decision.ALLOW, Decision.ALLOW)
+        (alone,) = guard.check([picture(3)])
+        assert alone.nearest is not None
+        assert echoed.input_similarity == pytest.approx(alone.nearest.similarity, abs=1e-3)
+        assert counting.times == 2  # one a check
 
 
 def test_without_rivals_a_search_is_a_search(opened: OpenIndex) -> None:
