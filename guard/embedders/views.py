@@ -106,11 +106,11 @@ def embed_views(embedder: Embedder, batch: ImageBatch, kind: ViewKind, *, own: b
     if looks and "turns" in kind:
         kind = "crops" if "crops" in kind else "one"
     parts = views_of(batch, kind)
-    seen = [embed_query(embedder, part) for part in parts] if looks else _together(embedder, parts)
+    plain = _are_plain(parts)
+    seen = [embed_query(embedder, part) for part in parts] if looks else _together(embedder, parts, ~plain[:, 0])
     rows = [seen[0].vectors]
-    for part, query in zip(parts[1:], seen[1:], strict=True):
-        plain = is_plain(part)
-        rows.append(_chosen(plain, rows[0], query.vectors) if plain.any() else query.vectors)
+    for nothing, query in zip(plain.T[1:], seen[1:], strict=True):
+        rows.append(_chosen(nothing, rows[0], query.vectors) if nothing.any() else query.vectors)
     return QueryDescriptors(_joined(rows), seen[0].usable)
 
 
@@ -130,18 +130,24 @@ def views_of(batch: ImageBatch, kind: ViewKind) -> list[ImageBatch]:
 
 def is_plain(batch: ImageBatch) -> npt.NDArray[np.bool_]:
     """(n,) True: a picture that shows next to nothing, such as a piece of sky, and is like every other such piece."""
-    if batch.arrays is not None:
-        return np.array([_sampled(array).std() < PLAIN_LEVELS for array in batch.arrays], np.bool_)
-    tensor: Any = batch.tensor
-    rows, columns = (_spread(side) for side in tensor.shape[2:])
-    grey = tensor.detach()[:, :, rows[:, None], columns].float().mean(1).flatten(1).cpu().numpy()
-    plain: npt.NDArray[np.bool_] = 255 * grey.std(axis=1) < PLAIN_LEVELS
-    return plain
+    return _are_plain([batch])[:, 0]
 
 
-def _together(embedder: Embedder, parts: Sequence[ImageBatch]) -> list[QueryDescriptors]:
+def _are_plain(parts: Sequence[ImageBatch]) -> npt.NDArray[np.bool_]:
+    """(n, v) of v views of n pictures, see is_plain; a device is waited for once."""
+    if parts[0].arrays is not None:
+        plain = [[_sampled(array).std() < PLAIN_LEVELS for array in part.as_arrays()] for part in parts]
+        return np.array(plain, np.bool_).T
+    import torch
+
+    seen = [_greys(part.tensor) for part in parts]
+    greys = np.split(torch.cat(seen, 1).cpu().numpy(), np.cumsum([one.shape[1] for one in seen])[:-1], axis=1)
+    return np.stack([255 * grey.std(axis=1) < PLAIN_LEVELS for grey in greys], axis=1)
+
+
+def _together(embedder: Embedder, parts: Sequence[ImageBatch], usable: npt.NDArray[np.bool_]) -> list[QueryDescriptors]:
     """One view each; arrays are embedded in one go, so that the embedder can fill its batches."""
-    n, usable = len(parts[0]), ~is_plain(parts[0])
+    n = len(parts[0])
     if parts[0].arrays is None:
         vectors = [embedder.embed(part) for part in parts]
     else:
@@ -155,13 +161,13 @@ def _together(embedder: Embedder, parts: Sequence[ImageBatch]) -> list[QueryDesc
 def _with_windows(embedder: Embedder, batch: ImageBatch) -> QueryDescriptors:
     require_views(embedder, "windows")
     assert isinstance(embedder, SupportsWindows)
-    whole = _together(embedder, [batch])[0]
+    plain = _are_plain([batch, *(_cropped(batch, box) for box in CROPS)])
+    whole = _together(embedder, [batch], ~plain[:, 0])[0]
     n, windows, dim = len(batch), embedder.windows, embedder.spec.dim
     rows = embedder.embed_windows(batch)
     check_rows(rows.reshape(n * windows, dim), embedder.spec, n * windows)
-    plain = np.stack([is_plain(_cropped(batch, box)) for box in CROPS], axis=1)
-    if plain.any():
-        rows = _chosen(plain, whole.vectors, rows)
+    if plain[:, 1:].any():
+        rows = _chosen(plain[:, 1:], whole.vectors, rows)
     handicap = np.full(1 + windows, WINDOW_HANDICAP, np.float32)
     handicap[0] = 0
     return QueryDescriptors(_joined([whole.vectors, rows]), whole.usable, handicap)
@@ -188,6 +194,12 @@ def _joined(rows: Sequence[Any]) -> Any:
 def _sampled(array: RGBArray) -> npt.NDArray[np.float64]:
     rows, columns = (_spread(side) for side in array.shape[:2])
     return np.asarray(array[rows[:, None], columns].mean(2))
+
+
+def _greys(tensor: Any) -> Any:
+    """(n, points) in [0, 1], where the tensor is."""
+    rows, columns = (_spread(side) for side in tensor.shape[2:])
+    return tensor.detach()[:, :, rows[:, None], columns].float().mean(1).flatten(1)
 
 
 def _spread(side: int) -> npt.NDArray[np.intp]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,6 +85,42 @@ def test_plain_is_what_shows_nothing() -> None:
         ImageBatch(tensor=torch.from_numpy(np.stack([sky, shown])).permute(0, 3, 1, 2).float() / 255),
     ):
         assert is_plain(batch).tolist() == [True, False]
+
+
+class Fetched(torch.Tensor):
+    """Counts how often its values are fetched from where they are."""
+
+    times = 0
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        cls.times += func in (torch.Tensor.cpu, torch.Tensor.item, torch.Tensor.numpy, torch.Tensor.tolist)
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+class Windowed(ToyEmbedder):
+    """Whose windows are all like the whole; nothing else of it looks at values."""
+
+    windows = len(CROPS)
+
+    def embed(self, batch: ImageBatch) -> np.ndarray:
+        return np.tile(np.eye(1, self.spec.dim, dtype=np.float32), (len(batch), 1))
+
+    def embed_windows(self, batch: ImageBatch) -> np.ndarray:
+        return np.tile(np.eye(2, self.spec.dim, dtype=np.float32)[1], (len(batch), self.windows, 1))
+
+
+@pytest.mark.parametrize("kind", ["windows", "crops"])
+def test_a_device_is_asked_once_which_parts_are_plain(kind: ViewKind) -> None:
+    half = np.array(picture(3, 120, 120))
+    half[:, 60:] = 200
+    tensor = torch.from_numpy(np.stack([half, np.full_like(half, 90)])).permute(0, 3, 1, 2).float() / 255
+    of_arrays = embed_views(Windowed(), to_batch([half, np.full_like(half, 90)]), kind)
+    Fetched.times = 0
+    found = embed_views(Windowed(), ImageBatch(tensor=tensor.as_subclass(Fetched)), kind)
+    assert Fetched.times <= 2  # .cpu().numpy()
+    assert found.usable.tolist() == of_arrays.usable.tolist() == [True, False]
+    np.testing.assert_array_equal(found.vectors, of_arrays.vectors)
 
 
 def test_a_plain_crop_is_replaced_by_the_whole_picture() -> None:
