@@ -152,7 +152,7 @@ def _calibration(guard: Guard, config: GuardConfig) -> dict[str, Any] | None:
         "source": made.source,
         "pictures": made.pictures,
         "count": made.count,
-        "stale": guard.calibration.stale(config.calibration_max_age_days),
+        "stale": guard.calibration.stale(config.calibration_max_age_days, count=len(guard.index)),
     }
 
 

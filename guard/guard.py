@@ -10,12 +10,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guard.calibration.watch import CalibrationWatch
 from guard.cases import cases_of
 from guard.comparing import InForce, in_force
 from guard.config import GuardConfig, load_config, override
@@ -23,7 +24,7 @@ from guard.decision import Reasoning, decide
 from guard.decision_lines import log_decisions
 from guard.embedders.base import Embedder
 from guard.embedders.views import embed_views, require_views
-from guard.errors import DeadlineError, GuardError
+from guard.errors import DeadlineError, GuardError, IndexLoadError
 from guard.events.record import Circumstances
 from guard.hosted import Hosted, Prompts, acted
 from guard.identical import hash_batch
@@ -118,13 +119,7 @@ class Guard(Hosted):
         self.metrics.set_index(name, index, loaded_at=time.time())
         self.metrics.set_embedder(embedder.spec, getattr(embedder, "provider", "cpu"))
         self.metrics.set_thresholds(self.rules)
-        if calibration is not None:
-            stale = calibration.stale(self.config.calibration_max_age_days)
-            rule, pixels = self.rules.others, compared_pixels(self.config, verifier)
-            expected = calibration.expected(rule.flag, strength=rule.flag_strength, pixels=pixels)
-            self.metrics.set_calibration(name, stale=bool(stale), expected=expected)
-            if stale and self.metrics.shown:
-                _log.warning("the calibration of %s is stale: %s", name, "; ".join(stale))
+        self._watch = self._watched(calibration)
         if self.uncompared and self.metrics.shown:
             level = logging.WARNING if settings.to_mend else logging.INFO
             said = "" if self.config.verify else " are not compared"
@@ -275,6 +270,21 @@ class Guard(Hosted):
         reasoning = next(iter(reasoned), None)
         return explanation_of(self, config, picture, reasoning, verdict, clock.by_stage(), settings.why)
 
+    def _watched(self, calibration: Calibrated | None) -> CalibrationWatch | None:
+        if calibration is None:
+            return None
+        rule, pixels = self.rules.others, compared_pixels(self.config, self._verifier)
+        expected = partial(calibration.expected, rule.flag, strength=rule.flag_strength, pixels=pixels)
+        watch = CalibrationWatch(
+            calibration,
+            self.metrics,
+            max_age_days=self.config.calibration_max_age_days,
+            expected=lambda count: expected(count=count),
+        )
+        with suppress(IndexLoadError):  # of a damaged overlay, of which the checks tell
+            watch.look(len(self.index))
+        return watch
+
     def _count_original(self, result: OriginalResult) -> None:
         self.metrics.count_original(self.name, result)
 
@@ -347,6 +357,8 @@ class Guard(Hosted):
         rules = self._rules(config)
         with clock("search"):
             index = at_this_moment(self.index)
+            if self._watch is not None:
+                self._watch.look(len(index))
         with clock("embed"):
             try:
                 query = embed_views(self.embedder, batch, config.views)

@@ -79,10 +79,12 @@ class Calibrated:
             self._strong[rate] = max(asked, then)
         return self._strong[rate]
 
-    def expected(self, flag: float, *, strength: float = 0.0, pixels: ComparedPixels | None = None) -> float:
+    def expected(
+        self, flag: float, *, strength: float = 0.0, pixels: ComparedPixels | None = None, count: int | None = None
+    ) -> float:
         """Most likely share of clean pictures that match at these thresholds, at the size of now; nan if it misfits.
 
-        flag: similarity. strength: of evidence, where pixels are compared.
+        flag: similarity. strength: of evidence, where pixels are compared. count: of references; None: the version's.
         """
         if self.calibration.misfits(self.manifest, pixels=pixels):
             return math.nan
@@ -91,7 +93,7 @@ class Calibrated:
         if pixels is not None and self._strengths is not None and self._unrefuted is not None:
             by_pixels = 0.0 if math.isinf(strength) else self._strengths.point(strength)
             then = min(1.0, self._unrefuted.point(flag) + by_pixels)
-        return grown(then, self.calibration.count, self.manifest.count, dispersion=spread)
+        return grown(then, self.calibration.count, self.manifest.count if count is None else count, dispersion=spread)
 
     def interval(self, similarity: float) -> Interval | None:
         """As expected, with its 95 % interval; None if it misfits. The ends grow like the value, without a dispersion
@@ -115,9 +117,10 @@ class Calibrated:
         """The rate at the calibration's size that grows to this one at the size of now."""
         return shrunk(rate, self.calibration.count, max(self.manifest.count, self.calibration.count))
 
-    def stale(self, max_age_days: int, now: datetime | None = None) -> list[str]:
+    def stale(self, max_age_days: int, now: datetime | None = None, *, count: int | None = None) -> list[str]:
         """See Calibration.stale; now: None for this moment."""
-        return self.calibration.stale(self.manifest, now or datetime.now(UTC), max_age_days=max_age_days)
+        now = now or datetime.now(UTC)
+        return self.calibration.stale(self.manifest, now, max_age_days=max_age_days, count=count)
 
 
 def threshold_of(

@@ -247,11 +247,16 @@ class Calibration(SampleEntry):
             found.append(f"{now.candidates} candidates are compared, and {self.pixels.candidates} were")
         return found
 
-    def stale(self, manifest: Manifest, now: datetime, *, max_age_days: int = MAX_AGE_DAYS) -> list[str]:
-        """Why it should be made anew, in words; [] while it is fresh. Misfits are among them."""
-        found = self.misfits(manifest)
-        if not self.count / GROWN < manifest.count < self.count * GROWN:
-            found.append(f"the index holds {manifest.count} references, and held {self.count}")
+    def stale(
+        self, manifest: Manifest, now: datetime, *, max_age_days: int = MAX_AGE_DAYS, count: int | None = None
+    ) -> list[str]:
+        """Why it should be made anew, in words; [] while it is fresh. Misfits are among them.
+
+        count: of the references, with what the overlay adds and buries; None: those of the version.
+        """
+        found, held = self.misfits(manifest), manifest.count if count is None else count
+        if not self.count / GROWN < held < self.count * GROWN:
+            found.append(f"the index holds {held} references, and held {self.count}")
         age = (now - self.created_at).days
         if age > max_age_days:
             found.append(f"it is {age} days old, more than {max_age_days}")

@@ -198,8 +198,8 @@ def calibration_lines(calibration: Calibration) -> list[str]:
     return lines
 
 
-def calibration_summary(calibration: Calibration, manifest: Manifest) -> dict[str, Any]:
-    """Plain JSON values for `index info`."""
+def calibration_summary(calibration: Calibration, manifest: Manifest, held: int) -> dict[str, Any]:
+    """Plain JSON values for `index info`. held: references, with what the overlay adds and buries."""
     return {
         "created_at": calibration.created_at.isoformat(),
         "source": calibration.source,
@@ -209,7 +209,7 @@ def calibration_summary(calibration: Calibration, manifest: Manifest) -> dict[st
         "thresholds": [entry.model_dump() for entry in calibration.thresholds],
         "unsupported": dict(calibration.unsupported),
         "with_pixels": [entry.model_dump() for entry in calibration.pixels.thresholds] if calibration.pixels else None,
-        "stale": calibration.stale(manifest, datetime.now(UTC)),
+        "stale": calibration.stale(manifest, datetime.now(UTC), count=held),
     }
 
 

@@ -22,9 +22,11 @@ from guard.errors import IndexLoadError
 from guard.indexes.faiss_index import as_queries
 from guard.indexes.faissfile import unpack_bits
 from guard.indexes.hashes import IDENTICAL_BITS, HashIndex
+from guard.indexes.layout import IndexFolder
 from guard.indexes.overlay import identity_of, key_of
 from guard.indexes.overlay_file import FIRST_ID, OVERLAY
 from guard.indexes.overlay_state import OverlayReader, OverlayState
+from guard.indexes.records import RECORDS, RecordReader
 from guard.indexes.store import OpenIndex, open_index
 from guard.indexes.transformed import TransformedIndex
 from guard.types import Candidates, Collection, Match
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from guard.indexes.manifest import Manifest
     from guard.types import Descriptors, Record
 
-__all__ = ["PAIR_SIMILARITY", "PAIR_SLACK", "Moment", "OverlaidIndex", "open_overlaid"]
+__all__ = ["PAIR_SIMILARITY", "PAIR_SLACK", "Moment", "OverlaidIndex", "count_now", "open_overlaid", "state_of"]
 
 PAIR_SIMILARITY = 0.99
 """Cosine, before the index's transform, from which a query counts as the one that was reviewed. With the shipped
@@ -53,6 +55,17 @@ def state_of(path: str | Path, manifest: Manifest) -> OverlayState:
     reader = OverlayReader(Path(path) / OVERLAY, identity=identity_of(manifest), dim=manifest.embedder.dim)
     try:
         return reader.state()
+    finally:
+        reader.close()
+
+
+def count_now(path: str | Path, version: str, manifest: Manifest, state: OverlayState) -> int:
+    """How many references the index at path holds with a state of its overlay, without its vectors."""
+    reader = RecordReader(IndexFolder(path).version(version) / RECORDS)
+    try:
+        buried = {i for key in state.buried for i in _ids_of(reader, key)}
+        new = sum(not _ids_of(reader, key_of(record)) for record in state.records.values())
+        return manifest.count - len(buried) + new
     finally:
         reader.close()
 
@@ -160,7 +173,7 @@ class Moment:
         self.collections = frozenset(given.union(base.manifest.collections))
         """Those that a reference may be in."""
         held = {key: known.get(key) for key in (*state.buried, *map(key_of, state.records.values()))}
-        known |= {key: _ids_of(base, key) for key, ids in held.items() if ids is None}
+        known |= {key: _ids_of(base.reader, key) for key, ids in held.items() if ids is None}
         self._buried = np.array(sorted(i for key in state.buried for i in known[key]), np.int64)
         # What the version holds itself is searched there; its collections are changed by its key.
         new = np.array([not known[key_of(record)] for record in state.records.values()], np.bool_)
@@ -179,7 +192,7 @@ class Moment:
     @cached_property
     def changed(self) -> Mapping[int, Record]:
         """The version's references of which collections were given or taken, as they count now."""
-        ids = [i for key in self.state.members for i in _ids_of(self.base, key)]
+        ids = [i for key in self.state.members for i in _ids_of(self.base.reader, key)]
         return {record.id: record for record in self.records(ids)}
 
     @property
@@ -349,12 +362,12 @@ class _Hashes:
         return [dict(sorted(same.items(), key=lambda pair: pair[1])[:k]) for same in out]
 
 
-def _ids_of(base: OpenIndex, key: str) -> tuple[int, ...]:
+def _ids_of(reader: RecordReader, key: str) -> tuple[int, ...]:
     """The references of a version that a key names."""
     if not key.startswith("uri:"):
-        return tuple(base.reader.ids_where(sha256s=[key]))
-    ids = sorted(base.reader.ids_where(uris=[key.removeprefix("uri:")]))
-    return tuple(record.id for record in base.records(ids) if key_of(record) == key)
+        return tuple(reader.ids_where(sha256s=[key]))
+    ids = sorted(reader.ids_where(uris=[key.removeprefix("uri:")]))
+    return tuple(record.id for record in reader.records(ids) if key_of(record) == key)
 
 
 def _stored(base: OpenIndex, vectors: Descriptors) -> Descriptors:

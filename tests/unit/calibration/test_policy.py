@@ -170,7 +170,7 @@ def test_a_transform_makes_rates_unknown_and_the_ratio_too(index: Path, caplog: 
     transform_index(index, whiten=True)
     with pytest.raises(ConfigError, match="the index's transform is another one"):
         opened(index, policy=Policy(flag=fpr(0.05), block=1.0))
-    with caplog.at_level(logging.WARNING, "guard.guard"):
+    with caplog.at_level(logging.WARNING, "guard.calibration.watch"):
         guard = opened(index, policy=Policy(flag=0.9, block=0.95))
     assert gauge(guard, "calibration_stale", index="x.index") == 1
     assert math.isnan(gauge(guard, "expected_flag_ratio", index="x.index") or 0)
