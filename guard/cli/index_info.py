@@ -35,13 +35,13 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
         name, manifest = in_use(index)
         calibration = read_calibration(index / "versions" / name, manifest)
         state = state_of(index, manifest)
-        overlay, held = state.counts(), count_now(index, name, manifest, state)
+        overlay, references = state.counts(), count_now(index, name, manifest, state)
         small = read_small(index / "versions" / name, manifest)
         compared = (
             "of a small set every candidate is compared" if small else by_default(manifest, index / "versions" / name)
         )
         if as_json:
-            known = calibration_summary(calibration, manifest, held) if calibration else None
+            known = calibration_summary(calibration, manifest, references) if calibration else None
             set_known = small.model_dump(mode="json") | {"warnings": small.warnings} if small else None
             shown = {"path": str(index), "version": name, **manifest.model_dump(mode="json"), "calibration": known,
                      "overlay": overlay, "small": set_known, "pixels": compared}  # fmt: skip
@@ -79,7 +79,7 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
                 seen = held.windows
                 table.add_row("with windows", f"flag {seen.flag:.4f}, block {seen.block:.4f} ({seen.source})")
         if calibration:
-            stale = calibration.stale(manifest, datetime.now(UTC), count=held)
+            stale = calibration.stale(manifest, datetime.now(UTC), count=references)
             rates = [
                 f"{one.rate:g}: threshold {one.similarity:.4f} (interval {one.low:.4f} to {one.similarity:.4f})"
                 for one in calibration.thresholds
