@@ -127,6 +127,10 @@ class SupportsWindows(Protocol):
         """(n, windows, dim) rows as of `embed`, which also says of what type, and what is raised."""
         ...
 
+    def windows_identity(self) -> str:
+        """What these rows depend on beside the spec's identity, such as the size at which the picture is seen."""
+        ...
+
 
 @runtime_checkable
 class SupportsQuery(Protocol):

@@ -33,6 +33,7 @@ __all__ = [
     "usual_views",
     "view_count",
     "views_of",
+    "windows_identity",
 ]
 
 ViewKind = Literal["one", "turns", "crops", "turns+crops", "windows"]
@@ -83,6 +84,14 @@ def require_views(embedder: Embedder, kind: ViewKind) -> None:
     """Raise ConfigError for windows of an embedder that has none: at the beginning, and not at each picture."""
     if kind == "windows" and not has_windows(embedder):
         raise ConfigError(f"the embedder {embedder.spec.name} has no windows; look pictures up as one, or by crops")
+
+
+def windows_identity(embedder: Embedder) -> str:
+    """What the windows of a picture depend on beside the embedder's identity, in one line; "": it has none."""
+    if not has_windows(embedder):
+        return ""
+    assert isinstance(embedder, SupportsWindows)
+    return f"{embedder.windows_identity()} {CROPS}"
 
 
 def usual_views(embedder: Embedder) -> ViewKind:

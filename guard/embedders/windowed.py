@@ -58,6 +58,10 @@ class WindowedEmbedder:
         flat = unit_rows(flat) if isinstance(flat, np.ndarray) else flat / flat.norm(dim=1, keepdim=True)
         return flat.reshape(len(batch), self.windows, self.spec.dim)
 
+    def windows_identity(self) -> str:
+        """See SupportsWindows. Raises ConfigError as embed_windows does."""
+        return self._second().spec.preprocessing
+
     def _second(self) -> Embedder:
         with self._opening:
             if self._opened is None:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from guard.embedders.base import Embedder, SupportsQuery, Thresholds
 from guard.embedders.registry import load_embedder
-from guard.embedders.views import CROPS, WINDOW_HANDICAP, ViewKind, embed_views, has_windows
+from guard.embedders.views import WINDOW_HANDICAP, ViewKind, embed_views, has_windows, windows_identity
 from guard.evaluation.untrained import untrained
 from guard.pixels import ImageBatch, RGBArray
 
@@ -91,7 +91,7 @@ def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
         def windows(images: Sequence[RGBArray]) -> Vectors:
             return np.concatenate([_array(embed_views(embedder, part, "windows").vectors) for part in _batches(images)])
 
-        seen_as, advice = f"{identity}{WINDOWS}{CROPS}", advice and advice.of(windows=True)
+        seen_as, advice = f"{identity}{WINDOWS}{windows_identity(embedder)}", advice and advice.of(windows=True)
         found.append(
             Entrant(f"{name}{WINDOWS}", seen_as, one_view, windows, sha256, advice, WINDOW_HANDICAP, against=name)
         )

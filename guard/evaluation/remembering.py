@@ -32,6 +32,9 @@ class Remembering:
     def embed_windows(self, batch: ImageBatch) -> Any:
         return self._once("embed_windows", batch)
 
+    def windows_identity(self) -> str:
+        return str(self._embedder.windows_identity())
+
     def _once(self, what: str, batch: ImageBatch) -> Any:
         arrays, rows = self._last.get(what, ((), None))
         asked = batch.as_arrays()

@@ -22,6 +22,7 @@ import numpy as np
 from guard._version import __version__
 from guard.config import GuardConfig
 from guard.embedders.base import Embedder
+from guard.embedders.views import windows_identity
 from guard.errors import ConfigError
 from guard.evaluation.edits import VERSION as EDITS_VERSION
 from guard.evaluation.edits import Edit
@@ -144,7 +145,8 @@ def evaluate_small(
     each = min(edits_each or len(edits), len(edits))
     names = [edit.name for edit in edits]
     said = {"pictures": [_stamp(picture) for picture in pictures], "edits": names, "each": each, "size": size,
-            "seed": seed, "embedder": embedder.spec.identity(), "verifier": identity_of(),
+            "seed": seed, "embedder": embedder.spec.identity(), "windows": windows_identity(embedder),
+            "verifier": identity_of(),
             "version": [__version__, EDITS_VERSION],
             "ways": {way: dict(settings) for way, settings in WAYS.items()}}  # fmt: skip
     decisions: dict[str, dict[str, dict[int, list[Decision]]]] = {

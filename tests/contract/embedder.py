@@ -187,6 +187,7 @@ class EmbedderContract:
         assert query.handicap is not None
         assert query.handicap.shape == (1 + shape[1],)
         assert query.handicap[0] == 0
+        assert embedder.windows_identity()
 
     def test_opened_twice_it_has_one_identity(self, tmp_path: Any) -> None:
         assert self.build(tmp_path).spec.identity() == self.build(tmp_path).spec.identity()

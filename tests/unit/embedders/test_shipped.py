@@ -20,7 +20,7 @@ from guard.embedders.ort import OrtEmbedder
 from guard.embedders.registry import DEFAULT, load_embedder
 from guard.embedders.shipped import FOLDER, SHIPPED, load_shipped, shipped_card
 from guard.embedders.torch import TorchEmbedder
-from guard.embedders.views import embed_views, has_windows, view_count
+from guard.embedders.views import embed_views, has_windows, view_count, windows_identity
 from guard.embedders.windowed import WindowedEmbedder
 from guard.errors import ConfigError
 from guard.indexes.builder import build_index
@@ -63,6 +63,8 @@ def test_both_runtimes_give_one_descriptor_and_share_their_identity() -> None:
     assert isinstance(of_onnx.whole, OrtEmbedder)
     assert isinstance(of_torch.whole, TorchEmbedder)
     assert of_onnx.spec == of_torch.spec
+    assert windows_identity(of_onnx) == windows_identity(of_torch)
+    assert shipped_card().windows_preprocessing in windows_identity(of_onnx)
     batch = to_batch([picture(seed, 90 + 40 * seed, 200) for seed in range(5)])
     tensor = ImageBatch(tensor=torch.rand(3, 3, 120, 200))
     for both in (batch, tensor):

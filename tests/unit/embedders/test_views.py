@@ -109,6 +109,9 @@ class Windowed(ToyEmbedder):
     def embed_windows(self, batch: ImageBatch) -> np.ndarray:
         return np.tile(np.eye(2, self.spec.dim, dtype=np.float32)[1], (len(batch), self.windows, 1))
 
+    def windows_identity(self) -> str:
+        return "none"
+
 
 @pytest.mark.parametrize("kind", ["windows", "crops"])
 def test_a_device_is_asked_once_which_parts_are_plain(kind: ViewKind) -> None:

@@ -69,19 +69,33 @@ class Stopped(Exception):
     """In place of a kill."""
 
 
+class OtherWindows:
+    """An embedder with the same weights, whose windows are said to be others."""
+
+    def __init__(self, embedder: Any) -> None:
+        self._embedder = embedder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._embedder, name)
+
+    def windows_identity(self) -> str:
+        return f"not {self._embedder.windows_identity()}"
+
+
 def test_a_stopped_run_goes_on_and_says_the_same(tmp_path: Path) -> None:
     pictures = find_pictures({"scans": [scan_folder(tmp_path / "scans", 10)]}).pictures
     edits = [EDITS[name] for name in ("crop_80", "jpeg_30", "blur", "flip_horizontal")]
     done: list[int] = []
 
-    def run(cache: Path | None, most: int = 1000) -> Any:
+    def run(cache: Path | None, most: int = 1000, embedder: Any = None) -> Any:
         def count(_stage: str, _done: int, _total: int) -> None:
             done.append(1)
             if len(done) == most:
                 raise Stopped
 
         done.clear()
-        return evaluate_small(pictures, load_embedder(), edits, edits_each=2, cache=cache, progress=count)
+        found = embedder or load_embedder()
+        return evaluate_small(pictures, found, edits, edits_each=2, cache=cache, progress=count)
 
     whole = run(None)
     assert (whole["edits_each"], len(whole["edits"])) == (2, 4)
@@ -96,6 +110,8 @@ def test_a_stopped_run_goes_on_and_says_the_same(tmp_path: Path) -> None:
     assert len(done) < steps
     assert run(tmp_path / "cache")["ways"] == ways
     assert done == []
+    with pytest.raises(Stopped):
+        run(tmp_path / "cache", 1, OtherWindows(load_embedder()))
     pictures[0].path.touch()  # another picture, for all that is known
     run(tmp_path / "cache")
     assert len(done) == steps

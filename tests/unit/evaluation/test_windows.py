@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from guard.embedders.base import Thresholds
 from guard.embedders.registry import DEFAULT, load_embedder
@@ -32,9 +33,9 @@ SEEN = Thresholds(0.7, 0.9, "windows, by construction")
 
 
 class Windowed(ToyEmbedder):
-    """Describes each part as a picture of its own."""
+    """Describes each part as a picture of its own, seen at a size (px) that nothing else depends on."""
 
-    asked = 0
+    asked, seen_at = 0, 64
 
     @property
     def windows(self) -> int:
@@ -42,7 +43,11 @@ class Windowed(ToyEmbedder):
 
     def embed_windows(self, batch: ImageBatch) -> Any:
         self.asked += 1
-        return np.stack([self.embed(part) for part in views_of(batch, "crops")[1:]], axis=1)
+        squashed = [Image.fromarray(one).resize((self.seen_at, self.seen_at)) for one in batch.as_arrays()]
+        return np.stack([self.embed(part) for part in views_of(to_batch(squashed), "crops")[1:]], axis=1)
+
+    def windows_identity(self) -> str:
+        return f"squash:{self.seen_at}"
 
 
 def part(name: str, embedder: ToyEmbedder) -> dict[str, Entrant]:
@@ -162,6 +167,12 @@ def test_the_cache_keeps_windows_apart(folder: Path, tmp_path: Path) -> None:
     assert again["results"] == first["results"]
     assert first["results"]["toy"] != first["results"]["toy+windows"]
     assert first["results"]["toy"] == run(folder, part("toy", ToyEmbedder()))["results"]["toy"]
+
+    embedder.seen_at = 24
+    smaller = run(folder, part("toy", embedder), cache=tmp_path)
+    assert embedder.asked == 2 * asked
+    assert smaller["results"]["toy"] == first["results"]["toy"]
+    assert smaller["results"]["toy+windows"] != first["results"]["toy+windows"]
 
 
 def test_the_shipped_one_takes_part_with_its_windows_if_it_has_them() -> None:
