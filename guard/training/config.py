@@ -71,7 +71,9 @@ class TrainingConfig(BaseModel):
         default=0.2, ge=0, le=1, description="each strong view has this share of the strength, or any larger one"
     )
     ema: float = Field(default=0.998, ge=0, lt=1)
-    echoes: int = Field(default=1, ge=1, description="times that a batch is used, touched up anew after the first")
+    device_batches: int = Field(
+        default=0, ge=0, description="that an accelerator makes for itself after each that processors made for it"
+    )
     held_out_programs: int = Field(default=128, ge=0, description="0: no check during the run")
 
     @model_validator(mode="after")

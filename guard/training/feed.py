@@ -162,19 +162,19 @@ class Feed:
         self._fixed = (config, bank, seed, rank, ranks)
         self._workers = workers
 
-    def parts(self, step: int, now: Callable[[int], Moment]) -> Iterator[Part]:
-        """Without end, from this step on. now(step): asked when a step is begun, up to 2 x workers ahead."""
+    def parts(self, step: int, now: Callable[[int], Moment], every: int = 1) -> Iterator[Part]:
+        """Without end, of every such step from this one on. now(step): asked when a part is begun, well ahead."""
         if not self._workers:
             while True:
                 yield _make((*self._fixed, programs_drawn(self._fixed[1]), step, now(step)))
-                step += 1
+                step += every
         with torch.multiprocessing.get_context("spawn").Pool(self._workers) as pool:
             ahead: deque[Any] = deque()
             while True:
                 while len(ahead) < 2 * self._workers:
                     task = (*self._fixed, programs_drawn(self._fixed[1]), step, now(step))
                     ahead.append(pool.apply_async(_make_shared, (task,)))
-                    step += 1
+                    step += every
                 views, windows, its_step = ahead.popleft().get()
                 yield Part(views.numpy(), windows.numpy(), its_step)
 

@@ -12,21 +12,17 @@ import torch
 
 from guard.training.bank import KIN, build_bank
 from guard.training.config import TrainingConfig
+from guard.training.device.feed import as_input
 from guard.training.edits import strong_view, weak_view
 from guard.training.generators.base import Dice
 from guard.training.network import DescriptorNet
 
-__all__ = ["HeldOut", "to_input"]
+__all__ = ["HeldOut"]
 
 SEED = (1 << 20) + 1  # of the programs; runs with smaller seeds share none
 STRENGTH = 0.7
 QUERIES = 2  # of each program
 BATCH = 64
-
-
-def to_input(views: torch.Tensor) -> torch.Tensor:
-    """(n, s, s, 3) uint8 -> (n, 3, s, s) float32 in [-1, 1], channels last."""
-    return views.permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
 
 
 class HeldOut:
@@ -51,7 +47,7 @@ class HeldOut:
         network.eval()
         with torch.inference_mode():
             xb, xq = (
-                torch.cat([network(to_input(part.to(device))) for part in torch.from_numpy(v).split(BATCH)]).cpu()
+                torch.cat([network(as_input(part.to(device))) for part in torch.from_numpy(v).split(BATCH)]).cpu()
                 for v in (self._references, self._queries)
             )
         network.train(was_training)

@@ -1,6 +1,6 @@
 """A training run from its first step to its weights. Knows the order of things; each thing is in a file of its own.
 
-    bank -> feed -> echo -> network -> rows of all processes -> loss -> gradients of all processes -> optimiser -> EMA
+    bank -> feed -> network -> rows of all processes -> loss -> gradients of all processes -> optimiser -> EMA
 
 Every process holds the same network and takes the same steps; the first one keeps the files.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +22,9 @@ from torch import Tensor
 from guard.training.bank import build_bank, drawing
 from guard.training.checkpoint import Curve, load_checkpoint, save_checkpoint
 from guard.training.config import TrainingConfig
-from guard.training.echo import Batch, echoed
-from guard.training.edits.retouch import retouched
-from guard.training.feed import Feed, shown_by
-from guard.training.held_out import HeldOut, to_input
+from guard.training.device.feed import Batch, DeviceFeed, on_device
+from guard.training.feed import Feed
+from guard.training.held_out import HeldOut
 from guard.training.network import DescriptorNet, begin_from
 from guard.training.objective import Loss, descriptor_loss
 from guard.training.schedule import Moment, moment
@@ -33,7 +33,7 @@ from guard.training.team import Team, run_team
 __all__ = ["Run", "bank_path", "train"]
 
 LOG_EVERY = 10  # steps
-FIRST_SHARE = 10  # a tenth of a bank is drawn before the first step, if the rest is drawn meanwhile
+FIRST_SHARE = 16  # of a bank is drawn before the first step, if the rest is drawn meanwhile
 BFLOAT_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # as Linux names them; the last one on 64-bit Arm
 
 
@@ -66,6 +66,8 @@ class Run:
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
             raise ValueError("a run needs a budget: either minutes or steps")
+        if self.config.device_batches and self.processes > 1:
+            raise ValueError("batches that the device makes are for runs of one process")
 
 
 def bank_path(run: Run) -> Path:
@@ -108,7 +110,6 @@ class _Trainer:
         self.team, self.config, self.options = team, run.config, run
         self.device = torch.device(run.device)
         torch.manual_seed(run.seed)
-        self.dice = torch.Generator(self.device).manual_seed(run.seed)
         self.network = DescriptorNet(run.config.network)
         if run.init is not None:
             begin_from(self.network, run.init)
@@ -131,23 +132,11 @@ class _Trainer:
         run, c = self.options, self.config
         curve = Curve(run.out, self.step) if first else None
         held_out = HeldOut(run.bank or run.out, c, 1) if first and c.held_out_programs else None
-        feed = Feed(c, bank_path(run), run.seed, self.team.rank, self.team.size, run.workers)
-        begin = self.step
-        # a part is begun for the step at which it is first used
-        parts = feed.parts(begin, lambda part: self._moment(begin + (part - begin) * c.echoes))
-        batches = (
-            Batch(
-                torch.from_numpy(part.views).to(self.device),
-                torch.from_numpy(part.windows).to(self.device),
-                torch.from_numpy(shown_by(c, run.seed, part.step, self.team.size)).to(self.device),
-            )
-            for part in parts
-        )
         self._started, self._before_s = time.monotonic(), self.elapsed_s
         saved = checked = self._started
         losses: list[Loss] = []
         since, seen = self._started, self.views
-        for batch in echoed(batches, c.echoes, run.seed):
+        for batch in self._batches():
             self._progress = self.team.told(self._own_progress())
             if self._progress >= 1 or self.step == run.stop_after:
                 break
@@ -170,6 +159,18 @@ class _Trainer:
                 curve.write({"step": self.step, "views": self.views, **self._held_out(held_out)})
             self._save()
 
+    def _batches(self) -> Iterator[Batch]:
+        """One that processors made, then those that the device makes, and so on."""
+        c, run, every = self.config, self.options, self.config.device_batches + 1
+        path, team = bank_path(run), self.team
+        feed = Feed(c, path, run.seed, team.rank, team.size, run.workers)
+        own = DeviceFeed(c, path, run.seed, self.device) if c.device_batches else None
+        for part in feed.parts(self.step, self._moment, every):
+            yield on_device(part, c, run.seed, team.size, self.device)
+            for step in range(part.step + 1, part.step + every):
+                assert own is not None
+                yield own.batch(step, self._moment(step))
+
     def _own_progress(self) -> float:
         run = self.options
         self.elapsed_s = self._before_s + time.monotonic() - self._started
@@ -188,11 +189,8 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = now.learning_rate
         self.network.train()
-        x = to_input(batch.views)
-        if batch.again:
-            x = retouched(x, batch.windows, self.dice)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            mine = self.network.through(x, batch.windows)
+            mine = self.network.through(batch.x, batch.windows)
         # parts may differ by a row or two when the pairs do not divide by the ranks: padded for the exchange
         counts = [2 * (c.pairs * (r + 1) // team.size - c.pairs * r // team.size) for r in range(team.size)]
         padded = torch.zeros(max(counts), mine.shape[1], device=mine.device)
