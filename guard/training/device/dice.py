@@ -26,6 +26,10 @@ class BatchDice:
     def normals(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self.generator, device=self.generator.device)
 
+    def draws(self, *shape: int) -> Tensor:
+        """Uniform in [0, 1), of this shape."""
+        return torch.rand(shape, generator=self.generator, device=self.generator.device)
+
     def some(self, share: float) -> Tensor:
         """Indices of that share of the rows, at random: always as many, so that nothing waits for the device."""
         order = torch.randperm(self.rows, generator=self.generator, device=self.generator.device)

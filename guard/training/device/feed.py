@@ -15,6 +15,7 @@ from torch import Tensor
 from guard.training.bank import KIN, programs_drawn
 from guard.training.config import TrainingConfig
 from guard.training.device.views import strong_views, weak_views
+from guard.training.dihedral import ORDER, acted
 from guard.training.feed import Part, chosen_rows, shown_by
 from guard.training.schedule import Moment
 
@@ -69,9 +70,9 @@ class DeviceFeed:
         weak = round(WEAK * c.pairs)
         x[:weak] = weak_views(pictures[:weak], now.size, dice)
         windows[:weak] = torch.tensor([0.0, 0.0, 1.0], device=self._device)
-        views = torch.cat([x, y]).mul_(2).sub_(1).contiguous(memory_format=torch.channels_last)
-        shows = torch.eye(c.pairs, device=self._device).repeat(2, 1)
-        return Batch(views, torch.cat([windows, y_windows]), shows)
+        views, windows = _laid(torch.cat([x, y]), torch.cat([windows, y_windows]), dice)
+        views = views.mul_(2).sub_(1).contiguous(memory_format=torch.channels_last)
+        return Batch(views, windows, torch.eye(c.pairs, device=self._device).repeat(2, 1))
 
     def _chosen(self, rows: Tensor) -> Tensor:
         """(n, 3, s, s) float32 in [0, 1]."""
@@ -83,3 +84,18 @@ class DeviceFeed:
             new = slice(KIN * self._programs, KIN * drawn)
             self._pictures[new] = torch.from_numpy(np.array(self._file[new])).to(self._device)
             self._programs = drawn
+
+
+def _laid(views: Tensor, windows: Tensor, dice: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Each in any of the eight positions of a square, for the statistics; guard.training.feed."""
+    order = torch.randperm(len(views), generator=dice, device=views.device)
+    views, windows = views.clone(), windows.clone()
+    for element, rows in enumerate(order.tensor_split(ORDER)):
+        views[rows] = acted(views[rows], element)
+        top, left, side = windows[rows].unbind(1)
+        if element >= 4:
+            left = 1 - left - side
+        for _ in range(element % 4):  # to the left, as rot90
+            top, left = 1 - left - side, top
+        windows[rows] = torch.stack([top, left, side], dim=1)
+    return views, windows

@@ -120,10 +120,8 @@ def sampled(pictures: Tensor, frames: Frames, size: int, dice: BatchDice) -> Ten
     """pictures (n, 3, s, s) in [0, 1] -> (n, 3, size, size): reflected, continued or plain beyond their edges."""
     small = functional.interpolate(pictures, size=(size, size), mode="bilinear", antialias=True)
     across = torch.linalg.det(frames.matrix[:, :2, :2]).abs().sqrt()
-    how = torch.randint(0, 3, (len(pictures),), generator=dice.generator, device=pictures.device)
-    grey = (torch.rand(len(pictures), generator=dice.generator, device=pictures.device) < 0.7)[:, None]
-    colour = torch.rand(len(pictures), 3, generator=dice.generator, device=pictures.device)
-    colour = torch.where(grey, colour[:, :1].round(), colour)
+    how, colour = dice.uniform(0, 3).long(), dice.draws(len(pictures), 3)
+    colour = torch.where(dice.chance(0.7)[:, None], colour[:, :1].round(), colour)
     out = torch.empty_like(small)
     for source, rows in ((pictures, torch.nonzero(across < FINE)[:, 0]), (small, torch.nonzero(across >= FINE)[:, 0])):
         at = _grid(Frames(frames.matrix[rows], frames.bend[rows]), size, dice)

@@ -6,6 +6,9 @@ befall a fixed share of the rows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -14,6 +17,9 @@ from guard.training.device.dice import BatchDice
 
 __all__ = ["blended", "compressed", "grained", "overlaid", "redrawn", "softened", "toned"]
 
+Edit = Callable[[Tensor, Tensor, BatchDice], Tensor]
+COARSE = (0.75, 0.55, 0.4, 0.28)  # of the side
+BARS = ((3, 1), (1, 3), (3, 3))  # px
 LUMA = (0.299, 0.587, 0.114)
 QUANTA = ((16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55), (14, 13, 16, 24, 40, 57, 69, 56),
           (14, 17, 22, 29, 51, 87, 80, 62), (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
@@ -27,19 +33,18 @@ def _wide(values: Tensor) -> Tensor:
 
 def toned(x: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:
     """Curve, saturation, hue, channel gains; now and then grey, posterised, inverted, channels swapped."""
-    n = len(x)
     on = strength * dice.chance(0.75)
     bent = x.clamp(min=1e-4).pow(_wide(torch.exp(on * dice.uniform(-0.6, 0.6))))
     contrast, brightness = torch.exp(on * dice.uniform(-0.7, 0.6)), on * dice.uniform(-0.28, 0.28)
     y = ((bent - 0.5) * _wide(contrast) + _wide(0.5 + brightness)).clamp(0, 1)
     special = dice.uniform(0, 1)
-    steps = torch.floor(dice.uniform(2, 8))
+    steps = torch.floor(dice.uniform(3, 9))
     y = torch.where(_wide(special < 0.04 * on), (y * _wide(steps)).round() / _wide(steps), y)
     y = torch.where(_wide((special > 0.1) & (special < 0.1 + 0.02 * on)), 1 - y, y)
-    return torch.einsum("nij,njhw->nihw", _colour_matrix(n, on, dice), y).clamp_(0, 1)
+    return torch.einsum("nij,njhw->nihw", _colour_matrix(on, dice), y).clamp_(0, 1)
 
 
-def _colour_matrix(n: int, on: Tensor, dice: BatchDice) -> Tensor:
+def _colour_matrix(on: Tensor, dice: BatchDice) -> Tensor:
     device = on.device
     eye = torch.eye(3, device=device)
     grey = torch.tensor(LUMA, device=device).expand(3, 3)
@@ -49,7 +54,7 @@ def _colour_matrix(n: int, on: Tensor, dice: BatchDice) -> Tensor:
     turn = (turn * dice.chance(0.5))[:, None, None]
     cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=device) / 3**0.5
     mix = (torch.cos(turn) * eye + torch.sin(turn) * cross + (1 - torch.cos(turn)) / 3) @ mix
-    gains = torch.exp((on * dice.chance(0.35))[:, None] * (0.6 * torch.rand(n, 3, device=device) - 0.3))
+    gains = torch.exp((on * dice.chance(0.35))[:, None] * (0.6 * dice.draws(len(on), 3) - 0.3))
     mix = gains[:, :, None] * mix
     swapped = dice.chance(0.03 * on)[:, None, None]
     return torch.where(swapped, mix.roll(1, 1), mix)
@@ -61,53 +66,82 @@ def _blurred(x: Tensor, sigma: Tensor) -> Tensor:
     kernel = torch.exp(-0.5 * (reach / sigma.clamp(min=0.05)[:, None]) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(x.shape[1], 0)
     n, channels, height, width = x.shape
-    y = functional.pad(x, (8, 8, 8, 8), mode="reflect").view(1, n * channels, height + 16, width + 16)
+    y = functional.pad(x, (8, 8, 8, 8), mode="reflect").reshape(1, n * channels, height + 16, width + 16)
     y = functional.conv2d(y, kernel[:, None, None, :], groups=n * channels)
     return functional.conv2d(y, kernel[:, None, :, None], groups=n * channels).view(x.shape)
 
 
 def softened(x: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:
     """Blurred (0.12 of the rows), sharpened (0.06) or of few pixels (0.12)."""
-    x, size = x.clone(), x.shape[3]
     rows = dice.some(0.3)
     blurred, sharp, coarse = rows.tensor_split([round(0.4 * len(rows)), round(0.6 * len(rows))])
-    d = dice.of(blurred)
-    x[blurred] = _blurred(x[blurred], torch.exp(d.uniform(-5.5, (0.004 + 0.021 * strength[blurred]).log())) * size)
-    d, some = dice.of(sharp), x[sharp]
-    amount = _wide(d.uniform(0.3, 0.4 + 2 * strength[sharp]))
-    x[sharp] = (some + amount * (some - _blurred(some, d.uniform(0.7, 3)))).clamp_(0, 1)
-    for i, some_rows in enumerate(coarse.tensor_split(4)):
-        low = max(12, round(size * (0.75, 0.55, 0.4, 0.28)[i]))
-        some = functional.interpolate(x[some_rows], size=(low, low), mode="bilinear", antialias=True)
-        how = "nearest" if i % 2 else "bilinear"
-        again = functional.interpolate(some, size=(size, size), mode=how)
-        x[some_rows] = torch.where(_wide(strength[some_rows] > 0.2 * i), again, x[some_rows])
+    x = x.clone()
+    _on(x, blurred, _blur, strength, dice)
+    _on(x, sharp, _sharpened, strength, dice)
+    for share, some in zip(COARSE, coarse.tensor_split(len(COARSE)), strict=True):
+        _on(x, some, partial(_coarse, share=share), strength, dice)
     return x
+
+
+def _on(x: Tensor, rows: Tensor, edit: Edit, strength: Tensor, dice: BatchDice) -> None:
+    """Edit these rows in place, if there are any: a small batch has few."""
+    if len(rows):
+        x[rows] = edit(x[rows], strength[rows], dice.of(rows)).clamp_(0, 1)
+
+
+def _blur(x: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:
+    return _blurred(x, torch.exp(dice.uniform(-5.5, (0.004 + 0.021 * strength).log())) * x.shape[3])
+
+
+def _sharpened(x: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:
+    return x + _wide(dice.uniform(0.3, 0.4 + 2 * strength)) * (x - _blurred(x, dice.uniform(0.7, 3)))
+
+
+def _coarse(x: Tensor, strength: Tensor, dice: BatchDice, *, share: float) -> Tensor:
+    size = x.shape[3]
+    few = functional.interpolate(x, size=(max(8, round(share * size)),) * 2, mode="bilinear", antialias=True)
+    smooth, blocks = (functional.interpolate(few, size=(size, size), mode=how) for how in ("bilinear", "nearest"))
+    y = torch.where(_wide(dice.chance(0.6)), smooth, blocks)
+    return torch.where(_wide(strength >= 1.1 * (1 - share) - 0.2), y, x)
 
 
 def redrawn(x: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:
-    """As a generative model redraws: new detail over a low-pass, strokes, other colours; of 0.2 of the rows."""
-    x, size = x.clone(), x.shape[3]
+    """As a generative model redraws: new detail over a low-pass, strokes, other colours; 0.2 of the rows."""
     rows = dice.some(0.2)
     detail, strokes, colours = rows.tensor_split([round(0.45 * len(rows)), round(0.75 * len(rows))])
-    d, some = dice.of(detail), x[detail]
-    low = _blurred(some, d.uniform(0.006, 0.008 + 0.018 * strength[detail]) * size)
-    local = _blurred((some - low).abs().mean(1, keepdim=True), d.uniform(2, 2))
-    grain = _blurred(d.normals(len(some), 1, size, size), d.uniform(0.4, 1.5))
-    grain = grain / (grain.std((1, 2, 3), keepdim=True) + 1e-6)
-    x[detail] = (low + grain * (local * _wide(d.uniform(0.5, 1.6)) + _wide(d.uniform(0, 0.024)))).clamp_(0, 1)
-    for i, some_rows in enumerate(strokes.tensor_split(3)):
-        shape, around = ((3, 1), (1, 3), (3, 3))[i], ((1, 0), (0, 1), (1, 1))[i]
-        some = x[some_rows]
-        opened = functional.max_pool2d(-functional.max_pool2d(-some, shape, 1, around), shape, 1, around)
-        x[some_rows] = -functional.max_pool2d(-functional.max_pool2d(opened, shape, 1, around), shape, 1, around)
-    d, some = dice.of(colours), x[colours]
-    mean, spread = some.mean((2, 3), keepdim=True), some.std((2, 3), keepdim=True) + 0.012
-    s = _wide(strength[colours])
-    other = (mean + s * 0.15 * d.normals(len(some), 3, 1, 1)).clamp(0.1, 0.9)
-    scale = torch.exp(s * (torch.rand(len(some), 3, 1, 1, device=x.device) - 0.6))
-    x[colours] = ((some - mean) / spread * spread.mean(1, keepdim=True) * scale + other).clamp_(0, 1)
+    x = x.clone()
+    _on(x, detail, _new_detail, strength, dice)
+    for bar, some in zip(BARS, strokes.tensor_split(len(BARS)), strict=True):
+        _on(x, some, partial(_strokes, bar=bar), strength, dice)
+    _on(x, colours, _other_colours, strength, dice)
     return x
+
+
+def _new_detail(x: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:
+    size = x.shape[3]
+    low = _blurred(x, dice.uniform(0.006, 0.008 + 0.018 * strength) * size)
+    local = _blurred((x - low).abs().mean(1, keepdim=True), dice.uniform(2, 2))
+    grain = _blurred(dice.normals(len(x), 1, size, size), dice.uniform(0.4, 1.5))
+    grain = grain / (grain.std((1, 2, 3), keepdim=True) + 1e-6)
+    return low + grain * (local * _wide(dice.uniform(0.5, 1.6)) + _wide(dice.uniform(0, 0.024)))
+
+
+def _strokes(x: Tensor, *_: object, bar: tuple[int, int]) -> Tensor:
+    """Opened, then closed with a short bar."""
+    around = bar[0] // 2, bar[1] // 2
+
+    def largest(y: Tensor) -> Tensor:
+        return functional.max_pool2d(y, bar, 1, around)
+
+    return -largest(-largest(largest(-largest(-x))))
+
+
+def _other_colours(x: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:
+    """Mean and spread of each channel moved towards those of an invented palette."""
+    mean, spread = x.mean((2, 3), keepdim=True), x.std((2, 3), keepdim=True) + 0.012
+    other = (mean + _wide(strength) * 0.15 * dice.normals(len(x), 3, 1, 1)).clamp(0.1, 0.9)
+    scale = torch.exp(_wide(strength) * (dice.draws(len(x), 3, 1, 1) - 0.6))
+    return (x - mean) / spread * spread.mean(1, keepdim=True) * scale + other
 
 
 def blended(x: Tensor, others: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:
@@ -131,7 +165,7 @@ def overlaid(x: Tensor, others: Tensor, strength: Tensor, dice: BatchDice) -> Te
     dark = torch.einsum("nchw,c->nhw", others, luma) < dice.uniform(0.2, 0.5)[:, None, None]
     stamp = dice.chance(0.3)[:, None, None]
     mask = torch.where(stamp, inside & dark, inside) & dice.chance(0.3)[:, None, None]
-    colour = torch.rand(len(x), 3, 1, 1, device=x.device)
+    colour = dice.draws(len(x), 3, 1, 1)
     colour = torch.where(_wide(dice.chance(0.5)), colour[:, :1].round(), colour)
     over = torch.where(_wide(dice.chance(0.4)) & ~stamp[:, None], others, colour)
     opacity = _wide(torch.where(dice.chance(0.3), dice.uniform(0.25, 0.9), 1.0))

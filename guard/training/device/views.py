@@ -51,7 +51,7 @@ def strong_views(
     across = (line - where.x[:, None]).abs() < where.width[:, None]
     down = (line - where.y[:, None]).abs() < where.height[:, None]
     own = (across[:, None, :] & down[:, :, None]) | ~where.inside[:, None, None]
-    plain = (dice.chance(0.2)[:, None] * torch.rand(len(x), 3, device=x.device).round())[:, :, None, None]
+    plain = (dice.chance(0.2)[:, None] * dice.draws(len(x), 3).round())[:, :, None, None]
     ground = torch.where(dice.chance(0.2)[:, None, None, None], plain, beside)
     x = torch.where(own[:, None], x, ground)
     x = overlaid(x, beside.roll(2, 0), strength, dice)
