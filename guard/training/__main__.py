@@ -69,8 +69,9 @@ def _run(parsed: argparse.Namespace) -> None:
         raise MissingExtraError("training", extra="train") from exc
     if importlib.util.find_spec("onnxruntime") is None:  # needed at the end: better said at the beginning
         raise MissingExtraError("comparing the export with torch", extra="cpu")
+    from guard.training.bank import programs_drawn
     from guard.training.checkpoint import load_checkpoint
-    from guard.training.loop import Run, train
+    from guard.training.loop import Run, bank_path, train
 
     if parsed.minutes is None and parsed.steps is None:
         parsed.minutes = 60.0
@@ -99,6 +100,9 @@ def _run(parsed: argparse.Namespace) -> None:
         "init_sha256": init_sha256,
         "device": torch.cuda.get_device_name(run.device) if run.device.startswith("cuda") else run.device,
         "processes": run.processes,
+        "workers": run.workers,
+        "drawers": run.drawers,
+        "programs_drawn": programs_drawn(bank_path(run)) if bank_path(run).exists() else None,
         "minutes": run.minutes,
         "steps": run.steps,
         "this_session_s": round(time.monotonic() - began, 1),
