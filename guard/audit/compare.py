@@ -17,7 +17,17 @@ from guard.evaluation.intervals import Interval, difference_of_rates, paired_dif
 
 __all__ = ["Change", "Comparison", "Difference", "GroupRow", "compare"]
 
-MUST_AGREE = ("threshold", "least_clique", "criterion", "delta", "alpha", "neighbours", "similarity", "collections")
+MUST_AGREE = (
+    "threshold",
+    "least_clique",
+    "criterion",
+    "delta",
+    "alpha",
+    "neighbours",
+    "similarity",
+    "collections",
+    "buried",
+)
 """Settings without which two rates do not mean the same."""
 
 

@@ -15,7 +15,7 @@ from guard.indexes.store import OpenIndex
 from guard.membership import guarded, trained_on
 from guard.types import Record
 
-__all__ = ["AuditedIndex", "Members", "records_of"]
+__all__ = ["AuditedIndex", "Members", "audited", "records_of"]
 
 AuditedIndex = OpenIndex | Moment
 """An index as it is at one moment: an audit may take hours, and its overlay change meanwhile."""
@@ -27,9 +27,11 @@ class Members:
     Raises IndexLoadError for an overlay that cannot be read.
     """
 
-    def __init__(self, index: AuditedIndex | OverlaidIndex, collections: Names[str] = ()) -> None:
-        """collections: of the training set; see guard.membership.trained_on."""
-        self.index: AuditedIndex = index.now() if isinstance(index, OverlaidIndex) else index
+    def __init__(
+        self, index: AuditedIndex | OverlaidIndex, collections: Names[str] = (), *, buried: bool = False
+    ) -> None:
+        """collections: of the training set; see guard.membership.trained_on. buried: see `audited`."""
+        self.index = audited(index, buried=buried)
         self.training: dict[int, int] = {}
         """Of each training picture, the first with the same pixels: duplicates are one picture."""
         self.guarded: dict[int, int] = {}
@@ -49,6 +51,12 @@ class Members:
         if record.cluster >= 0:
             return record.cluster_size - self._others[record.cluster]
         return record.cluster_size if record.id in self.training else 0
+
+
+def audited(index: AuditedIndex | OverlaidIndex, *, buried: bool = False) -> AuditedIndex:
+    """The index at this moment. buried: what a tombstone hides in the version counts: a model may have seen it."""
+    now = index.now() if isinstance(index, OverlaidIndex) else index
+    return now.unburied() if buried and isinstance(now, Moment) else now
 
 
 def records_of(index: AuditedIndex) -> Iterator[Record]:

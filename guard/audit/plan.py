@@ -53,6 +53,8 @@ class Plan:
     """Confirm every generation and not only cliques: what a model without prompts needs."""
     collections: tuple[str, ...] = ()
     """Of the training set; see guard.membership.trained_on."""
+    buried: bool = False
+    """With what a tombstone hides in the version; see guard.audit.members.audited."""
 
     def __post_init__(self) -> None:
         if self.generations < 1 or self.least_clique < 2 or self.batch < 1 or self.first < 1:

@@ -83,6 +83,8 @@ class Settings(_Model):
     """The nearest was looked for among all training pictures, not only the nearest by descriptor."""
     collections: tuple[str, ...] = ()
     """Of the training set, where somebody named them."""
+    buried: bool = False
+    """With training pictures that a tombstone of the overlay hides."""
     sampling: dict[str, Any] = Field(default_factory=dict)
     """Of the model: steps, guidance, ..., as it was told."""
 

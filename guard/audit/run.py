@@ -63,7 +63,7 @@ def audit(
     if not prompts:
         raise ConfigError("there is no prompt to ask for")
     # Before hours of generating, not after.
-    members = Members(index, plan.collections)
+    members = Members(index, plan.collections, buried=plan.buried)
     now = members.index
     thumbnails_of(now)
     if not members.training:
@@ -98,6 +98,7 @@ def audit(
             compared_px=found.compared_px,
             exhaustive=found.exhaustive,
             collections=plan.collections,
+            buried=plan.buried,
             sampling=sampling or {},
         ),
         summary=summarise(

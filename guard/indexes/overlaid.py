@@ -200,6 +200,10 @@ class Moment:
         """Ids of the version that count no more."""
         return [int(i) for i in self._buried]
 
+    def unburied(self) -> Moment:
+        """As this one, and what is buried in the version counts."""
+        return Moment(self.base, self.overlay, replace(self.state, buried=frozenset()), {})
+
     @property
     def added(self) -> list[Record]:
         """References that the version does not hold."""

@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from guard.audit.members import AuditedIndex, records_of
+from guard.audit.members import AuditedIndex, audited, records_of
 from guard.audit.page import Pair, pairs_of, write_page, write_sheet
 from guard.audit.plan import Plan, Progress, Told
 from guard.audit.prompts import Prompt, Repeats, from_classes, from_file, from_repeats
 from guard.audit.report import AuditReport
 from guard.audit.run import audit
 from guard.audit.state import State, opened
-from guard.cli.console import Exit, err, out
+from guard.cli.console import Exit, err, number_of, out
 from guard.embedders.base import Embedder
 from guard.embedders.registry import load_index_embedder
 from guard.errors import ConfigError, MissingExtraError
-from guard.indexes.overlaid import open_overlaid
+from guard.indexes.overlaid import Moment, open_overlaid
 from guard.indexes.sealing import SealingKey
 from guard.verification.verifier import PixelVerifier, Verifier
 from guard_diffusers.audit.sampler import PipelineSampler, load_samplers
@@ -75,7 +75,8 @@ def run_audit(
     """Audit a model. Raises what guard.audit raises."""
     started = time.monotonic()
     with open_overlaid(index_path, key=key) as overlaid:
-        index = overlaid.now()  # hours may pass, and its overlay change
+        index = audited(overlaid, buried=plan.buried)  # hours may pass, and its overlay change
+        _say_left_out(index)
         loaded = _embedder(index, embedder)
         samplers = load_samplers(model, devices, dtype=dtype, call=call)
         prompts = _prompts(index, samplers[0], choose, plan)
@@ -120,6 +121,12 @@ def run_demo(folder: Path, plan: Plan, *, most: int | None, restart: bool, outpu
     for line in lines:
         out.print(line, soft_wrap=True)
     return Exit.FINE if document.truth.agrees else Exit.FOUND
+
+
+def _say_left_out(index: AuditedIndex) -> None:
+    if isinstance(index, Moment) and index.buried:
+        left_out = number_of(len(index.buried), "reference")
+        err.print(f"left out, as the overlay says: {left_out}; --buried counts them", style="yellow", soft_wrap=True)
 
 
 def _embedder(index: AuditedIndex, name: str | None) -> Embedder:

@@ -114,6 +114,12 @@ def run(
             "allow and canary); repeatable."
         ),
     ] = None,
+    buried: Annotated[
+        bool,
+        typer.Option(
+            "--buried", help="Count what the overlay's tombstones hide in the index: a model may have seen it."
+        ),
+    ] = False,
     state: Annotated[
         Path | None, typer.Option(help="Folder of the generations, to go on from (memguard-audit; with --demo …-demo).")
     ] = None,
@@ -159,6 +165,7 @@ def run(
             budget_s=_seconds(budget),
             each=each or classes is not None,
             collections=tuple(collection or ()),
+            buried=buried,
         )
         if demo:
             if model is not None or index is not None or prompts is not None:

@@ -11,13 +11,13 @@ from guard.audit.confirm import Confirmer, Criterion, Rule
 from guard.audit.members import Members, records_of
 from guard.audit.page import pairs_of, write_page, write_sheet
 from guard.audit.plan import Plan
-from guard.audit.prompts import Repeats, from_repeats
+from guard.audit.prompts import Prompt, Repeats, from_repeats
 from guard.audit.run import audit
 from guard.audit.state import opened
 from guard.errors import ConfigError
 from guard.indexes.builder import add_to_index
 from guard.indexes.overlaid import open_overlaid
-from guard.indexes.overlay import Overlay
+from guard.indexes.overlay import Overlay, key_of
 from guard.membership import guarded, trained_on
 from guard.optout.additions import add_pictures
 from guard.sources import open_source
@@ -112,6 +112,26 @@ def test_a_protected_picture_is_no_training_picture(index: Path) -> None:
         narrow = beside.confirm(PORTFOLIO["caption 60"])
         assert narrow is not None
         assert (narrow.memorised, narrow.record.caption) == (True, "caption 60")
+
+
+def test_what_a_tombstone_hides_counts_where_it_is_asked_for(index: Path, tmp_path: Path) -> None:
+    with open_overlaid(index) as overlaid:
+        (gone,) = (record for record in overlaid.base.reader.all() if record.caption == "caption 5")
+        Overlay(index).bury([key_of(gone)], who="anna", why="left the set after the training")
+        members, as_trained = Members(overlaid), Members(overlaid, buried=True)
+        assert gone.id not in members.training
+        assert set(as_trained.training) - set(members.training) == {gone.id}
+        assert as_trained.guarded == members.guarded
+        now, model = overlaid.now(), CopyingModel(PICTURES, {"caption 5": 1.0})
+        assert now.descriptors([gone.id]).shape == (1, ToyEmbedder().spec.dim)
+        asked, found = [Prompt("caption 5")], []
+        for buried in (False, True):
+            with opened(tmp_path / f"state {buried}", {}) as state:
+                plan = Plan(generations=12, buried=buried)
+                report = audit(asked, [model], state, now, ToyEmbedder(), plan=plan)
+            found.append((report.settings.buried, report.references, report.summary.memorised.hits))
+        assert found == [(False, 64, 0), (True, 65, 1)]
+        assert len(now) == len(overlaid.base) - 1 + 2  # nothing was dug up
 
 
 class Repeating(CopyingModel):

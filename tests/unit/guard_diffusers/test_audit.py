@@ -17,8 +17,9 @@ from guard.audit.prompts import Prompt
 from guard.audit.report import read_report
 from guard.cli.main import app
 from guard.errors import ConfigError
-from guard.indexes.overlay import Overlay
+from guard.indexes.overlay import Overlay, key_of
 from guard.indexes.sealing import read_key
+from guard.indexes.store import open_index
 from guard.pixels import RGBArray
 from guard_diffusers import protect, unprotect
 from guard_diffusers.audit.sampler import PipelineSampler, load_samplers
@@ -187,6 +188,21 @@ def test_the_verb_audits_and_compares(arguments: list[str], tmp_path: Path) -> N
     said = invoke("compare", tmp_path / "a.json", tmp_path / "b.json").stdout
     assert "of 2 shared prompts" in said
     assert "(a.json)" in said
+
+
+def test_tombstones_are_told_of_and_can_be_counted(arguments: list[str], tmp_path: Path) -> None:
+    path = Path(arguments[2])
+    with open_index(path) as index:
+        repeated = [key_of(record) for record in index.reader.all() if record.caption == "caption 0"]
+    Overlay(path).bury(repeated, who="anna")
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "5 references; --buried counts them" in result.stderr
+    assert "0 of 1 prompt memorised" in result.stdout
+    result = invoke(*arguments, "--buried")
+    assert result.exit_code == 1, result.output
+    assert "--buried" not in result.stderr
+    assert "1 of 2 prompts memorised" in result.stdout
 
 
 def test_a_model_without_prompts(arguments: list[str], tmp_path: Path) -> None:
