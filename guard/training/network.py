@@ -92,7 +92,11 @@ class DescriptorNet(nn.Module):
         """The same of one part of each picture: windows (n, 3), its top, left and side as shares of the picture's."""
         pooled = [generalised_mean(fields, window_shares(windows, *fields.shape[2:])) for fields in self.maps(x)]
         with torch.autocast(x.device.type, enabled=False):
-            return functional.normalize(self.head(torch.cat(pooled, dim=1)), dim=1)
+            return functional.normalize(self._rows(torch.cat(pooled, dim=1)), dim=1)
+
+    def _rows(self, pooled: Tensor) -> Tensor:
+        """The head in float32, in which the means come, also where its weights are of half precision."""
+        return functional.linear(pooled, self.head.weight.float(), self.head.bias.float())
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """What is averaged: of each of the last two stages (n, 8 * fields, h, w), not negative."""
@@ -117,7 +121,7 @@ class WindowNet(DescriptorNet):
             shares = window_shares(torch.tensor(CROPS), height, width).T.to(cubes.device)
             pooled.append((cubes @ shares).clamp(min=FLOOR).pow(1 / 3).transpose(1, 2))
         with torch.autocast(x.device.type, enabled=False):
-            return functional.normalize(self.head(torch.cat(pooled, dim=2)), dim=2).flatten(1)
+            return functional.normalize(self._rows(torch.cat(pooled, dim=2)), dim=2).flatten(1)
 
 
 def window_net(**config: Any) -> WindowNet:

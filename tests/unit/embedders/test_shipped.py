@@ -56,6 +56,15 @@ def test_both_files_fit_into_a_small_wheel() -> None:
     assert not [path.name for path in FOLDER.iterdir() if path.suffix not in {".onnx", ".safetensors", ".json"}]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_gives_nearly_the_same_descriptors(dtype: str) -> None:
+    batch = to_batch([picture(seed, 96, 80) for seed in range(3)])
+    whole, half = load_shipped(runtime="torch"), load_shipped(runtime="torch", dtype=dtype)
+    wanted, found = (embed_views(embedder, batch, "windows").vectors for embedder in (whole, half))
+    assert found.dtype == np.float32
+    assert 0 < (1 - (found * wanted).sum(axis=2)).max() < TOLERANCE
+
+
 def test_both_runtimes_give_one_descriptor_and_share_their_identity() -> None:
     of_onnx, of_torch = load_shipped(runtime="onnx"), load_shipped(runtime="torch")
     assert isinstance(of_onnx, WindowedEmbedder)
