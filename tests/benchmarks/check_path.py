@@ -102,7 +102,7 @@ def run_additions(references: int, repeats: int) -> list[dict[str, Any]]:
     hashes: list[bytes | None] = [of_one.tobytes() for of_one in noise]
     hashes[references // 2] = packed_hash(pixels)
     with tempfile.TemporaryDirectory() as folder:
-        _write_index(Path(folder) / "bench.index", embedder, rows, hashes)
+        write_index(Path(folder) / "bench.index", embedder, rows, hashes)
         with open_index(Path(folder) / "bench.index", embedder=embedder) as index:
             ways: dict[str, dict[str, Any]] = {
                 "plain": {"policy": {"identical": "ignore"}, "query_views": "one"},
@@ -131,7 +131,7 @@ def run_additions(references: int, repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _write_index(path: Path, embedder: Embedder, rows: np.ndarray[Any, Any], hashes: list[bytes | None]) -> None:
+def write_index(path: Path, embedder: Embedder, rows: np.ndarray[Any, Any], hashes: list[bytes | None]) -> None:
     """As a build does, without pictures to hash."""
     layout, folder = FlatLayout("float32", embedder.spec.dim), IndexFolder(path)
     path.mkdir()

@@ -113,13 +113,3 @@ def test_faiss_and_torch_agree_on_one_file(tmp_path: Path, metric: str) -> None:
         open_index(tmp_path / "x.index", backend="torch", device="cpu") as by_torch,
     ):
         np.testing.assert_allclose(by_faiss.search(xq, 9).similarity, by_torch.search(xq, 9).similarity, atol=1e-5)
-
-
-@pytest.mark.gpu
-def test_torch_index_on_a_gpu(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    xb = unit_rows(1000, 64)
-    found = TorchIndex(xb, device="cuda").search(torch.from_numpy(xb[:5]).cuda(), 3)
-    np.testing.assert_allclose(found.similarity, TorchIndex(xb).search(xb[:5], 3).similarity, atol=1e-5)
