@@ -1,4 +1,7 @@
-"""`memguard events list | show | export | prune`: what a decision log holds. Knows options and tables; no SQL."""
+"""`memguard events list | show | export | prune`: what a decision log holds. Knows options and tables; no SQL.
+
+`events review` is in a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from guard.cli.console import STYLES, err, errors_to_exit, number_of, out, print_json
+from guard.cli.events_review import review
 from guard.cli.moments import moment_of
 from guard.errors import ConfigError
 from guard.types import Decision, Status
@@ -27,7 +31,7 @@ events_app = typer.Typer(
     name="events",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="""Read, export and prune the decision log that a guard writes where events.path is set.
+    help="""Read, review, export and prune the decision log that a guard writes where events.path is set.
 
     [bold]Examples[/bold]
 
@@ -181,6 +185,9 @@ def export(
             print_json({"log": str(log), "out": str(out_file), "events": count})
         else:
             out.print(f"{number_of(count, 'event')} in {out_file}", soft_wrap=True)
+
+
+events_app.command()(review)
 
 
 @events_app.command("prune")

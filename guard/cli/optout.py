@@ -43,6 +43,9 @@ WhoOption = Annotated[
     str | None, typer.Option(help="Who makes this change, for the history (default: your login name).")
 ]
 WhyOption = Annotated[str, typer.Option(help="Why, for the history: a letter, a ticket.")]
+UntilOption = Annotated[
+    str | None, typer.Option(help="Until then: 2027-06-30, 2027-06-30T12:00 (UTC), or 90d from now.")
+]
 IdOption = Annotated[list[int] | None, typer.Option("--id", help="Reference of this id; may be repeated.")]
 UriOption = Annotated[list[str] | None, typer.Option("--uri", help="Reference of this uri; may be repeated.")]
 Sha256Option = Annotated[
@@ -75,9 +78,7 @@ def add(
     ] = None,
     who: WhoOption = None,
     why: WhyOption = "",
-    until: Annotated[
-        str | None, typer.Option(help="Until then: 2027-06-30, 2027-06-30T12:00 (UTC), or 90d from now.")
-    ] = None,
+    until: UntilOption = None,
     ids: IdOption = None,
     uris: UriOption = None,
     sha256s: Sha256Option = None,

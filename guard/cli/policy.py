@@ -1,4 +1,4 @@
-"""`memguard policy`: why a picture gets the decision that it gets."""
+"""`memguard policy explain`: why a picture gets the decision that it gets."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from guard.cli.check_options import (
     unhurried,
 )
 from guard.cli.console import STYLES, err, errors_to_exit, number_of, out, print_json
+from guard.cli.exempt import exempt, exemptions, unexempt
 from guard.errors import InputError
 from guard.types import Status
 from guard.verification.picture import summary
@@ -33,12 +34,17 @@ if TYPE_CHECKING:
 
 __all__ = ["policy_app"]
 
-policy_app = typer.Typer(no_args_is_help=True, help="See what the policy makes of a picture.")
+policy_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="""See what the policy makes of a picture, and except pictures that are no copies.
 
+    [bold]Examples[/bold]
 
-@policy_app.callback()
-def _policy() -> None:
-    """See what the policy makes of a picture."""
+    memguard policy explain render.png --index training.index
+
+    memguard policy exempt render.png --index training.index --why 'another facade'""",
+)
 
 
 @policy_app.command()
@@ -85,6 +91,10 @@ def explain(
         if told.verdict.status is Status.ERROR:
             err.print(f"error: {'; '.join(told.verdict.reasons)}", style="red", soft_wrap=True)
         raise typer.Exit(code_of(told.verdict, None))
+
+
+for _verb in (exempt, exemptions, unexempt):
+    policy_app.command()(_verb)
 
 
 def _show(image: Path, told: Explanation) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from guard.errors import ConfigError, InputError
 from guard.indexes.overlay import Membership
 from guard.optout.additions import add_pictures
+from guard.reviewing import overlay_of
 from guard.sources.base import Item, Survey
 from guard.types import Collection
 from guard_server.references import record_of_key
-from guard_server.reviews import overlay_of
 
 if TYPE_CHECKING:
     from guard.guard import Guard

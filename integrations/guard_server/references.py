@@ -13,17 +13,13 @@ from guard.indexes.base import SupportsThumbnails
 from guard.indexes.overlaid import Moment, OverlaidIndex
 from guard.indexes.overlay import key_of
 from guard.optout.naming import URI
+from guard.reviewing import key_of_match
 from guard.types import Record
 
 if TYPE_CHECKING:
     from guard.guard import Guard
 
-__all__ = ["key_of_match", "record_of_key", "reference_of", "thumbnail_of"]
-
-
-def key_of_match(match: Mapping[str, Any]) -> str:
-    """What names the reference of a match (`Verdict.to_dict`) in every version."""
-    return key_of(Record(-1, match["uri"], match["sha256"]))
+__all__ = ["record_of_key", "reference_of", "thumbnail_of"]
 
 
 def reference_of(guard: Guard, match: Mapping[str, Any]) -> Record | None:

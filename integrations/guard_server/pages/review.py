@@ -1,6 +1,6 @@
 """/review: the queue of flagged and blocked images, each pair side by side, and what a reviewer says of it.
 
-Knows the decision log and forms; what a word does is `guard_server.reviews`', what is seen `guard_server.pages.pair`'s.
+Knows the decision log and forms; what a word does is `guard.reviewing`'s, what is seen `guard_server.pages.pair`'s.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from guard.events import Event, EventFilter, EventLog, Outcome
+from guard.reviewing import Reviews
 from guard.types import Decision
 from guard_server.decisions import event_of, log_of
 from guard_server.pages.access import PageRoute, redirect, visitor
@@ -23,7 +24,6 @@ from guard_server.pages.rendering import picture, render
 from guard_server.pages.sessions import Visit
 from guard_server.problems import Problem
 from guard_server.references import reference_of, thumbnail_of
-from guard_server.reviews import Reviews, exemptable
 from guard_server.service import Service, service_of
 from guard_server.tokens import Scope
 
@@ -125,7 +125,8 @@ def one(
         event = event_of(log, identifier)
         position = min(match, max(0, len(event.matches) - 1))
         pair = pair_of(guard, event, position) if event.matches else None
-        exempt, not_exemptable = Reviews(guard, log).exempt_pairs(event), exemptable(guard, event)
+        reviews = Reviews.of(guard, log)
+        exempt, not_exemptable = reviews.exempt_pairs(event), reviews.problem(event)
     older = log.read(queue.filter(), limit=1, before=event.seq)
     return render(
         request,
@@ -171,7 +172,7 @@ def said(
     with service.current.use() as guard:
         log = log_of(guard)
         event = event_of(log, identifier)
-        reviews = Reviews(guard, log)
+        reviews = Reviews.of(guard, log)
         who = visit.session.name
         if asked == "undo":
             if event.outcome is not None:

@@ -10,11 +10,11 @@ from starlette.responses import JSONResponse, Response
 
 from guard.errors import EventLogError
 from guard.events import EventFilter, Outcome
+from guard.reviewing import Reviews
 from guard.types import Decision, Status
 from guard_server.access import require
 from guard_server.decisions import event_of, log_of
 from guard_server.problems import Problem, documented
-from guard_server.reviews import Reviews, exemptable
 from guard_server.service import Service, service_of
 from guard_server.tokens import Scope, Session
 
@@ -101,14 +101,14 @@ def review(service: ServiceHere, session: Reviewer, identifier: Identifier, body
     with service.current.use() as guard:
         log = log_of(guard)
         event = event_of(log, identifier)
-        reviews = Reviews(guard, log)
+        reviews = Reviews.of(guard, log)
         problem = None
         try:
             if body.outcome == "undo":
                 standing = reviews.undo(event, who=session.name)
             else:
                 standing = Outcome(body.outcome)
-                problem = exemptable(guard, event) if standing is Outcome.NOT_A_COPY else None
+                problem = reviews.problem(event) if standing is Outcome.NOT_A_COPY else None
                 reviews.say(event, standing, who=session.name, note=body.note, matches=body.matches)
         except EventLogError as exc:
             raise Problem("invalid", str(exc)) from None
