@@ -1,7 +1,6 @@
-"""Guard: the whole path of an image, from pixels to a verdict, on one page.
+"""Guard: one index with its settings, and what happens to every report: counted, traced, logged, explained.
 
-Knows the order of the stages, their deadline and what happens when one fails;
-each stage itself lives in a file of its own.
+Knows which settings are in force for a call; how an image comes to its verdict is guard/checking.py.
 """
 
 from __future__ import annotations
@@ -17,33 +16,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guard.calibration.watch import CalibrationWatch
-from guard.cases import cases_of
+from guard.checking import Checking
 from guard.comparing import InForce, in_force
 from guard.config import GuardConfig, load_config, override
-from guard.decision import Reasoning, decide
+from guard.decision import Reasoning
 from guard.decision_lines import log_decisions
 from guard.embedders.base import Embedder
-from guard.embedders.views import embed_views, require_views
-from guard.errors import DeadlineError, GuardError, IndexLoadError
+from guard.embedders.views import require_views
+from guard.errors import IndexLoadError
 from guard.events.record import Circumstances
 from guard.hosted import Hosted, Prompts, acted
-from guard.identical import hash_batch
 from guard.indexes.sealing import require_open
-from guard.intake import convert, count_images, image_at, readable
-from guard.lookup import at_this_moment, look_up, nearest_input, own_inputs, searched
+from guard.intake import convert, count_images, image_at
 from guard.metrics import GuardMetrics
 from guard.originals import Originals
-from guard.pixels import ImageBatch, settle
 from guard.policy import Policy
 from guard.rules import Rules
 from guard.small.record import small_of
-from guard.stages import Clock, Lap, failed, translated
+from guard.stages import Clock, Lap
 from guard.thresholds import compared_pixels, rules_of
 from guard.tracing import caller, trace
 from guard.types import Report, Verdict
 from guard.verification.examiner import Examiner
 from guard.videos import fold, sample_frames
-from guard.workers import run_within
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -198,7 +193,7 @@ class Guard(Hosted):
         if self.disabled:
             return self.skip(count, "disabled", pipeline=pipeline, options=options)
         with self.metrics.check(pipeline, count):
-            verdicts, clock = self._within_deadline(config, count, images, inputs)
+            verdicts, clock = self._checked(config, count, images, inputs)
         return self._finish(
             verdicts, clock.by_stage(), config, pipeline, prompts, lambda i: image_at(images, i), laps=clock.laps
         )
@@ -213,7 +208,7 @@ class Guard(Hosted):
         with ExitStack() as timed:
             for call in calls:
                 timed.enter_context(self.metrics.check(call.pipeline, len(call.images)))
-            verdicts, clock = self._within_deadline(config, len(images), images, None)
+            verdicts, clock = self._checked(config, len(images), images, None)
         reports, start = [], 0
         for call in calls:
             own = verdicts[start : start + len(call.images)]
@@ -246,7 +241,7 @@ class Guard(Hosted):
         sampled = [(v, f) for v, clip in enumerate(videos) for f in sample_frames(len(clip), config.frame_stride)]
         frames = [videos[v][f] for v, f in sampled]
         with self.metrics.check(pipeline, len(videos)):
-            verdicts, clock = self._within_deadline(config, len(frames), frames, inputs)
+            verdicts, clock = self._checked(config, len(frames), frames, inputs)
         of_clip: list[list[tuple[int, Verdict]]] = [[] for _ in videos]
         for (clip, frame), verdict in zip(sampled, verdicts, strict=True):
             of_clip[clip].append((frame, verdict))
@@ -265,7 +260,7 @@ class Guard(Hosted):
         config = settings.config
         picture = convert(image)[0].as_arrays()[0]
         reasoned: list[Reasoning] = []
-        verdicts, clock = self._within_deadline(config, 1, image, inputs, reasoned)
+        verdicts, clock = self._checked(config, 1, image, inputs, reasoned)
         (verdict,) = acted(verdicts, config)
         reasoning = next(iter(reasoned), None)
         return explanation_of(self, config, picture, reasoning, verdict, clock.by_stage(), settings.why)
@@ -323,78 +318,14 @@ class Guard(Hosted):
         pixels = compared_pixels(config, self._verifier)
         return rules_of(config, self.index, self.embedder, self.calibration, self.name, pixels, self.small)
 
-    def _within_deadline(
+    def _checked(
         self, config: GuardConfig, count: int, images: Any, inputs: Any, traced: list[Reasoning] | None = None
     ) -> tuple[list[Verdict], Clock]:
-        """Run the stages; out of time or broken, every image gets an ERROR verdict."""
-        clock = Clock()
-        try:
-            # Here and not on the check's thread: a thread's fresh memory makes each conversion dearer.
-            with clock("pixels"):
-                batch, broken = convert(images)
-                own = readable(inputs) if inputs is not None and config.own_input != "ignore" else None
-                settle(images)
-            run = partial(self._check_batch, clock, config, batch, own, traced)
-            verdicts = run() if config.deadline_s is None else _in_time(run, config.deadline_s, clock)
-            for position in sorted(broken):
-                verdicts.insert(position, failed(broken[position], "pixels"))
-        except GuardError as exc:
-            verdicts = [failed(exc, clock.stage)] * count
-        return verdicts, clock
-
-    def _check_batch(
-        self,
-        clock: Clock,
-        config: GuardConfig,
-        batch: ImageBatch,
-        own: ImageBatch | None,
-        traced: list[Reasoning] | None = None,
-    ) -> list[Verdict]:
-        """traced: gets how each verdict came about, for `explain`."""
-        n = len(batch)
-        if n == 0:
-            return []
-        rules = self._rules(config)
-        with clock("search"):
-            index = at_this_moment(self.index)
-            if self._watch is not None:
-                self._watch.look(len(index))
-        with clock("embed"):
-            try:
-                query = embed_views(self.embedder, batch, config.views)
-            except Exception:
-                if n == 1:
-                    raise
-                # One picture that the runtime cannot take must not cost the others their verdict.
-                return [self._alone(clock, config, one, own) for one in batch.singles()]
-            inputs = self.embedder.embed(own) if own is not None and len(own) else None
-            hashed = hash_batch(index, batch, own) if rules.asks_hashes else None
-        with clock("search"):
-            wanted = max(config.top_k, config.verify_candidates) if config.verify else config.top_k
-            nearest = searched(index, query, wanted)
-            found = look_up(index, query, hashed, wanted, rules, nearest)
-            near = None if inputs is None else nearest_input(index, query, inputs, nearest)
-            echoed = own_inputs(near, hashed, config.own_input, n)
-        with clock("verify" if config.verify else "decide"):
-            left_s = None if config.deadline_s is None else config.deadline_s - sum(clock.seconds.values())
-            cases = cases_of(batch, found, echoed, query.usable, rules, self.examiner, config, left_s=left_s)
-        with clock("decide"):
-            reasoned = [
-                decide(case, rules, partial(self.examiner.compare, one) if case.detail is None else None)
-                for case, one in zip(cases, batch.singles(), strict=True)
-            ]
-            if traced is not None:
-                traced += reasoned
-            verdicts = [one.verdict for one in reasoned]
-            return verdicts if self.events is None else self.events.with_descriptors(verdicts, query.vectors)
-
-    def _alone(self, clock: Clock, config: GuardConfig, one: ImageBatch, own: ImageBatch | None) -> Verdict:
-        try:
-            return self._check_batch(clock, config, one, own)[0]
-        except GuardError as exc:
-            return failed(exc, clock.stage)
-        except Exception as exc:
-            return failed(translated(exc, clock.stage), clock.stage)
+        """traced: gets how each verdict came about."""
+        look = None if self._watch is None else self._watch.look
+        rules = partial(self._rules, config)
+        checking = Checking(self.index, self.embedder, self.examiner, config, rules, self.events, look)
+        return checking.verdicts(count, images, inputs, traced)
 
     def _finish(
         self,
@@ -418,11 +349,3 @@ class Guard(Hosted):
         if config.log_decisions is not None:
             log_decisions(report, config.log_decisions, index=self.name, events=logged, span=span)
         return report
-
-
-def _in_time(run: Callable[[], list[Verdict]], deadline_s: float, clock: Clock) -> list[Verdict]:
-    """Run what the conversion of the pixels has left of the deadline."""
-    try:
-        return run_within(max(0.0, deadline_s - clock.seconds["pixels"]), run)
-    except TimeoutError:
-        raise DeadlineError(stage=clock.stage, deadline_s=deadline_s) from None
