@@ -23,7 +23,10 @@ INDEX = MemoryIndex(TOY, {f"{seed}.png": picture(seed) for seed in range(6)})
 
 
 def checking(rules: Callable[[], Rules] = lambda: RULES, **more: Any) -> Checking:
-    config = load_config(None, policy=Policy(flag=0.8, block=0.95), deadline_s=None, verify=False)
+    policy = Policy(flag=0.8, block=0.95)
+    config = load_config(
+        None, policy=policy, deadline_s=None, verify=False, query_views="one"
+    )  # as a guard resolves it
     return Checking(INDEX, TOY, Examiner(INDEX, None), config, rules, **more)
 
 
