@@ -1,4 +1,6 @@
-"""The folder of an audit: its settings and every generation, so that a killed audit goes on. Knows files; no models.
+"""The folder of an audit, or of the generations of a calibration: its settings and every generation. Knows files.
+
+What was killed goes on where it was.
 
 state/
   settings.json                          what must not change from one run to the next
@@ -47,6 +49,10 @@ class State:
         """Numbers below `generations` that are not there, ascending."""
         known = self._known(prompt)
         return [number for number in range(generations) if number not in known]
+
+    def count(self) -> int:
+        """How many generations are there, of whatever prompts."""
+        return sum(1 for _ in (self.folder / GENERATIONS).glob(f"*/*{SUFFIX}"))
 
     def write(self, prompt: Prompt, number: int, picture: RGBArray) -> None:
         """Raises ConfigError if there is no room."""
@@ -104,11 +110,11 @@ class State:
 
 @contextmanager
 def opened(folder: Path, settings: Mapping[str, Any], *, restart: bool = False) -> Iterator[State]:
-    """Open or begin the state of an audit, and hold its lock.
+    """Open or begin the state of an audit or a calibration, and hold its lock.
 
-    settings: plain JSON values that generations depend on. restart: drop what is there.
-    Raises IndexLockedError if another process holds it, ConfigError if it was begun with other settings, or if the
-    folder is not one.
+    settings: plain JSON values that generations depend on; `clean` is true of a calibration's. restart: drop what is
+    there. Raises IndexLockedError if another process holds it, ConfigError if it was begun with other settings, or if
+    the folder is not one.
     """
     _check_ours(folder)
     with lock_folder(folder):
@@ -142,10 +148,20 @@ def _agree(path: Path, settings: Mapping[str, Any]) -> None:
         before = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
         raise ConfigError(f"{path} cannot be read ({exc}); begin anew with --restart") from exc
+    if bool(before.get("clean")) != bool(settings.get("clean")):
+        there = "a calibration (memguard calibrate --pipeline)" if before.get("clean") else "an audit (memguard audit)"
+        raise ConfigError(f"{path.parent} holds the generations of {there}; name another folder with --state")
     differing = [name for name in sorted({*settings, *before}) if before.get(name) != settings.get(name)]
     if differing:
-        name = differing[0]
-        raise ConfigError(
-            f"{path.parent} belongs to another audit ({name} was {before.get(name)!r} and is {settings.get(name)!r}); "
-            "name another --state, or begin anew with --restart"
-        )
+        said = ", ".join(f"{name} was {before.get(name)!r} and is {settings.get(name)!r}" for name in differing)
+        raise ConfigError(_other(path.parent, said, clean=bool(settings.get("clean"))))
+
+
+def _other(folder: Path, said: str, *, clean: bool) -> str:
+    """What to do with generations that were made with other settings, in words."""
+    if not clean:
+        return f"{folder} belongs to another audit ({said}); name another --state, or begin anew with --restart"
+    return (
+        f"the clean pictures in {folder} were made with other settings ({said}): name another --state for new ones, "
+        f"drop these with --restart, or calibrate with them as they are: --clean {folder / GENERATIONS}"
+    )

@@ -35,11 +35,12 @@ from guard.indexes.records import THUMBNAILS
 from guard.indexes.staging import writing
 from guard.indexes.store import OpenIndex, open_index
 from guard.indexes.transformed_rows import DUPLICATE
-from guard.sources.base import Skip, Source
+from guard.sources.base import Skip, Source, count_items
+from guard.sources.opening import open_source
 from guard.verification.examiner import CANDIDATES, Examiner
 from guard.verification.verifier import identity_of
 
-__all__ = ["TARGETS", "CalibrationReport", "calibrate_index"]
+__all__ = ["LEAST_PICTURES", "TARGETS", "CalibrationReport", "calibrate_index"]
 
 TARGETS = (1e-3, 1e-5)
 LEAST_PICTURES = 100  # fewer do not support a rate of 4 %
@@ -98,8 +99,8 @@ def calibrate_index(
     checks that the calibration is for; auto: of clean pictures as checks do by themselves, of references "one".
     hashes: whether PDQ's verdict counts (policy.identical is not ignore). verify: whether pixels are compared as well,
     with so many candidates; None: where the index holds thumbnails and OpenCV is installed.
-    Raises ConfigError for values out of range, sources that do not fit or fewer than 100 clean pictures; IndexLoadError
-    for a damaged index or another embedder.
+    Raises ConfigError for values out of range, sources that do not fit or fewer than 100 clean pictures, before any is
+    looked up where the source can tell; IndexLoadError for a damaged index or another embedder.
     """
     for target in targets:
         if not 0 < target < 1:
@@ -117,16 +118,20 @@ def calibrate_index(
         views = usual_views(embedder)
     folder = IndexFolder(path)
     folder.current()
+    source = open_source(clean, spec=embedder.spec) if embedder and isinstance(clean, str | Path) else clean
+    if source is not None and not isinstance(source, str | Path):
+        _require_enough(count_items(source, LEAST_PICTURES), "clean pictures")
     with folder.writer():
         with open_index(folder.path) as index:
+            if source is None:
+                _require_enough(min(limit, len(index)), "references")
             examiner = _examiner(index, verify)
             verifier = identity_of(examiner.ready()) if examiner else ""
             compares: dict[str, Any] = {"examiner": examiner, "candidates": candidates}
-            if clean is not None and embedder is not None:
-                described = clean if isinstance(clean, str | Path) else clean.survey().description
+            if clean is not None and source is not None and embedder is not None:
                 scored = score_clean(
                     index,
-                    clean,
+                    source,
                     embedder,
                     query_views=views,
                     hashes=hashes,
@@ -134,7 +139,7 @@ def calibrate_index(
                     on_progress=on_progress,
                     **compares,
                 )
-                named = Path(described).name if isinstance(clean, str | Path) else str(described)
+                named = Path(clean).name if isinstance(clean, str | Path) else clean.survey().description
             else:
                 scored = leave_one_out(
                     index,
@@ -167,6 +172,15 @@ def calibrate_index(
     return CalibrationReport(folder.path, version, calibration, identical, scored.pairs, scored.skips)
 
 
+def _require_enough(pictures: int | None, what: str, more: str = "") -> None:
+    """pictures: None where only reading would tell. more: what became of others. Raises ConfigError."""
+    if pictures is not None and pictures < LEAST_PICTURES:
+        raise ConfigError(
+            f"{pictures} {what} are too few: at least {LEAST_PICTURES} are needed, and some thousands for small "
+            f"rates{more}"
+        )
+
+
 def _examiner(index: OpenIndex, verify: bool | None) -> Examiner | None:
     """Raises ConfigError or MissingExtraError if pixels shall be compared and cannot be."""
     if verify is False:
@@ -197,12 +211,10 @@ def _calibrated(
     **how: Any,
 ) -> Calibration:
     sample, manifest = scored.sample(), index.manifest
-    if sample.n < LEAST_PICTURES:
-        skipped = f"; {len(scored.skips)} could not be read" if scored.skips else ""
-        copies = scored.left_out.get("reference", 0)
-        left_out = f"; {copies} were left out, since they are references of this index" if copies else ""
-        raise ConfigError(f"{sample.n} clean pictures are too few: at least {LEAST_PICTURES} are needed, and some "
-                          f"thousands for small rates{skipped}{left_out}")  # fmt: skip
+    skipped = f"; {len(scored.skips)} could not be read" if scored.skips else ""
+    copies = scored.left_out.get("reference", 0)
+    left_out = f"; {copies} were left out, since they are references of this index" if copies else ""
+    _require_enough(sample.n, "clean pictures", f"{skipped}{left_out}")
     entry = SampleEntry(**SampleEntry.fields_of(sample))
     rates = entry.rates()
     thresholds, unsupported = [], {}

@@ -80,6 +80,8 @@ class Drawing:
         Raises MissingExtraError without an integration that draws, ConfigError for what it cannot draw with, CheckError
         if it fails.
         """
+        from guard.calibration.calibrate import LEAST_PICTURES
+
         call: dict[str, Any] = {"num_inference_steps": self.steps, "guidance_scale": self.guidance}
         for point in entry_points(group=GENERATORS):
             try:
@@ -96,6 +98,7 @@ class Drawing:
                 batch=self.batch,
                 seed=self.seed,
                 restart=self.restart,
+                least=LEAST_PICTURES,
                 on_progress=on_progress,
             )
             return Path(made)

@@ -29,22 +29,28 @@ def generate_clean(
     batch: int = BATCH,
     seed: int = 0,
     restart: bool = False,
+    least: int = 0,
     on_progress: Callable[[int, int | None], None] = lambda _done, _total: None,
 ) -> Path:
     """Make what is missing, and return the folder of all generations.
 
     model, devices, call: see load_samplers. prompts: a file of them, see guard.audit.prompts.from_file; None for a
     pipeline that takes none. generations: of each prompt. batch: pictures of one call, all of one prompt.
-    on_progress: pictures that are there, and all.
-    Raises ConfigError for a model or prompts that do not serve, or a state that was made with other settings;
-    CheckError if the model fails.
+    least: so many pictures are needed; what comes to fewer is refused before anything is made. on_progress: pictures
+    that are there, and all.
+    Raises ConfigError for a model or prompts that do not serve, too few pictures, or a state that was made with other
+    settings; CheckError if the model fails.
     """
     samplers = load_samplers(model, devices, call=call)
     asked = _asked(samplers[0], prompts)
     settings = {"clean": True, "model": model, "seed": seed, "call": dict(call or {})}
+    total = generations * len(asked)
+    if restart:
+        _require(total, least)  # before anything is dropped
     with opened(state, settings, restart=restart) as kept:
-        total = generations * len(asked)
-        done = total - sum(len(kept.missing(prompt, generations)) for prompt in asked)
+        missing = sum(len(kept.missing(prompt, generations)) for prompt in asked)
+        _require(kept.count() + missing, least)  # those of other prompts count as well
+        done = total - missing
         on_progress(done, total)
 
         def more(made: int) -> None:
@@ -56,6 +62,14 @@ def generate_clean(
             for _ in running.fill(asked, generations, on_progress=more):
                 pass
     return state / GENERATIONS
+
+
+def _require(coming: int, least: int) -> None:
+    if coming < least:
+        raise ConfigError(
+            f"prompts and generations come to {coming} clean pictures, and at least {least} are needed: give more "
+            "--prompts, or a higher --generations"
+        )
 
 
 def _asked(sampler: Sampler, prompts: Path | None) -> list[Prompt]:

@@ -65,6 +65,17 @@ def test_another_audit_is_refused(tmp_path: Path) -> None:
         assert state.numbers(CAT) == []
 
 
+def test_audits_and_calibrations_are_told_apart(tmp_path: Path) -> None:
+    with opened(tmp_path / "audit", {"model": "m"}), opened(tmp_path / "clean", {"clean": True, "model": "m"}):
+        pass
+    for folder, asked, there in (("audit", {"clean": True}, "an audit"), ("clean", {}, "a calibration")):
+        with (
+            pytest.raises(ConfigError, match=f"holds the generations of {there}.*another folder with --state"),
+            opened(tmp_path / folder, {"model": "m", **asked}),
+        ):
+            pass
+
+
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ConfigError, match=r"holds other files \(thesis.txt"), opened(tmp_path, {}, restart=True):

@@ -160,8 +160,10 @@ def test_identical_pictures_are_named(index: Path) -> None:
 def test_what_cannot_be_calibrated_is_said(index: Path) -> None:
     with pytest.raises(ConfigError, match="20 clean pictures are too few: at least 100"):
         calibrate_index(index, clean=pictures(10_000, 20), embedder=TOY)
-    with pytest.raises(ConfigError, match=r"^0 clean pictures .* 3 were left out, since they are references"):
-        calibrate_index(index, clean=pictures(0, 3), embedder=TOY)
+    with pytest.raises(ConfigError, match=r"^0 clean pictures .* 120 were left out, since they are references"):
+        calibrate_index(index, clean=pictures(0, 120), embedder=TOY)
+    with pytest.raises(ConfigError, match="50 references are too few"):
+        calibrate_index(index, limit=50)
     with pytest.raises(ConfigError, match="give it too"):
         calibrate_index(index, clean=pictures(10_000, 200))
     with pytest.raises(ConfigError, match="between 0 and 1"):
@@ -197,3 +199,15 @@ def _batch(source: InMemory):  # type: ignore[no-untyped-def]
     from guard.pixels import ImageBatch
 
     return ImageBatch(arrays=tuple(np.asarray(p.convert("RGB")) for p in source.pictures))
+
+
+def test_too_few_are_refused_before_any_is_looked_up(index: Path, tmp_path: Path) -> None:
+    (tmp_path / "few").mkdir()
+    for i in range(20):
+        picture(10_000 + i, 24, 24).save(tmp_path / "few" / f"{i}.png")
+    progress: list[int] = []
+    with pytest.raises(ConfigError, match="20 clean pictures are too few"):
+        calibrate_index(
+            index, clean=tmp_path / "few", embedder=TOY, on_progress=lambda done, _total: progress.append(done)
+        )
+    assert progress == []

@@ -65,8 +65,31 @@ def test_what_is_missing_is_made(tmp_path: Path) -> None:
         )  # fmt: skip
     assert FolderSource(folder).survey().total == 6
     assert told == [(0, 2), (1, 2), (2, 2), (2, 6), (4, 6), (6, 6)]
-    with pytest.raises(ConfigError, match="seed was 0 and is 1"):
+    with pytest.raises(ConfigError, match=r"made with other settings \(seed was 0 and is 1\).*--clean .*generations"):
         generate_clean(DRAWING, state=tmp_path / "made", prompts=prompts(tmp_path, 2), devices=["cpu"], seed=1)
+
+
+def test_too_few_are_refused_before_any_is_made_or_dropped(tmp_path: Path) -> None:
+    def made(least: int, *, restart: bool = False) -> Path:
+        return generate_clean(
+            DRAWING, state=tmp_path / "made", prompts=prompts(tmp_path, 2), generations=2, devices=["cpu"],
+            least=least, restart=restart,
+        )  # fmt: skip
+
+    drawn.clear()
+    with pytest.raises(ConfigError, match="come to 4 clean pictures, and at least 5 are needed"):
+        made(5)
+    assert drawn == []
+    folder = made(4)
+    with pytest.raises(ConfigError, match="come to 4"):
+        made(5, restart=True)
+    assert FolderSource(folder).survey().total == 4
+    build_index(InMemory([picture(0, 64, 64)]), tmp_path / "x.index", load_embedder("pdq"), thumbnails=0)
+    drawn.clear()
+    code, text = run("calibrate", tmp_path / "x.index", "--pipeline", DRAWING, "--prompts", prompts(tmp_path, 3),
+                     "--device", "cpu", "--state", tmp_path / "new")  # fmt: skip
+    assert (code, drawn) == (2, [])
+    assert "3 clean pictures, and at least 100" in " ".join(text.split())
 
 
 def test_a_pipeline_without_prompts(tmp_path: Path) -> None:
