@@ -17,7 +17,8 @@ from guard.cli.progress import staged
 __all__ = ["kin"]
 
 NOTE = """A program is false if its relation matches, as it is or under one edit. Different: without those that show a
-quarter or more of the first picture's distinctive blocks. At most: the upper end of the 95 % interval."""
+quarter or more of the first picture's distinctive blocks. Other content: nor have its contours. At most: the upper end
+of the 95 % interval."""
 
 
 def kin(
@@ -63,11 +64,12 @@ def kin(
 
 
 def _print(document: dict[str, Any]) -> None:
-    table = Table("", "decided by", "false", "at most", "different", "at most", box=None, pad_edge=False)
+    columns = [column for of in ("false", "different", "other content") for column in (of, "at most")]
+    table = Table("", "decided by", *columns, box=None, pad_edge=False)
     for relation in document["pixels"]:
         for i, (what, one) in enumerate(_decided(document)):
-            of, different = one[relation]["either"], one[relation]["different"]
-            table.add_row(relation if i == 0 else "", Text(what, "cyan"), *_bounded(of), *_bounded(different))
+            counts = [_bounded(one[relation][of]) for of in ("either", "different", "other_content")]
+            table.add_row(relation if i == 0 else "", Text(what, "cyan"), *(text for pair in counts for text in pair))
     out.print(table)
     out.print(NOTE, style="dim", soft_wrap=True)
 

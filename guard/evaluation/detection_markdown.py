@@ -19,6 +19,7 @@ __all__ = ["detection_page"]
 
 RATES = (("recall_at_1", ""), ("recall_at_fpr", "0.01"), ("recall_at_fpr", "0.001"), ("recall_at_fpr", "0.0001"))
 HEADS = ("recall@1", "at FPR 1 %", "at FPR 0.1 %", "no false match")
+KIN_COUNTS = ("either", "different", "other_content")
 KINDS = ("near_identical", "edited", "partial", "same_template", "none", "not_compared")
 SIGNIFICANT = 0.05  # of the adjusted p
 
@@ -105,8 +106,9 @@ def _kin(document: Document) -> Iterator[str]:
     yield "### Related pictures that are no copies\n"
     yield (
         f"{kin['programs']} procedural programs, each relation as it is and under one edit; a program is false if "
-        f"either is. *Different*: without those of which one {kin['apart']}. At most: the upper end of the 95 % "
-        "interval.\n"
+        f"either is. *Different*: without those of which one {kin['apart']}; *other content*: nor "
+        f"{kin['one_drawing']}. "
+        "At most: the upper end of the 95 % interval.\n"
     )
     decided = {"pixels alone": kin["pixels"]}
     decided |= {
@@ -115,11 +117,12 @@ def _kin(document: Document) -> Iterator[str]:
         if not name.startswith("default")
     }
     rows = [
-        [relation, what, *_bounded(one[relation]["either"]), *_bounded(one[relation]["different"])]
+        [relation, what, *(text for of in KIN_COUNTS for text in _bounded(one[relation][of]))]
         for relation in kin["pixels"]
         for what, one in decided.items()
     ]  # fmt: skip
-    yield from table_lines(["relation", "decided by", "all", "at most", "different", "at most"], rows)
+    columns = [column for of in ("all", "different", "other content") for column in (of, "at most")]
+    yield from table_lines(["relation", "decided by", *columns], rows)
 
 
 def _bounded(one: Mapping[str, Any]) -> tuple[str, str]:

@@ -3,8 +3,9 @@
 One program draws a first picture, a sibling (another layout), a variant (the same layout, other content: a template)
 and a near one (every choice the same, moved a little: `docs/verification.md` says why those count as copies). The first
 is the reference; the others are looked up as they are and under one edit each. A match is a false one, unless the
-picture as it was drawn shows a part of the first one block by block (guard.evaluation.shared_pixels): a program may
-draw its kin on one and the same texture. Those are counted too, and counted apart.
+picture as it was drawn shows a part of the first one block by block (guard.evaluation.shared_pixels), or is the same
+drawing (guard.evaluation.same_drawing): a program may draw its kin on one and the same texture, in other colours, or
+with a few parts of it changed. Those are counted too, and counted apart.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from guard.evaluation.comparing import References
 from guard.evaluation.edits import Edit
 from guard.evaluation.entrants import Entrant, similarities_of
 from guard.evaluation.intervals import clopper_pearson
+from guard.evaluation.same_drawing import SAME_DRAWING, same_contours
 from guard.evaluation.scores import ahead
 from guard.evaluation.shared_pixels import SHARED, shared_pixels
 from guard.pixels import RGBArray
@@ -47,6 +49,8 @@ class KinPairs:
     """(programs, 2 * relations) against the program's first picture."""
     shared: npt.NDArray[np.float32]
     """(programs, relations) see `shared_pixels`: of the first picture, what the relation shows of it."""
+    contours: npt.NDArray[np.float32]
+    """(programs, relations) see `same_contours`: of the first picture and the relation."""
     similarities: Mapping[str, npt.NDArray[np.float32]]
     """Entrant -> (programs, 2 * relations)."""
 
@@ -67,7 +71,7 @@ def compare_kin(
     relations = tuple(kin.name.lower() for kin in Kin if kin is not Kin.FIRST)
     numbers = tuple(FIRST_PROGRAM + ((seed * 100 + 99) << 24) + i for i in range(programs))
 
-    def drawn(i: int) -> tuple[RGBArray, list[RGBArray], list[str], list[Evidence], list[float]]:
+    def drawn(i: int) -> tuple[RGBArray, list[RGBArray], list[str], list[Evidence], list[float], list[float]]:
         first, *kin = kindred(numbers[i], KIN_PX)
         others = [kindred(numbers[i] + (1 << 23), KIN_PX)[0]]
         chosen = [edits[j] for j in np.random.default_rng([seed, i]).integers(len(edits), size=len(kin))]
@@ -76,16 +80,19 @@ def compare_kin(
         reference = References(verifier, [lambda: first])[0]
         names = [*[AS_IT_IS] * len(kin), *(edit.name for edit in chosen)]
         found = [verifier.verify(query, reference) for query in queries]
-        return first, queries, names, found, [shared_pixels(first, picture) for picture in kin]
+        shares, alike = ([of(first, picture) for picture in kin] for of in (shared_pixels, same_contours))
+        return first, queries, names, found, shares, alike
 
     names: list[tuple[str, ...]] = []
     evidence: list[tuple[Evidence, ...]] = []
     shared: list[list[float]] = []
+    contours: list[list[float]] = []
     similarities: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in entrants}
-    for done, (first, queries, named, found, shares) in enumerate(ahead(drawn, programs, workers), start=1):
+    for done, (first, queries, named, found, shares, alike) in enumerate(ahead(drawn, programs, workers), start=1):
         names.append(tuple(named))
         evidence.append(tuple(found))
         shared.append(shares)
+        contours.append(alike)
         for name, entrant in entrants.items():
             reference, looked = entrant.references([first]), entrant.queries(queries)
             similarities[name].append(similarities_of(looked, reference, entrant.handicap)[:, 0])
@@ -96,6 +103,7 @@ def compare_kin(
         tuple(names),
         tuple(evidence),
         np.array(shared, np.float32),
+        np.array(contours, np.float32),
         {name: np.stack(rows) for name, rows in similarities.items()},
     )
 
@@ -107,13 +115,15 @@ def kin_described(
     called, exclusive.
 
     A program counts once for each relation: false if any of its two queries is. "different": of the programs whose
-    relation shares less than SHARED with the first picture.
+    relation shares less than SHARED with the first picture. "other_content": of these, those whose contours agree with
+    its by less than SAME_DRAWING.
     """
     n, half = len(pairs.programs), len(pairs.relations)
     copies = np.array([[one.is_copy for one in row] for row in pairs.evidence], np.bool_)
     kinds = np.array([[one.kind.value for one in row] for row in pairs.evidence])
 
     apart = pairs.shared >= SHARED
+    one_drawing = pairs.contours >= SAME_DRAWING
 
     def share(hits: npt.NDArray[np.bool_]) -> dict[str, Any]:
         found = clopper_pearson(int(hits.sum()), len(hits))
@@ -128,6 +138,7 @@ def kin_described(
             "edited": share(edited),
             "either": share(either),
             "different": share(either[~apart[:, relation]]),
+            "other_content": share(either[~(apart | one_drawing)[:, relation]]),
         }
 
     def by_relation(hits: npt.NDArray[np.bool_]) -> dict[str, Any]:
@@ -139,6 +150,7 @@ def kin_described(
             "relation": pairs.relations[j % half],
             "edit": pairs.edits[i][j],
             "shared": round(float(pairs.shared[i, j % half]), 4),
+            "contours": round(float(pairs.contours[i, j % half]), 4),
             "kind": pairs.evidence[i][j].kind.value,
             "strength": round(pairs.evidence[i][j].strength, 4),
             "inliers": pairs.evidence[i][j].inliers,
@@ -150,6 +162,7 @@ def kin_described(
     return {
         "programs": n,
         "apart": f"shows {SHARED:.0%} or more of the first picture's distinctive blocks",
+        "one_drawing": f"has contours that agree with the first picture's by {SAME_DRAWING:g} or more, beyond chance",
         "pixels": by_relation(copies),
         "kinds": {
             name: {kind: int((kinds[:, [i, half + i]] == kind).sum()) for kind in sorted(set(kinds.ravel().tolist()))}

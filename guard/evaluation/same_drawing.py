@@ -2,8 +2,8 @@
 
 `guard.evaluation.shared_pixels` looks for distinctive pieces with their colours, anywhere. Related pictures may also be
 one drawing in other colours, or with a few of its parts changed: what an edit of the protocol makes of a picture
-(`hue`, `two_tone`, `stickers`), so that a match of the two is none that an evaluation can call false. Agreement is
-counted beyond chance, since contours that are dense meet others wherever they lie.
+(`colour_transfer`, `equalise`, `stickers`), so that a match of the two is none that an evaluation can call false.
+Agreement is counted beyond chance, since contours that are dense meet others wherever they lie.
 """
 
 from __future__ import annotations

@@ -102,7 +102,8 @@ def test_related_pictures_are_counted_by_program(document: dict[str, Any]) -> No
     for of in kin["pixels"].values():
         assert of["either"]["false"] >= max(of["as_it_is"]["false"], of["edited"]["false"])
         assert of["different"]["programs"] <= of["either"]["programs"] == 2
-        assert of["different"]["false"] <= of["either"]["false"]
+        assert of["other_content"]["programs"] <= of["different"]["programs"]
+        assert of["other_content"]["false"] <= of["different"]["false"] <= of["either"]["false"]
         assert of["either"]["low"] <= of["either"]["value"] <= of["either"]["high"] <= 1
 
 

@@ -60,6 +60,7 @@ def test_what_stands_at_a_threshold_is_what_a_guard_flags_or_blocks(flag: float)
         ((AS_IT_IS,) * 6,) * 40,
         tuple(tuple(_evidence(rng) for _ in range(6)) for _ in range(40)),
         np.zeros((40, 3), np.float32),
+        np.zeros((40, 3), np.float32),
         {"toy": similarity},
     )
     values = kin_standings(pairs, {"toy": 0.6})["toy+verifier"]
