@@ -31,7 +31,7 @@ SIDE = 256  # px, of what is made of them: as thumbnails are stored unless somet
 MAX_BYTES = 64 << 20  # read and hashed within a check: below 0.1 s
 MAX_PIXELS = 50_000_000  # decoded within a check
 KEPT_BYTES = 32 << 20  # of thumbnails that were made; some 2,000
-FAILURES = 4096  # files that are known not to do, by their size and time
+FAILURES = 4096  # that are remembered until the file is another one
 
 _SAID: dict[OriginalResult, str] = {
     "missing": "an original is missing",
@@ -44,7 +44,8 @@ _SAID: dict[OriginalResult, str] = {
 _TELLING: tuple[OriginalResult, ...] = ("unreadable", "changed", "too_large", "outside", "missing")
 """What is said where several folders hold a file of one name, and none does: the first of these that holds."""
 
-Signature = tuple[str, int, int]
+Attempt = tuple[str, int, int, str]
+"""Path, size and time of a file, and the SHA-256 that was asked for: two references may have had one name."""
 
 
 class OriginalError(InputError):
@@ -79,7 +80,7 @@ class Originals:
         self.folders = tuple(folders)
         self._record, self._on_read = record, on_read
         self._kept: OrderedDict[int, bytes] = OrderedDict()
-        self._failed: OrderedDict[Signature, OriginalResult] = OrderedDict()
+        self._failed: OrderedDict[Attempt, OriginalResult] = OrderedDict()
         self._bytes, self._most = 0, kept_bytes
         self._lock = threading.Lock()
 
@@ -145,9 +146,9 @@ class Originals:
             status = path.stat()
         except OSError as exc:
             raise OriginalError("missing") from exc
-        signature = (str(path), status.st_size, status.st_mtime_ns)
+        attempt = (str(path), status.st_size, status.st_mtime_ns, record.sha256)
         with self._lock:
-            known = self._failed.get(signature)
+            known = self._failed.get(attempt)
         if known is not None:
             raise OriginalError(known)
         try:
@@ -156,7 +157,7 @@ class Originals:
             return _thumbnail(path, record)
         except OriginalError as exc:
             with self._lock:
-                self._failed[signature] = exc.reason
+                self._failed[attempt] = exc.reason
                 while len(self._failed) > FAILURES:
                     self._failed.popitem(last=False)
             raise

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from guard.indexes.builder import build_index
+from guard.indexes.builder import add_to_index, build_index
 from guard.indexes.manifest import Manifest
 from guard.indexes.overlaid import Moment, open_overlaid
 from guard.indexes.overlay import Overlay
@@ -146,6 +146,22 @@ def test_only_the_bytes_that_were_indexed_are_decoded(training: Path) -> None:
     assert [reason(found, i) for i in range(2)] == ["changed", "changed"]
     unknown, _ = originals(training, "a.png", sha256="")
     assert reason(unknown) == "changed"
+
+
+def test_two_references_of_one_name(training: Path, tmp_path: Path) -> None:
+    """The file was replaced, and the folder indexed once more: the older reference is gone, and hides no other."""
+    build_index(training, tmp_path / "x.index", TOY, thumbnails=0)
+    again = np.asarray(Image.open(training / "a.png")).copy()
+    Image.fromarray(again[::-1].copy()).save(training / "a.png")
+    add_to_index(training, tmp_path / "x.index", TOY)
+    with open_index(tmp_path / "x.index") as index:
+        found = Originals.of(index)
+        assert found is not None
+        assert found.folders == (str(training),)
+        old, new = (record.id for record in index.reader.of_uri("a.png"))
+        for _ in range(2):
+            assert reason(found, old) == "changed"
+            assert found.thumbnail(new) is not None
 
 
 def test_a_file_that_comes_back_is_read_again(training: Path) -> None:
