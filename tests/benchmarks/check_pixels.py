@@ -1,4 +1,4 @@
-"""What comparing pixels adds to a check: none compared, only of what counts anyway, and every candidate.
+"""What comparing pixels adds to a check: none compared, only of what counts anyway (also with originals), and all.
 
     python tests/benchmarks/check_pixels.py [--references 2000] [--repeats 40] [--json OUT]
 
@@ -45,9 +45,11 @@ def run(references: int, repeats: int) -> list[dict[str, Any]]:
             (folder / "set" / f"{seed:06d}.jpg").write_bytes(jpeg(seed, SIDE))
         build_index(folder / "set", folder / "plain.index", embedder)
         build_index(folder / "set", folder / "stored.index", embedder, keypoints=True)
+        build_index(folder / "set", folder / "bare.index", embedder, thumbnails=0)
         guards = {
             "none compared": Guard.open(folder / "plain.index", deadline_s=DEADLINE_S, verify=False),
             "only what counts anyway": Guard.open(folder / "plain.index", deadline_s=DEADLINE_S),
+            "only what counts anyway, by originals": Guard.open(folder / "bare.index", deadline_s=DEADLINE_S),
             "every candidate, keypoints stored": Guard.open(folder / "stored.index", deadline_s=DEADLINE_S),
             "every candidate, none stored": Guard.open(folder / "plain.index", deadline_s=DEADLINE_S, verify=True),
         }
