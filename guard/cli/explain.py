@@ -42,7 +42,7 @@ class Strips:
             return
         match = verdict.telling
         try:
-            found = guard.examiner.explain(pixels, match) if match else None
+            found = guard.examiner.explain(pixels, match, originals=True) if match else None
         except (InputError, IndexLoadError) as exc:
             err.print(f"not drawn: {path}: {exc}", style="yellow", soft_wrap=True)
             return

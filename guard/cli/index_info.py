@@ -66,7 +66,7 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
         changed = describe(manifest.transform, manifest.embedder.dim) if manifest.transform else ["none"]
         table.add_row("transform", "\n".join(changed))
         table.add_row("sources", "\n".join(manifest.sources))
-        table.add_row("originals", "\n".join(map(_folder, manifest.folders)) or "not known where")
+        table.add_row("originals", "\n".join(map(_folder, manifest.folders)) or "none known")
         table.add_row("collections", counts(manifest.collections))
         table.add_row("overlay", counts({kind.replace("_", " "): n for kind, n in overlay.items() if n}))
         table.add_row("skipped", counts(manifest.skipped))

@@ -170,7 +170,7 @@ class Examiner:
 
         Raises IndexLoadError for a damaged file, OriginalError (an InputError) for an original that cannot be had.
         """
-        stored = self._thumbnails.thumbnail(reference) if self._thumbnails else None
+        stored = self._stored_thumbnail(reference)
         return self.originals.thumbnail(reference) if stored is None and self.originals is not None else stored
 
     def compare(self, picture: ImageBatch, match: Match) -> tuple[Evidence | None, str]:
@@ -191,16 +191,20 @@ class Examiner:
         except Exception as exc:  # OpenCV's own
             return None, f"comparing failed ({type(exc).__name__})"
 
-    def explain(self, picture: RGBArray, match: Match) -> tuple[RGBArray, Evidence] | None:
+    def explain(self, picture: RGBArray, match: Match, *, originals: bool = False) -> tuple[RGBArray, Evidence] | None:
         """The thumbnail of a match, and its evidence, compared now if it was not; None without a thumbnail.
 
-        Raises InputError or IndexLoadError if the thumbnail is damaged.
+        originals: whether one that was made of an original may be shown: who keeps no thumbnails may not want pictures
+        to be seen by whoever reads a page. Raises InputError or IndexLoadError if the thumbnail is damaged.
         """
-        encoded = self.thumbnail(match.record.id)
+        encoded = self.thumbnail(match.record.id) if originals else self._stored_thumbnail(match.record.id)
         if encoded is None:
             return None
         reference = decode(encoded, where=f"thumbnail {match.record.id}").rgb
         return reference, match.evidence or self.ready().verify(picture, reference)
+
+    def _stored_thumbnail(self, reference: int) -> bytes | None:
+        return self._thumbnails.thumbnail(reference) if self._thumbnails else None
 
     def _prepared(self, verifier: Verifier, reference: int) -> Any:
         with self._lock:

@@ -144,3 +144,19 @@ def test_commands_say_where_they_are(built: Path) -> None:
     assert "not to be read" in off["verified"]["why_not"]
     checked = runner.invoke(app, ["check", picture, "--index", index, "--json", "--no-originals"])
     assert json.loads(checked.output)["results"][0]["verified"] is None
+
+
+def test_they_are_drawn_for_who_has_the_files_and_shown_to_nobody_else(built: Path, tmp_path: Path) -> None:
+    guard = Guard.open(built / "without.index", **PATIENT)
+    coffee = photograph("coffee")
+    match = guard.check(coffee)[0].telling
+    assert match is not None
+    assert guard.examiner.explain(coffee, match) is None
+    drawn = guard.examiner.explain(coffee, match, originals=True)
+    assert drawn is not None
+    assert max(drawn[0].shape) == 256
+    picture = str(built / "training" / "coffee.png")
+    out = tmp_path / "evidence.png"
+    told = CliRunner().invoke(app, ["check", picture, "--index", str(built / "without.index"), "--explain", str(out)])
+    assert told.exit_code == 0, told.stderr
+    assert out.exists()
