@@ -97,10 +97,11 @@ def test_whether_pixels_are_compared_is_asked_of_each_version(index: Path, tmp_p
     with serve(index, canary_s=0) as server:
         assert check(server, jpeg(3))["verdicts"][0]["verified"] is True
         build_index(open_source(photo_folder(tmp_path / "same", 12)), index, TOY, thumbnails=0)
+        (tmp_path / "same").rename(tmp_path / "moved")  # no originals either
         assert reload(server).json()["result"] == "loaded"
         verdict = check(server, jpeg(3))["verdicts"][0]
         assert (verdict["decision"], verdict["verified"]) == ("block", None)
-        build_index(open_source(tmp_path / "same"), index, TOY, restart=True)
+        build_index(open_source(tmp_path / "moved"), index, TOY, restart=True)
         assert reload(server).json()["result"] == "loaded"
         assert check(server, jpeg(3))["verdicts"][0]["verified"] is True
 
