@@ -22,7 +22,8 @@ ARCHITECTURES: Mapping[str, str] = MappingProxyType(_places)
 def register_architecture(name: str, place: str) -> None:
     """Let state dicts be loaded into what the function at "package.module:function" builds.
 
-    It takes the configuration as keywords and returns a module (n, 3, h, w) -> (n, dim).
+    It takes the configuration as keywords and returns a module (n, 3, h, w) -> (n, dim). If that has a method
+    `folded()`, what this returns takes its place once the weights are loaded: the same function in a faster form.
     Raises ConfigError for a name that is taken.
     """
     if name in _places:

@@ -87,7 +87,8 @@ def from_state_dict(
             f"the weights in {path.name} do not fit {architecture!r}: "
             f"missing {_some(missing)}, unexpected {_some(unexpected)}"
         )
-    return _embedder(module, path, sha256, preprocessing, name, options)
+    folded = getattr(module, "folded", None)
+    return _embedder(module if folded is None else folded(), path, sha256, preprocessing, name, options)
 
 
 def from_transformers(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ORDER", "GroupConv", "GroupNorm2d", "LiftingConv", "acted"]
+__all__ = ["ORDER", "GroupConv", "GroupNorm2d", "LiftingConv", "acted", "fused"]
 
 ORDER = 8
 """Of the group. Element g = 4 m + k: mirrored if m, then turned k times."""
@@ -108,3 +108,14 @@ class GroupNorm2d(nn.Module):
         weight, bias = self.weight.repeat(ORDER), self.bias.repeat(ORDER)
         mean, variance = (self.running_mean, self.running_var) if self.training else self.statistics()
         return functional.batch_norm(x, mean, variance, weight, bias, self.training, self.MOMENTUM, self.EPS)
+
+
+def fused(conv: LiftingConv | GroupConv, norm: GroupNorm2d) -> nn.Conv2d:
+    """The plain convolution that does what both do in evaluation mode, their kernel expanded once and for all."""
+    mean, variance = norm.statistics()
+    scale = norm.weight.repeat(ORDER) / (variance + norm.EPS).sqrt()
+    kernel = conv.expanded() * scale[:, None, None, None]
+    plain = nn.Conv2d(kernel.shape[1], kernel.shape[0], kernel.shape[2], conv.stride, conv.padding)
+    plain.weight = nn.Parameter(kernel.detach(), requires_grad=False)
+    plain.bias = nn.Parameter((norm.bias.repeat(ORDER) - mean * scale).detach(), requires_grad=False)
+    return plain

@@ -8,8 +8,9 @@ lies. On a CPU the stem decides the speed: two fine-grained convolutions in its 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from torch.nn import functional
 
 from guard.embedders.views import CROPS
 from guard.training.config import NetworkConfig
-from guard.training.dihedral import ORDER, GroupConv, GroupNorm2d, LiftingConv
+from guard.training.dihedral import ORDER, GroupConv, GroupNorm2d, LiftingConv, fused
 
 __all__ = [
     "Block",
@@ -98,6 +99,23 @@ class DescriptorNet(nn.Module):
         """The head in float32, in which the means come, also where its weights are of half precision."""
         return functional.linear(pooled, self.head.weight.float(), self.head.bias.float())
 
+    def folded(self) -> Self:
+        """The same function, for serving: plain convolutions, so that a pass expands and normalises nothing.
+
+        On a GPU a single picture is otherwise a matter of launching kernels that make kernels.
+        """
+        plain = copy.deepcopy(self).eval()
+        _fold(plain, "stem", "stem_norm")
+        for module in plain.modules():
+            if isinstance(module, Block):
+                for conv, norm in (("conv1", "norm1"), ("conv2", "norm2"), ("shortcut", "shortcut_norm")):
+                    _fold(module, conv, norm)
+        for i, (spread, spread_norm) in enumerate(zip(self.spread, self.spread_norm, strict=True)):
+            assert isinstance(spread, GroupConv)
+            assert isinstance(spread_norm, GroupNorm2d)
+            plain.spread[i], plain.spread_norm[i] = fused(spread, spread_norm), nn.Identity()
+        return plain
+
     def maps(self, x: Tensor) -> list[Tensor]:
         """What is averaged: of each of the last two stages (n, 8 * fields, h, w), not negative."""
         x = functional.relu(self.stem_norm(self.stem(x)))
@@ -107,6 +125,13 @@ class DescriptorNet(nn.Module):
             if i >= first:
                 found.append(functional.relu(self.spread_norm[i - first](self.spread[i - first](x))))
         return found
+
+
+def _fold(module: nn.Module, conv: str, norm: str) -> None:
+    layer = getattr(module, conv)
+    if layer is not None:
+        setattr(module, conv, fused(layer, getattr(module, norm)))
+        setattr(module, norm, nn.Identity())
 
 
 class WindowNet(DescriptorNet):

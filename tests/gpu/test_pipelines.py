@@ -131,7 +131,10 @@ def bare_guard(references: Path, **settings: Any) -> Guard:
 
 
 def test_pixels_stay_on_the_device(pipe: Any, references: Path) -> None:
-    """Where neither hashes nor compared pixels are asked for: descriptors, and samples that tell plain parts."""
+    """Where neither hashes nor compared pixels are asked for: descriptors, and samples that tell plain parts.
+
+    Of a picture as small as this one the samples of its fifteen parts are more numbers than its pixels.
+    """
     guard = bare_guard(references, policy={"identical": "ignore"})
     with guarded(pipe, guard), HostCopies() as copies:
         out = run(pipe, CONTROL, output_type="pt")
@@ -141,7 +144,7 @@ def test_pixels_stay_on_the_device(pipe: Any, references: Path) -> None:
     assert out.guard[0].status is Status.SUCCESS
     assert out.images.device.type == DEVICE
     assert copies.values[len(within) :] == [pixels]  # such a copy would have been seen
-    assert max(within) < pixels / 2
+    assert pixels not in within
 
 
 @pytest.mark.parametrize("output_type", FORMS)

@@ -10,10 +10,12 @@ import torch
 
 from guard.embedders.files import sha256_of
 from guard.embedders.ort import OrtEmbedder
+from guard.embedders.torch_loaders import from_state_dict
 from guard.embedders.views import CROPS
 from guard.errors import ConfigError
 from guard.pixels import to_batch
 from guard.training.config import NetworkConfig, TrainingConfig
+from guard.training.dihedral import GroupConv, GroupNorm2d, LiftingConv
 from guard.training.export import Exported, export, load_network, preprocessing_for, read_weights
 from guard.training.network import DescriptorNet, WindowNet, begin_from, descriptor_net, window_shares
 
@@ -159,3 +161,24 @@ def test_rows_have_unit_norm_at_every_size() -> None:
         with torch.inference_mode():
             rows = network(torch.rand(2, 3, size, size) * 2 - 1)
         torch.testing.assert_close(rows.norm(dim=1), torch.ones(2))
+
+
+@pytest.mark.parametrize("kind", [DescriptorNet, WindowNet])
+def test_folding_keeps_the_function_and_expands_nothing(exported: Exported, kind: type[DescriptorNet]) -> None:
+    network = load_network(exported.safetensors, kind)
+    folded = network.folded()
+    x = torch.rand(3, 3, 96, 96) * 2 - 1
+    with torch.inference_mode():
+        before = network(x)
+        torch.testing.assert_close(folded(x), before, atol=1e-5, rtol=0)
+        torch.testing.assert_close(network(x), before)  # the one that trains is left as it is
+    assert not any(isinstance(module, GroupConv | LiftingConv | GroupNorm2d) for module in folded.modules())
+
+
+def test_the_torch_embedder_serves_the_folded_form(exported: Exported) -> None:
+    _, config, metadata = read_weights(exported.safetensors)
+    embedder = from_state_dict(
+        exported.safetensors, architecture="memguard_descriptor", config=config.model_dump(),
+        preprocessing=metadata["memguard_preprocessing"],
+    )  # fmt: skip
+    assert not any(isinstance(module, GroupConv) for module in embedder._module.modules())
