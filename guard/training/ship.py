@@ -90,7 +90,11 @@ def ship(run: Path, evaluation: Document, folder: Path = FOLDER, *, today: date)
 def _training(record: Document) -> dict[str, Any]:
     run, result = record["run"], record["result"]
     return {
-        **{key: run[key] for key in ("seed", "device", "processes", "init_sha256")},
+        **{
+            key: run[key]
+            for key in ("seed", "device", "processes", "workers", "drawers", "programs_drawn", "init_sha256")
+            if key in run
+        },
         **{key: result[key] for key in ("step", "views")},
         "hours": round(result["elapsed_s"] / 3600, 2),
         "cpu_cores": record["compute"]["cpu_cores"],
