@@ -12,7 +12,7 @@ from guard.evaluation.edits import VERSION
 from guard.evaluation.intervals import Interval, wilson
 from guard.evaluation.metrics import FPRS, Floats
 from guard.evaluation.paired import paired
-from guard.evaluation.pdq_beside import Called
+from guard.evaluation.pdq_beside import BESIDE, Called
 from guard.evaluation.protocol import ALL_EDITS, Figures, Plan, Results, summary
 
 if TYPE_CHECKING:
@@ -99,9 +99,11 @@ def rare(values: Floats, sources: int) -> dict[str, float | None]:
 def aliased(by_name: dict[str, Any], default: str = DEFAULT) -> dict[str, Any]:
     """The default embedder's under `default` too, and what is made of it under `default+…`; in the way of a guard.
 
-    default: the entrant that compares as a guard does, the embedder itself, or with windows, whitened, beside rivals.
+    default: the entrant that compares as a guard does: the embedder itself, or with windows, whitened, beside rivals
+    and PDQ.
     """
-    for stem in (DEFAULT, default):  # what is made of the second takes the place of what is made of the first
+    # what is made of a later one takes the place of what is made of an earlier one
+    for stem in (DEFAULT, default.removesuffix(BESIDE), default):
         for name in list(by_name):
             if name == stem or name.startswith(f"{stem}+"):
                 by_name[name.replace(stem, "default", 1)] = by_name[name]

@@ -22,6 +22,7 @@ from guard.evaluation.protocol import RESAMPLES, Plan, Queries, drawn_weights, p
 from guard.evaluation.scores import Embedded, Similarities, inner_products, score
 
 __all__ = [
+    "BESIDE",
     "IDENTICAL_BITS",
     "PDQ",
     "Called",
@@ -33,6 +34,7 @@ __all__ = [
     "pdq_beside",
 ]
 
+BESIDE = "+pdq"
 PDQ = "pdq+views"
 """The entrant that says what is identical; its queries are zeros for a picture without enough detail."""
 
@@ -47,7 +49,7 @@ class PdqBeside:
 
     @property
     def name(self) -> str:
-        return f"{self.base}+pdq"
+        return self.base + BESIDE
 
     def similarities(self, embedded: Mapping[str, Embedded], drawn: Plan) -> Similarities:
         """2 - bits / 256 where PDQ says identical, else the base's own."""

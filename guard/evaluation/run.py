@@ -137,8 +137,9 @@ def evaluate_descriptors(
     """Run the protocol; docs/evaluation.md describes the document that comes back.
 
     derived: what takes part beside the entrants, each compared with its base among them. What is called `default` is
-    the default embedder as a guard uses it: with windows, if they take part, and whitened and beside rivals where there
-    are as many references as an index has that with by default (guard.indexes.usual); each also takes part alone then.
+    the default embedder as a guard uses it: with windows and with PDQ beside it, if these take part, and whitened and
+    beside rivals where there are as many references as an index has that with by default (guard.indexes.usual); each
+    also takes part alone then.
     Raises ConfigError for folders, tables or groups that cannot serve, and what an embedder raises.
     """
     settings = settings or Settings()
@@ -219,9 +220,10 @@ def _as_guarded(entrants: Mapping[str, Entrant], derived: Sequence[Derived], dra
     asked = {one.name: one for one in derived}
     few = drawn.is_reference.sum(axis=1).min() <= ABOVE
     if few or any(asked.get(one.name, one) != one for one in white):
-        return views, [PdqBeside(views)] if views != DEFAULT and PDQ in entrants else []
-    beside = [PdqBeside(white[-1].name, white[-1])] if PDQ in entrants else []
-    return white[-1].name, [*white, *beside]
+        beside, made = PdqBeside(views), list[Derived]()
+    else:
+        beside, made = PdqBeside(white[-1].name, white[-1]), list[Derived](white)
+    return (beside.name, [*made, beside]) if PDQ in entrants else (beside.base, made)
 
 
 def _normalised(derived: Sequence[Derived]) -> list[str]:

@@ -43,7 +43,10 @@ def run(folder: Path, entrants: dict[str, Entrant] | None = None, **settings: An
 def test_the_document_has_the_promised_shape(folder: Path) -> None:
     document = run(folder)
     json.dumps(document, allow_nan=False)
-    own = ["procedural", *(["procedural+windows", "procedural+windows+pdq"] if has_windows(load_embedder()) else [])]
+    own = [
+        "procedural",
+        *(["procedural+windows", "procedural+windows+pdq"] if has_windows(load_embedder()) else ["procedural+pdq"]),
+    ]
     others = {"pdq", "pdq+views", "phash", "l2", "untrained"}
     assert {name for name in document["results"] if not name.startswith("default")} == {*own, *others}
     assert document["results"]["default"] == document["results"][document["protocol"]["default"]]
@@ -73,10 +76,10 @@ def test_the_default_compares_as_an_index_of_so_many_references(
     monkeypatch.setattr("guard.evaluation.run.ABOVE", 5)
     document = run(folder, entrants, real_pairs=tmp_path / "pairs.tsv")
     views = "procedural+windows" if "procedural+windows" in entrants else "procedural"
-    assert document["protocol"]["default"] == f"{views}+whitened+rivals"
+    assert document["protocol"]["default"] == f"{views}+whitened+rivals+pdq"
     for key in ("results", "thresholds", "look_alikes", "false_positive_rates", "real_pairs"):
         for more in ("", "+pdq"):
-            assert document[key][f"default{more}"] == document[key][f"{views}+whitened+rivals{more}"]
+            assert document[key][f"default{more}"] == document[key][f"{views}+whitened+rivals+pdq"]
     assert document["results"]["default"] != document["results"]["procedural"]
     assert document["paired"]["default+pdq"]["against"] == f"{views}+whitened+rivals"
     assert document["real_pairs"]["default"]["recall_at_1"]["value"] == 1
@@ -84,7 +87,7 @@ def test_the_default_compares_as_an_index_of_so_many_references(
     own = [Transformed("procedural", whitened=True, shrinkage=0.9)]
     settings = Settings(edits=SOME, resamples=20, splits=2)
     document = evaluate_descriptors(groups, entrants, settings, derived=own)
-    assert document["results"]["default"] == document["results"][views]
+    assert document["results"]["default"] == document["results"][f"{views}+pdq"]
 
 
 def test_a_run_repeats_and_the_cache_spares_the_embedder(folder: Path, tmp_path: Path) -> None:

@@ -120,11 +120,11 @@ def test_the_default_looks_at_windows_where_it_has_them(folder: Path) -> None:
     entrants = part(DEFAULT, Windowed()) | takes_part(["pdq"], with_baselines=False)
     document = run(folder, entrants)
     windows = f"{DEFAULT}+windows"
-    assert document["protocol"]["default"] == windows
+    assert document["protocol"]["default"] == f"{windows}+pdq"
     assert names(document) == [DEFAULT, windows, f"{windows}+pdq"]
     for key in ("results", "thresholds", "look_alikes", "false_positive_rates"):
         for more in ("", "+pdq"):
-            assert document[key][f"default{more}"] == document[key][f"{windows}{more}"]
+            assert document[key][f"default{more}"] == document[key][f"{windows}+pdq"]
     assert document["paired"][windows]["against"] == DEFAULT
     found = {name: document["results"][name]["photographs"]["collage"]["recall_at_1"]["value"] for name in entrants}
     assert found[windows] > found[DEFAULT]
@@ -145,8 +145,8 @@ def test_many_references_give_all_six_pairs_of_thresholds(
     beside = [f"{name}+rivals" for name in four[2:]]
     assert names(document) == [*four, *beside, f"{beside[1]}+pdq"]
     assert set(four + beside) <= set(document["thresholds"])
-    assert document["protocol"]["default"] == beside[1]
-    assert document["results"]["default"] == document["results"][beside[1]]
+    assert document["protocol"]["default"] == f"{beside[1]}+pdq"
+    assert document["results"]["default"] == document["results"][f"{beside[1]}+pdq"]
     assert document["results"]["default+pdq"] == document["results"][f"{beside[1]}+pdq"]
     assert {name: document["paired"][name]["against"] for name in [*four[1:], *beside]} == {
         four[1]: four[0], four[2]: four[0], four[3]: four[1], beside[0]: four[0], beside[1]: four[1]
@@ -154,7 +154,7 @@ def test_many_references_give_all_six_pairs_of_thresholds(
     (whole, windows) = (document["real_pairs"][name]["rows"][0]["similarity"] for name in four[:2])
     assert windows > 0.8 > whole
     own = [Transformed(four[1], whitened=True, shrinkage=0.9)]
-    assert run(folder, entrants, own)["protocol"]["default"] == four[1]
+    assert run(folder, entrants, own)["protocol"]["default"] == f"{four[1]}+pdq"
 
 
 def test_the_cache_keeps_windows_apart(folder: Path, tmp_path: Path) -> None:
