@@ -48,6 +48,9 @@ NEIGHBOURS = 50
 SAME = 0.05  # RMS distance of two references, inclusive, up to which one is a rendering of the other
 CANDIDATES = 10  # other pictures, beyond the neighbours, so that renderings of the nearest may fall out
 EXHAUSTIVE = 100_000  # references up to which the nearest by pixels are looked for among all
+PAIR_MARGIN = 0.05
+"""By how much less than the flag threshold suffices for the nearest picture by pixels: that one is set for the best of
+hundreds of references, and this is one pair, which pixels chose."""
 MOST_FOUND = 2_000  # candidates where most are renderings of the nearest, or no training pictures
 
 
@@ -280,9 +283,12 @@ class Confirmer:
             similarity=similarity,
             evidence=evidence,
             similar=similar,
-            agrees=(self.similarity is not None and similarity >= self.similarity)
-            or (evidence is not None and evidence.is_copy),
+            agrees=self._agrees(similarity) or (evidence is not None and evidence.is_copy),
         )
+
+    def _agrees(self, similarity: float) -> bool:
+        margin = PAIR_MARGIN if self.rule.similarity is None else 0.0
+        return self.similarity is not None and similarity >= self.similarity - margin
 
     def copies(self, pictures: Pictures, of: Confirmation) -> npt.NDArray[np.bool_]:
         """(n,) True for generations that are near the picture that one of them was confirmed to be a copy of.
