@@ -33,7 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the run; one that holds a run goes on with it"
     )
-    parser.add_argument("--config", default="default", help="default, small, or a JSON file with settings that differ")
+    parser.add_argument(
+        "--config", default="default", help="default, gpu, small, or a JSON file with settings that differ"
+    )
     parser.add_argument("--minutes", type=float, help="length of the run over all its sessions, the bank not counted")
     parser.add_argument("--steps", type=int, help="length of the run in steps instead")
     parser.add_argument("--init", type=Path, help="begin from these weights (safetensors)")

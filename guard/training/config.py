@@ -15,9 +15,9 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    widths: tuple[int, ...] = Field(default=(32, 64, 128, 256), description="channels, eight of each field")
+    widths: tuple[int, ...] = Field(default=(48, 96, 192, 384), description="channels, eight of each field")
     depths: tuple[int, ...] = Field(default=(2, 4, 3), description="residual blocks of each stage after the stem")
-    pooled: tuple[int, int] = Field(default=(64, 192), description="fields of the last two stages that are averaged")
+    pooled: tuple[int, int] = Field(default=(96, 256), description="fields of the last two stages that are averaged")
     dim: int = Field(default=256, gt=0)
 
     @model_validator(mode="after")
@@ -87,6 +87,18 @@ class TrainingConfig(BaseModel):
 CONFIGS: Mapping[str, TrainingConfig] = MappingProxyType(
     {
         "default": TrainingConfig(),
+        "gpu": TrainingConfig(  # of the weights that ship; docs/training.md
+            programs=24_000,
+            pairs=1536,
+            kin_share=0.6,
+            phases=(Phase(until=0.3, size=96), Phase(until=0.6, size=128), Phase(until=1, size=160)),
+            learning_rate=3e-3,
+            warm_up_steps=200,
+            strength_from=0.4,
+            strength_full_at=0.25,
+            ema=0.999,
+            device_batches=5,
+        ),
         "small": TrainingConfig(  # for a test: seconds, not a useful descriptor
             network=NetworkConfig(widths=(8, 16, 24, 32), depths=(1, 1, 1), pooled=(8, 24), dim=32),
             export_size=64,
