@@ -75,7 +75,7 @@ def detection(
         from guard.embedders.registry import DEFAULT
         from guard.evaluation.detection import DetectionSettings, evaluate_detection
         from guard.evaluation.detection_plot import draw
-        from guard.evaluation.entrants import l2_entrant, phash_entrant
+        from guard.evaluation.entrants import WINDOWS, l2_entrant, phash_entrant
         from guard.evaluation.markdown import page
         from guard.evaluation.run import takes_part
 
@@ -93,8 +93,9 @@ def detection(
                 cache=cache,
             ),
         )
-        bases = list(dict.fromkeys([DEFAULT, *(embedder or [])]))
-        entrants = takes_part([*bases, "pdq"], with_baselines=False, windows=False)
+        named = list(dict.fromkeys([DEFAULT, *(embedder or [])]))
+        entrants = takes_part([*named, "pdq"], with_baselines=False)
+        bases = [name + WINDOWS if name + WINDOWS in entrants else name for name in named]
         entrants |= {entrant.name: entrant for entrant in (phash_entrant(), l2_entrant())}
         with staged() as progress:
             document = evaluate_detection(groups, entrants, bases, settings, progress=progress)

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from guard.embedders.registry import DEFAULT
 from guard.evaluation.comparing import compare_all
 from guard.evaluation.derived import Derived
 from guard.evaluation.document import aliased, described, number, paired_of
-from guard.evaluation.entrants import Entrant
+from guard.evaluation.entrants import WINDOWS, Entrant
 from guard.evaluation.evidence_found import evidence_found
 from guard.evaluation.intervals import clopper_pearson
 from guard.evaluation.kin import compare_kin, kin_described
@@ -62,6 +63,7 @@ def evaluate_detection(
     """Run the protocol; docs/evaluation.md describes the document that comes back.
 
     bases: names of the entrants that take part with the verifier behind them; the first one's evidence is described.
+    What is called `default` is the default embedder, with windows where it is a base so.
     verifier: None for the one that a guard has.
     Raises ConfigError for folders, tables or groups that cannot serve, and what an embedder raises.
     """
@@ -96,19 +98,20 @@ def evaluate_detection(
         scores = score(of_pair, drawn.sources, drawn.is_reference)
         results[name] = evaluate(drawn, protocol.edits, scores, resamples=protocol.resamples, allowed=STRICT)
     progress("counting", len(similarities), len(similarities))
-    document = described(drawn, protocol, results, ready.skipped)
+    default = next((base for base in bases if base == DEFAULT + WINDOWS), DEFAULT)
+    document = described(drawn, protocol, results, ready.skipped, default)
     document["protocol"] |= {
         "candidates": settings.candidates,
         "bases": list(bases),
         "verifier": repr(verifier),
         "rarest_fpr": f"{RAREST:g} stands for no false match at all",
     }
-    document["paired"] = aliased({one.name: _against(results, one) for one in derived})
+    document["paired"] = aliased({one.name: _against(results, one) for one in derived}, default)
     document["no_false_match"] = _no_false_match(results)
     document["evidence"] = evidence_found(drawn, protocol.edits, compared, asked[0])
     document["weights_sha256"] = aliased({name: entrant.weights_sha256 for name, entrant in entrants.items()})
     if settings.kin:
-        document["kin"] = _kin(entrants, bases, results, settings, verifier, progress)
+        document["kin"] = _kin(entrants, bases, results, settings, verifier, progress, default)
     document["seconds"] = round(time.monotonic() - began, 1)
     return document
 
@@ -150,6 +153,7 @@ def _kin(
     settings: DetectionSettings,
     verifier: Verifier,
     progress: Progress,
+    default: str,
 ) -> dict[str, Any]:
     pairs = compare_kin(
         settings.kin, settings.protocol.edits, kin_entrants(entrants, bases), verifier, seed=settings.protocol.seed,
@@ -160,4 +164,4 @@ def _kin(
         name: {str(fpr): float(of[0]) for fpr, of in results[name].thresholds[POOLED].items()} for name in ranked
     }  # fmt: skip
     found = kin_described(pairs, ranked, limits)
-    return {**found, "false_matches": aliased(found["false_matches"])}
+    return {**found, "false_matches": aliased(found["false_matches"], default)}

@@ -51,21 +51,18 @@ class Settings:
     edits: Sequence[Edit] = field(default_factory=lambda: tuple(EDITS.values()))
 
 
-def takes_part(
-    names: Sequence[str], *, with_baselines: bool = True, multi_view: bool = False, windows: bool = True
-) -> dict[str, Entrant]:
+def takes_part(names: Sequence[str], *, with_baselines: bool = True, multi_view: bool = False) -> dict[str, Entrant]:
     """The default embedder (also as `default`), those that are named, and the baselines; by name.
 
-    multi_view: the first of them with quarter turns and crops as well, each an entrant of its own. windows: each with
-    windows as well, where it has them.
+    Each takes part with windows as well, where it has them. multi_view: the first of them with quarter turns and crops
+    as well, each an entrant of its own.
     """
     entrants: dict[str, Entrant] = {}
     named = dict.fromkeys([DEFAULT, *names]) if with_baselines else dict.fromkeys(names or [DEFAULT])
     for i, name in enumerate(named):
         embedder = load_embedder(name)
         ways = multi_view_entrants(name, embedder) if multi_view and i == 0 else []
-        own = [entrant for entrant in entrants_of(name, embedder) if windows or not entrant.name.endswith(WINDOWS)]
-        entrants |= {entrant.name: entrant for entrant in [*own, *ways]}
+        entrants |= {entrant.name: entrant for entrant in [*entrants_of(name, embedder), *ways]}
     if with_baselines:
         entrants |= {entrant.name: entrant for entrant in baselines() if entrant.name not in entrants}
     return entrants

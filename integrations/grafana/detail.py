@@ -112,8 +112,12 @@ def _failures() -> Section:
         + [
             lines(
                 "Not checked",
-                "Outputs a second that were skipped, by reason.",
-                [Query(f"sum by (reason) (rate(memguard_skipped_total{{{PIPELINE}}}{RATE}))", "{{reason}}")],
+                "Outputs a second that were skipped, by reason; and originals a second that could not be read, so that "
+                "their pixels were not compared.",
+                [
+                    Query(f"sum by (reason) (rate(memguard_skipped_total{{{PIPELINE}}}{RATE}))", "{{reason}}"),
+                    Query(f'sum(rate(memguard_originals_total{{{JOB},result!="read"}}{RATE}))', "originals"),
+                ],
             )
         ],
     )
@@ -200,17 +204,6 @@ def _sidecar() -> Section:
                 [
                     Query(
                         f"sum by (index, result) (increase(memguard_index_reloads_total{{{JOB}}}[1h]))",
-                        "{{index}} {{result}}",
-                    )
-                ],
-            ),
-            lines(
-                "Originals",
-                "Files of references that pixels were to be compared with, for want of thumbnails, in ten minutes. "
-                "What was not read was not compared.",
-                [
-                    Query(
-                        f"sum by (index, result) (increase(memguard_originals_total{{{JOB}}}[10m])) > 0",
                         "{{index}} {{result}}",
                     )
                 ],

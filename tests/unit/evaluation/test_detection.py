@@ -140,7 +140,10 @@ def test_the_command_writes_three_files(folder: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"found.json", "found.md", "found.png"}
-    assert "default+pdq+verifier" in json.loads(target.read_text(encoding="utf-8"))["results"]
+    document = json.loads(target.read_text(encoding="utf-8"))
+    assert document["protocol"]["bases"] == [document["protocol"]["default"]]
+    assert document["results"]["default+pdq+verifier"] == document["results"]["procedural+windows+pdq+verifier"]
+    assert document["paired"]["default+verifier"]["against"] == "procedural+windows"
     assert "pixels called a copy: 0 of" in result.stdout
     assert "none above bounds the rate by" in result.stdout
     assert "found.md" in result.stderr

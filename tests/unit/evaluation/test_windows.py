@@ -178,4 +178,3 @@ def test_the_cache_keeps_windows_apart(folder: Path, tmp_path: Path) -> None:
 def test_the_shipped_one_takes_part_with_its_windows_if_it_has_them() -> None:
     found = list(takes_part([], with_baselines=False))
     assert found == [DEFAULT, *([f"{DEFAULT}+windows"] if has_windows(load_embedder()) else [])]
-    assert list(takes_part([], with_baselines=False, windows=False)) == [DEFAULT]
