@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 from _report import finish, options_parser, row
-from check_path import _write_index, jpeg
+from check_path import jpeg, write_index
 
 from guard import Guard
 from guard.decode import decode
@@ -162,7 +162,7 @@ def run(references: int, seconds: float, soak_s: float) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         index = Path(folder) / "bench.index"
-        _write_index(index, embedder, rows, hashes)
+        write_index(index, embedder, rows, hashes)
         single = in_process(index, pictures, seconds, 1)
         batched = in_process(index, pictures, seconds, BATCH)
         peer = max(single, batched)
