@@ -2,7 +2,7 @@
 
     python tests/benchmarks/descriptor.py [--repeats 60] [--threads 2] [--json OUT]
 
-Both runtimes get the same prepared batch, in turn in the same run, with as many threads each; preprocessing of a
+Both runtimes get the same prepared batch, by turns in the same run, with as many threads each; preprocessing of a
 512 x 512 picture is timed by itself. A check with `query_views` embeds as many views as the last rows say.
 """
 
@@ -26,31 +26,37 @@ from guard.pixels import ImageBatch
 BAR_MS = 10.0  # an image, at most
 BATCHES = (1, 16)
 WARM_UP = 5
+BLOCK = 5
+"""Calls in a row: threads of one runtime wait for more work in a loop, and take the cores from the other."""
 
 
 def timed(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call, in turn."""
+    """Seconds of each call, in blocks by turns; the first call of a block is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for repeat in range(repeats + WARM_UP):
-        for name, call in calls.items():
-            began = perf_counter()
+    for call in calls.values():
+        for _ in range(WARM_UP):
             call()
-            if repeat >= WARM_UP:
-                seconds[name].append(perf_counter() - began)
+    for _ in range(-(-repeats // BLOCK)):
+        for name, call in calls.items():
+            for i in range(BLOCK + 1):
+                began = perf_counter()
+                call()
+                if i:
+                    seconds[name].append(perf_counter() - began)
     return seconds
 
 
 def runtimes(repeats: int, threads: int) -> list[dict[str, Any]]:
     import onnxruntime
 
-    from guard.embedders.architectures import build_architecture
+    from guard.training.network import descriptor_net
 
     card = shipped_card()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     session = onnxruntime.InferenceSession(FOLDER / f"{SHIPPED}.onnx", options, providers=["CPUExecutionProvider"])
     torch.set_num_threads(threads)
-    network = build_architecture("memguard_descriptor", **card.network).eval()  # the weights do not change the time
+    network = descriptor_net(**card.network).folded()  # the weights do not change the time
     size = Preprocessing.parse(card.preprocessing).size
     rows = []
     for batch in BATCHES:
