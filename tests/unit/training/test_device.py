@@ -142,12 +142,14 @@ def test_laying_moves_windows_with_their_views() -> None:
         assert view.sum() == 64
 
 
-def test_a_batch_repeats_and_pairs_show_the_same(bank: Path) -> None:
+def test_a_batch_repeats_and_its_halves_show_the_same_pictures(bank: Path) -> None:
     feed = DeviceFeed(CONFIG, bank, 0, torch.device("cpu"))
     gentle = CONFIG.model_copy(update={"gentlest": 0.0})
     batch = feed.batch(5, Moment(1e-3, 64, 1.0))
     assert batch.x.shape == (16, 3, 64, 64)
     assert batch.shows.shape == (16, 8)
+    assert torch.equal(batch.shows[:8], batch.shows[8:])
+    assert torch.equal(batch.shows[:8], torch.eye(8))
     torch.testing.assert_close(feed.batch(5, Moment(1e-3, 64, 1.0)).x, batch.x)
     assert not torch.allclose(feed.batch(6, Moment(1e-3, 64, 1.0)).x, batch.x)
     assert DeviceFeed(gentle, bank, 0, torch.device("cpu")).batch(0, Moment(1e-3, 64, 0.0)).x.abs().max() <= 1
