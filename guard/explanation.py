@@ -153,6 +153,7 @@ def _calibration(guard: Guard, config: GuardConfig) -> dict[str, Any] | None:
         "pictures": made.pictures,
         "count": made.count,
         "stale": guard.calibration.stale(config.calibration_max_age_days, count=len(guard.index)),
+        "unknown": made.unknown,
     }
 
 

@@ -54,7 +54,9 @@ def open_parts(
             embedder = load_index_embedder(index.manifest.embedder.name, config.embedder, **options)
         index.manifest.require(embedder.spec, index=str(path))
         name = path.resolve().name
-        return Parts(index, embedder, name, Calibrated.of(index.base, name))
+        # In other views windows, a network of their own, stay closed.
+        looks = config.query_views in ("auto", "windows")
+        return Parts(index, embedder, name, Calibrated.of(index.base, name, embedder if looks else None))
     except BaseException:
         index.close()
         raise

@@ -21,6 +21,7 @@ from guard.calibration.record import (
     SampleEntry,
     ThresholdEntry,
     WholeEntry,
+    windows_seen,
 )
 from guard.calibration.references import MOST_QUERIES, leave_one_out
 from guard.calibration.scored import Scored
@@ -159,6 +160,7 @@ def calibrate_index(
                 targets,
                 source="references" if clean is None else "clean",
                 query_views=views,
+                windows=windows_seen(embedder) if embedder and views == "windows" else None,
                 hashes=hashes and index.hashes is not None,
                 duplicate=duplicate if clean is None else None,
                 verifier=verifier,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from guard.calibration.growth import grown, shrunk
 from guard.calibration.rates import Rates
-from guard.calibration.record import Calibration, ComparedPixels, read_calibration
+from guard.calibration.record import Calibration, ComparedPixels, read_calibration, windows_seen
 from guard.calibration.strength import PIXELS_SHARE, left_to_similarity, strength_keeping
 from guard.calibration.target import FalsePositiveRate
+from guard.embedders.base import Embedder
 from guard.embedders.views import ViewKind
 from guard.errors import ConfigError
 from guard.evaluation.intervals import Interval
@@ -23,9 +25,13 @@ __all__ = ["Calibrated", "threshold_of"]
 class Calibrated:
     """Thread-safe; thresholds are computed once."""
 
-    def __init__(self, calibration: Calibration, manifest: Manifest, name: str) -> None:
-        """name: of the index, for messages."""
+    def __init__(
+        self, calibration: Calibration, manifest: Manifest, name: str, embedder: Embedder | None = None
+    ) -> None:
+        """name: of the index, for messages. embedder: that checks look at windows with, where the calibration knows of
+        windows; None: not asked. Raises ConfigError if its windows cannot be opened."""
         self.calibration, self.manifest, self.name = calibration, manifest, name
+        self._windows = None if embedder is None or calibration.windows is None else windows_seen(embedder)
         self._rates: Rates = calibration.rates()
         pixels = calibration.pixels
         self._strengths = pixels.strengths.rates() if pixels else None
@@ -34,10 +40,10 @@ class Calibrated:
         self._strong: dict[float, float] = {}
 
     @classmethod
-    def of(cls, index: OpenIndex, name: str) -> Calibrated | None:
+    def of(cls, index: OpenIndex, name: str, embedder: Embedder | None = None) -> Calibrated | None:
         """None for an index without a calibration. Raises IndexLoadError for a damaged one."""
         calibration = read_calibration(index.folder, index.manifest)
-        return cls(calibration, index.manifest, name) if calibration else None
+        return cls(calibration, index.manifest, name, embedder) if calibration else None
 
     def threshold(
         self, rate: float, *, query_views: ViewKind, hashes: bool, pixels: ComparedPixels | None = None
@@ -51,7 +57,7 @@ class Calibrated:
         """
         key = (rate, query_views, hashes, pixels)
         if key not in self._known:
-            misfits = self.calibration.misfits(self.manifest, query_views=query_views, hashes=hashes, pixels=pixels)
+            misfits = self._misfits(query_views=query_views, hashes=hashes, pixels=pixels)
             if misfits:
                 raise ConfigError(f"the calibration of {self.name} does not hold: {'; '.join(misfits)}. "
                                   f"Calibrate it anew: {_command(self.name)}")  # fmt: skip
@@ -86,7 +92,7 @@ class Calibrated:
 
         flag: similarity. strength: of evidence, where pixels are compared. count: of references; None: the version's.
         """
-        if self.calibration.misfits(self.manifest, pixels=pixels):
+        if self._misfits(pixels=pixels):
             return math.nan
         spread = math.inf if self.calibration.dispersion is None else self.calibration.dispersion
         then = self._rates.point(flag)
@@ -98,7 +104,7 @@ class Calibrated:
     def interval(self, similarity: float) -> Interval | None:
         """As expected, with its 95 % interval; None if it misfits. The ends grow like the value, without a dispersion
         the upper one: then it bounds the growth."""
-        if self.calibration.misfits(self.manifest):
+        if self._misfits():
             return None
         spread = math.inf if self.calibration.dispersion is None else self.calibration.dispersion
         then = self._rates.rate(similarity)
@@ -120,7 +126,10 @@ class Calibrated:
     def stale(self, max_age_days: int, now: datetime | None = None, *, count: int | None = None) -> list[str]:
         """See Calibration.stale; now: None for this moment."""
         now = now or datetime.now(UTC)
-        return self.calibration.stale(self.manifest, now, max_age_days=max_age_days, count=count)
+        return self.calibration.stale(self.manifest, now, max_age_days=max_age_days, count=count, windows=self._windows)
+
+    def _misfits(self, **checks: Any) -> list[str]:
+        return self.calibration.misfits(self.manifest, windows=self._windows, **checks)
 
 
 def threshold_of(

@@ -14,7 +14,8 @@ from guard.calibration.gpd import Gpd
 from guard.calibration.rates import Rates, Threshold
 from guard.calibration.sample import GRID, Sample
 from guard.calibration.tail import Tail, TailRefused, fit_tail
-from guard.embedders.views import ViewKind
+from guard.embedders.base import Embedder
+from guard.embedders.views import WINDOW_HANDICAP, ViewKind, windows_identity
 from guard.errors import IndexLoadError
 from guard.indexes.manifest import CALIBRATION, EmbedderEntry, Manifest
 
@@ -29,6 +30,7 @@ __all__ = [
     "ThresholdEntry",
     "WholeEntry",
     "read_calibration",
+    "windows_seen",
 ]
 
 FORMAT_VERSION = 1
@@ -191,6 +193,9 @@ class Calibration(SampleEntry):
     transform_sha256: str | None
     regions: int = Field(ge=1)
     query_views: ViewKind
+    windows: str | None = None
+    """Of query views that are windows: how they were looked at, see `windows_seen`. None: other views, or a calibration
+    from before this was recorded."""
     hashes: bool
     """Whether PDQ's verdict counted as a match."""
     duplicate: float | None = None
@@ -210,14 +215,16 @@ class Calibration(SampleEntry):
         manifest: Manifest,
         *,
         query_views: ViewKind | None = None,
+        windows: str | None = None,
         hashes: bool = False,
         pixels: ComparedPixels | None = None,
     ) -> list[str]:
         """What makes it useless for this index, in words; [] if it fits.
 
-        query_views: of the checks, None for whatever was calibrated. hashes: whether PDQ's verdict counts in them; a
-        calibration without hashes misses the matches that PDQ adds. pixels: how they compare pixels, None if they do
-        not, or for whatever was calibrated.
+        query_views: of the checks, None for whatever was calibrated. windows: their windows_seen, None if nobody asked;
+        they are taken to fit where the calibration does not know (`unknown`). hashes: whether PDQ's verdict counts in
+        them; a calibration without hashes misses the matches that PDQ adds. pixels: how they compare pixels, None if
+        they do not, or for whatever was calibrated.
         """
         found = []
         for field, value in self.embedder.model_dump().items():
@@ -230,11 +237,20 @@ class Calibration(SampleEntry):
             found.append(f"the index has {manifest.regions} vectors a picture, and had {self.regions}")
         if query_views is not None and query_views != self.query_views:
             found.append(f"query_views is {query_views!r}, and was {self.query_views!r}")
+        if None not in (windows, self.windows) and windows != self.windows:
+            found.append("the windows of pictures are seen at another size, are other parts or count in another way")
         if hashes and manifest.hashes is not None and not self.hashes:
             found.append("PDQ's verdict counts now, and did not")
         if pixels is not None:
             found += self.pixels_misfits(pixels)
         return found
+
+    @property
+    def unknown(self) -> list[str]:
+        """What it does not say and might misfit by, in words; [] if it says all."""
+        if self.query_views == "windows" and self.windows is None:
+            return ["at what size windows of the pictures were seen was not recorded, and is taken to be that of now"]
+        return []
 
     def pixels_misfits(self, now: ComparedPixels) -> list[str]:
         """What it does not know of pixels that are compared like this, in words; [] if it does."""
@@ -248,13 +264,20 @@ class Calibration(SampleEntry):
         return found
 
     def stale(
-        self, manifest: Manifest, now: datetime, *, max_age_days: int = MAX_AGE_DAYS, count: int | None = None
+        self,
+        manifest: Manifest,
+        now: datetime,
+        *,
+        max_age_days: int = MAX_AGE_DAYS,
+        count: int | None = None,
+        windows: str | None = None,
     ) -> list[str]:
         """Why it should be made anew, in words; [] while it is fresh. Misfits are among them.
 
-        count: of the references, with what the overlay adds and buries; None: those of the version.
+        count: of the references, with what the overlay adds and buries; None: those of the version. windows: see
+        misfits.
         """
-        found, held = self.misfits(manifest), manifest.count if count is None else count
+        found, held = self.misfits(manifest, windows=windows), manifest.count if count is None else count
         if not self.count / GROWN < held < self.count * GROWN:
             found.append(f"the index holds {held} references, and held {self.count}")
         age = (now - self.created_at).days
@@ -264,6 +287,11 @@ class Calibration(SampleEntry):
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(mode="json")) + "\n"
+
+
+def windows_seen(embedder: Embedder) -> str:
+    """What similarities of a picture's windows depend on beside the embedder's identity, in one line."""
+    return f"{windows_identity(embedder)} less {WINDOW_HANDICAP:g}"
 
 
 def read_calibration(folder: Path, manifest: Manifest) -> Calibration | None:

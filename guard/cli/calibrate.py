@@ -178,6 +178,7 @@ def calibration_lines(calibration: Calibration) -> list[str]:
         )
     elif one.hashes:
         lines.append(f"identical to a reference by PDQ: {one.identical} of {one.pictures}, at most {seen.high:.2g}")
+    lines += one.unknown
     if one.tail is None:
         lines.append(f"nothing beyond the counts: {one.tail_refused}")
     else:
@@ -210,6 +211,7 @@ def calibration_summary(calibration: Calibration, manifest: Manifest, held: int)
         "unsupported": dict(calibration.unsupported),
         "with_pixels": [entry.model_dump() for entry in calibration.pixels.thresholds] if calibration.pixels else None,
         "stale": calibration.stale(manifest, datetime.now(UTC), count=held),
+        "unknown": calibration.unknown,
     }
 
 

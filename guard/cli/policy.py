@@ -191,6 +191,7 @@ def _index_lines(index: dict[str, Any], calibration: dict[str, Any] | None) -> l
     else:
         stale = f"; stale: {'; '.join(calibration['stale'])}" if calibration["stale"] else ""
         lines.append(f"calibrated {calibration['created_at'][:10]} on {calibration['pictures']} pictures{stale}")
+        lines += calibration["unknown"]
     return lines
 
 

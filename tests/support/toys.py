@@ -11,10 +11,11 @@ import numpy as np
 from PIL import Image
 
 from guard.embedders.base import EmbedderSpec, Thresholds
-from guard.pixels import ImageBatch
+from guard.embedders.views import CROPS, views_of
+from guard.pixels import ImageBatch, to_batch
 from guard.types import Candidates, Descriptors, Record
 
-__all__ = ["MemoryIndex", "ToyEmbedder", "picture"]
+__all__ = ["MemoryIndex", "ToyEmbedder", "Windowed", "picture"]
 
 SIDE = 8
 
@@ -48,6 +49,24 @@ class ToyEmbedder:
             norm = float(np.linalg.norm(small))
             rows[i] = small / norm if norm > 1e-6 else np.eye(1, self.spec.dim)[0]
         return rows
+
+
+class Windowed(ToyEmbedder):
+    """Describes each part as a picture of its own, seen at a size (px) that nothing else depends on."""
+
+    asked, seen_at = 0, 64
+
+    @property
+    def windows(self) -> int:
+        return len(CROPS)
+
+    def embed_windows(self, batch: ImageBatch) -> Any:
+        self.asked += 1
+        squashed = [Image.fromarray(one).resize((self.seen_at, self.seen_at)) for one in batch.as_arrays()]
+        return np.stack([self.embed(part) for part in views_of(to_batch(squashed), "crops")[1:]], axis=1)
+
+    def windows_identity(self) -> str:
+        return f"squash:{self.seen_at}"
 
 
 class MemoryIndex:

@@ -13,6 +13,7 @@ from guard import ConfigError, Decision, Guard, Policy, fpr
 from guard.calibration.calibrate import calibrate_index
 from guard.calibration.calibrated import Calibrated
 from guard.calibration.growth import shrunk
+from guard.calibration.record import Calibration
 from guard.calibration.target import FalsePositiveRate
 from guard.config import load_config, override
 from guard.embedders.base import Thresholds
@@ -20,7 +21,7 @@ from guard.indexes.builder import add_to_index, build_index
 from guard.indexes.store import open_index
 from guard.indexes.transforming import transform_index
 from tests.support.pictures_in_memory import InMemory
-from tests.support.toys import ToyEmbedder, picture
+from tests.support.toys import ToyEmbedder, Windowed, picture
 
 TOY = ToyEmbedder()
 N, CLEAN = 120, 800
@@ -45,7 +46,7 @@ def index(tmp_path: Path) -> Path:
 
 
 def opened(path: Path, **settings: object) -> Guard:
-    return Guard.open(path, embedder=TOY, **{"deadline_s": None, **settings})  # type: ignore[arg-type]
+    return Guard.open(path, **{"embedder": TOY, "deadline_s": None, **settings})  # type: ignore[arg-type]
 
 
 def gauge(guard: Guard, name: str, **labels: str) -> float | None:
@@ -177,6 +178,35 @@ def test_a_transform_makes_rates_unknown_and_the_ratio_too(index: Path, caplog: 
     assert [record.getMessage() for record in caplog.records] == [
         "the calibration of x.index is stale: the index's transform is another one"
     ]
+
+
+def test_windows_of_another_size_do_not_fit(index: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The embedder's identity is that of whole pictures: nothing but the calibration tells."""
+    seen, larger = Windowed(), Windowed()
+    larger.seen_at = 96
+    report = calibrate_index(index, clean=pictures(10_000, 200), embedder=seen, targets=(0.1,))
+    assert report.calibration.query_views == "windows"
+    rate, said = Policy(flag=fpr(0.1), block=1.0), "the windows of pictures are seen at another size"
+    assert opened(index, embedder=seen, policy=rate).config.views == "windows"
+    with pytest.raises(ConfigError, match=said):
+        opened(index, embedder=larger, policy=rate)
+    with caplog.at_level(logging.WARNING, "guard.calibration.watch"):
+        guard = opened(index, embedder=larger, policy=Policy(flag=0.9, block=0.95))
+    assert said in caplog.text
+    assert math.isnan(gauge(guard, "expected_flag_ratio", index="x.index") or 0)
+    opened(index, embedder=larger, policy=Policy(flag=0.9, block=0.95), query_views="one")  # looks at no window
+
+
+def test_a_calibration_from_before_windows_were_recorded_fits(index: Path) -> None:
+    made = calibrate_index(index, clean=pictures(10_000, 200), embedder=Windowed(), targets=(0.1,)).calibration
+    fields = made.model_dump(mode="json")
+    del fields["windows"]
+    old = Calibration.model_validate(fields)
+    with open_index(index) as version:
+        assert Calibrated(old, version.manifest, "x.index", Windowed()).stale(180) == []
+    assert made.unknown == []
+    assert "at what size windows of the pictures were seen was not recorded" in old.unknown[0]
+    assert old.model_copy(update={"query_views": "one"}).unknown == []
 
 
 def test_a_grown_index_gets_a_higher_threshold(index: Path) -> None:

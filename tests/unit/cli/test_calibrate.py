@@ -53,6 +53,7 @@ def test_clean_pictures_in_words(index: Path, model: Path, clean: Path) -> None:
     told = run("index", "info", index).stdout
     assert "0.2: threshold" in told
     assert "stale" not in told
+    assert "was not recorded" not in told
 
 
 def test_references_as_json(index: Path) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from guard.embedders.base import Thresholds
 from guard.embedders.registry import DEFAULT, load_embedder
-from guard.embedders.views import CROPS, embed_views, has_windows, views_of
+from guard.embedders.views import CROPS, embed_views, has_windows
 from guard.evaluation.edits import EDITS
 from guard.evaluation.entrants import Entrant, entrants_of, similarities_of
 from guard.evaluation.pictures import PictureFile
@@ -23,31 +22,13 @@ from guard.evaluation.transformed import Transformed
 from guard.indexes.faiss_index import FaissFlatIndex
 from guard.indexes.transform import POWER, Transform, fit_whitening
 from guard.indexes.transformed import TransformedIndex
-from guard.pixels import ImageBatch, to_batch
+from guard.pixels import to_batch
 from tests.support.references import unit_rows
-from tests.support.toys import ToyEmbedder, picture
+from tests.support.toys import ToyEmbedder, Windowed, picture
 
 SOME = tuple(EDITS[name] for name in ("jpeg_30", "inset_0.6", "collage"))
 VIEWS, D = 1 + len(CROPS), 16
 SEEN = Thresholds(0.7, 0.9, "windows, by construction")
-
-
-class Windowed(ToyEmbedder):
-    """Describes each part as a picture of its own, seen at a size (px) that nothing else depends on."""
-
-    asked, seen_at = 0, 64
-
-    @property
-    def windows(self) -> int:
-        return len(CROPS)
-
-    def embed_windows(self, batch: ImageBatch) -> Any:
-        self.asked += 1
-        squashed = [Image.fromarray(one).resize((self.seen_at, self.seen_at)) for one in batch.as_arrays()]
-        return np.stack([self.embed(part) for part in views_of(to_batch(squashed), "crops")[1:]], axis=1)
-
-    def windows_identity(self) -> str:
-        return f"squash:{self.seen_at}"
 
 
 def part(name: str, embedder: ToyEmbedder) -> dict[str, Entrant]:
