@@ -29,7 +29,10 @@ def advice_of(index: Index, spec: EmbedderSpec, *, windows: bool = False) -> Thr
     looked up by their windows too.
     """
     small = small_of(index)
-    return small.thresholds if small else advised(spec, index.manifest.transform, windows=windows, checks=False)
+    manifest = index.manifest
+    if small:
+        return small.thresholds
+    return advised(spec, manifest.transform, windows=windows, regions=manifest.regions > 1, checks=False)
 
 
 def compared_pixels(config: GuardConfig, verifier: Verifier | None = None) -> ComparedPixels | None:
@@ -57,7 +60,8 @@ def rules_of(
     """The rule of every collection.
 
     The embedder's advice is about its own cosines and about the whitening that an index has by default, each without
-    and with windows of the query, not about what another transform makes of them. A small set advises for itself.
+    and with windows of the query and crops of the references, not about what another transform makes of them. A small
+    set advises for itself.
     config: in force. name: of the index, for errors. pixels: compared_pixels of it. Of pixels that only confirm, no
     strength counts by itself at a rate, and similarity has the whole rate.
     Raises ConfigError for a threshold that is neither set nor advised, or a rate that the calibration cannot keep.
@@ -82,7 +86,8 @@ def rules_of(
             policy, small.thresholds, threshold_of=asked, strength_of=strength_of, advised_by=own_advice
         )
     transform = getattr(index.manifest, "transform", None)
-    advice = advised(embedder.spec, transform, windows=config.views == "windows")
+    regions = getattr(index.manifest, "regions", 1) > 1
+    advice = advised(embedder.spec, transform, windows=config.views == "windows", regions=regions)
     if transform is None or advice is not None:
         return Rules.resolve(policy, advice, threshold_of=asked, strength_of=strength_of)
     return Rules.resolve(

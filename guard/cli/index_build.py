@@ -49,8 +49,14 @@ def build(
     collection: CollectionOption = None,
     thumbnails: Annotated[int, typer.Option(min=0, help="Longer side of stored thumbnails in px; 0 for none.")] = 256,
     regions: Annotated[
-        bool, typer.Option("--regions", help="Index 14 crops of each picture too, for images that show a part of it.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--regions/--no-regions",
+            help="Index 14 crops of each picture too, for images that show a part of it; 15 times the vectors, and "
+            "most of the build's time (default: 251 to 2,000 pictures that are no small set, with the embedder that "
+            "ships).",
+        ),
+    ] = None,
     hashes: Annotated[
         bool | None, typer.Option("--hashes/--no-hashes", help="PDQ hashes beside descriptors (default: with them).")
     ] = None,
@@ -142,7 +148,7 @@ def build(
                 thumbnails=thumbnails,
                 hashes=HASHES_BY_DEFAULT if hashes is None else hashes,
                 keypoints=keypoints,
-                regions=regions,
+                regions=False if chosen and regions is None else regions,
                 batch=batch,
                 workers=workers,
                 limits=limits_of(max_pixels),

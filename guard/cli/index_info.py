@@ -10,7 +10,7 @@ from rich.table import Table
 from guard.cli.calibrate import calibration_lines, calibration_summary
 from guard.cli.console import errors_to_exit, out, print_json
 from guard.cli.index_options import IndexArgument, JsonOption
-from guard.cli.index_report import counts, in_use
+from guard.cli.index_report import counts, in_use, regions_line
 
 __all__ = ["info"]
 
@@ -52,7 +52,7 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
         table.add_row("references", f"{manifest.count}")
         table.add_row("embedder", f"{manifest.embedder.name} ({manifest.embedder.dim} values, {manifest.vectors})")
         table.add_row("built", f"{manifest.built_at:%Y-%m-%d %H:%M:%S} UTC by version {manifest.tool_version}")
-        table.add_row("regions", f"{manifest.regions} vectors a picture" if manifest.regions > 1 else "none")
+        table.add_row("regions", regions_line(manifest) or "none")
         if manifest.sealed:
             table.add_row("thumbnails", f"sealed ({manifest.sealed.cipher}, key {manifest.sealed.key_id})")
         if small:
@@ -72,7 +72,7 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
         table.add_row("skipped", counts(manifest.skipped))
         table.add_row("notes", counts(manifest.notes))
         if manifest.thresholds and not small:  # a small set has its own
-            held = advised(manifest.spec, manifest.transform)
+            held = advised(manifest.spec, manifest.transform, regions=manifest.regions > 1)
             advice, hold = held or manifest.thresholds, "" if held else "; they do not hold after the transform"
             table.add_row("thresholds", f"flag {advice.flag:.4f}, block {advice.block:.4f} ({advice.source}){hold}")
             if held and held.windows:

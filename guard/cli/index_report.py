@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from guard.indexes.manifest import ClustersEntry, Manifest
     from guard.small.build import SmallReport
 
-__all__ = ["counts", "in_use", "show"]
+__all__ = ["counts", "in_use", "regions_line", "show"]
 
 
 def show(
@@ -49,6 +49,8 @@ def show(
         rate = f"{report.seconds:.1f} s, {report.images_per_second:.0f} images/s{resumed}"
         out.print(f"{number_of(report.added, 'reference')} added in {rate}", soft_wrap=True)
     out.print(f"{report.path}, version {report.version}: {number_of(report.count, 'reference')}", soft_wrap=True)
+    if manifest.regions > 1:
+        out.print(f"regions: {regions_line(manifest)}", soft_wrap=True)
     if report.count > KEPT:
         slow = slow_for(manifest) if THUMBNAILS in manifest.files else ""
         if slow:
@@ -82,6 +84,14 @@ def show(
 
         out.print(f"clusters: {describe_clusters(clusters, report.count)[0]}", soft_wrap=True)
     return code
+
+
+def regions_line(manifest: Manifest) -> str:
+    """ "": the index holds no crops of its references."""
+    if manifest.regions == 1:
+        return ""
+    less = f", which count {manifest.region_handicap:g} less" if manifest.region_handicap else ""
+    return f"{manifest.regions - 1} crops of each picture{less}"
 
 
 def counts(numbers: dict[str, Any], between: str = "\n") -> str:

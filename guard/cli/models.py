@@ -152,11 +152,13 @@ def fetch(
 
 def _advice(thresholds: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each pair under what it is for."""
-    for said, one in (("thresholds", thresholds), ("whitened", thresholds["whitened"])):
+    white = thresholds["whitened"]
+    for said, one in (("thresholds", thresholds), ("whitened", white), ("beside rivals", white and white["rivals"])):
         if one:
             yield said, one
-            if one["windows"]:
-                yield ("" if one is thresholds else f"{said}, ") + "windows", one["windows"]
+            for kind in ("windows", "regions"):
+                if one[kind]:
+                    yield ("" if one is thresholds else f"{said}, ") + kind, one[kind]
 
 
 def _card_lines(card: dict[str, Any]) -> Iterator[tuple[str, str]]:

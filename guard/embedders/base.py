@@ -45,6 +45,8 @@ class Thresholds:
     """Those of checks that look at windows of a picture (query_views = "windows"); None: these serve for them too."""
     rivals: Thresholds | None = None
     """Those of an index that weighs similarities beside rivals (guard.indexes.rivals); None: it does not by itself."""
+    regions: Thresholds | None = None
+    """Those of an index that holds crops of each reference too, whatever the views; None: these serve for it too."""
 
     def of(self, *, windows: bool) -> Thresholds:
         """Those of checks with windows, or without."""

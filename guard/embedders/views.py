@@ -21,6 +21,7 @@ from guard.pixels import ImageBatch, RGBArray
 
 __all__ = [
     "CROPS",
+    "REGION_HANDICAP",
     "VIEW_KINDS",
     "WINDOW_HANDICAP",
     "AskedViews",
@@ -43,6 +44,8 @@ AskedViews = ViewKind | Literal["auto"]
 
 WINDOW_HANDICAP = 0.05
 """By how much less the similarity of a window counts: chosen among 0 to 0.3 with 96 real pictures (docs/results.md)."""
+REGION_HANDICAP = 0.05
+"""The same of a crop of a reference in an index; not chosen anew, and compared with 0 and 0.1 there."""
 
 Box = tuple[float, float, float]
 """Top, left and side, as shares of height and width: a crop has the aspect of its picture."""

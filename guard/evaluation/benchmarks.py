@@ -82,7 +82,7 @@ def score_benchmark(benchmark: Benchmark, entrant: Entrant, *, side: int = SIDE)
     best, correct = [], []
     for path in benchmark.queries:
         queries = _embedded(entrant.queries, [path], side)
-        found = similarities_of(queries, known, entrant.handicap)[0]
+        found = similarities_of(queries, known, entrant.handicap, entrant.region_handicap)[0]
         own = row[benchmark.truth[path]] if path in benchmark.truth else None
         others = found if own is None else np.delete(found, own)
         best.append(float(found.max()))
@@ -96,7 +96,10 @@ def correlation(rated: RatedPairs, entrant: Entrant, *, side: int = SIDE) -> flo
     """Pearson correlation of similarity and level: D-Rep's first metric."""
     found = [
         similarities_of(
-            _embedded(entrant.queries, [a], side), _embedded(entrant.references, [b], side), entrant.handicap
+            _embedded(entrant.queries, [a], side),
+            _embedded(entrant.references, [b], side),
+            entrant.handicap,
+            entrant.region_handicap,
         ).item()
         for a, b in rated.pairs
     ]

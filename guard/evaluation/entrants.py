@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,24 +18,36 @@ from PIL import Image
 
 from guard.embedders.base import Embedder, SupportsQuery, Thresholds
 from guard.embedders.registry import load_embedder
-from guard.embedders.views import WINDOW_HANDICAP, ViewKind, embed_views, has_windows, windows_identity
+from guard.embedders.views import (
+    REGION_HANDICAP,
+    WINDOW_HANDICAP,
+    ViewKind,
+    embed_views,
+    has_windows,
+    windows_identity,
+)
 from guard.evaluation.untrained import untrained
 from guard.pixels import ImageBatch, RGBArray
 
 __all__ = [
+    "REGIONS",
     "WINDOWS",
     "Entrant",
     "baselines",
+    "best_of_regions",
     "best_of_views",
     "entrants_of",
     "l2_entrant",
     "multi_view_entrants",
     "phash_entrant",
     "similarities_of",
+    "with_regions",
 ]
 
 WINDOWS = "+windows"
 """Ends the name of an embedder that looks at windows of a query."""
+REGIONS = "+regions"
+"""Ends the name of one that knows crops of each reference too."""
 
 BATCH = 16  # pictures embedded together
 PHASH_SIDE, PHASH_KEPT = 32, 8  # px; 8 x 8 frequencies = 64 bits
@@ -60,6 +72,10 @@ class Entrant:
     """The similarities from which the embedder advises to flag and to block, if it advises any."""
     handicap: float = 0.0
     """How much less the similarities of all views of a query but the first count."""
+    region_handicap: float = 0.0
+    """The same of the views of a reference."""
+    looks_as: str = ""
+    """Name of the entrant whose queries it shares, which takes part too: only the references are embedded for it."""
     against: str = ""
     """Name of the entrant that it is compared with on the same queries; "": of none."""
 
@@ -98,6 +114,24 @@ def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
     return found
 
 
+def with_regions(name: str, embedder: Embedder) -> list[Entrant]:
+    """The embedder with windows of a query and crops of each reference, as an index of regions has them; none without
+    windows."""
+    if not has_windows(embedder):
+        return []
+    windows = entrants_of(name, embedder)[-1]
+    known = replace(
+        windows,
+        name=f"{windows.name}{REGIONS}",
+        identity=f"{windows.identity}{REGIONS}",
+        references=_last_kept(embedder, "crops"),
+        region_handicap=REGION_HANDICAP,
+        looks_as=windows.name,
+        against=windows.name,
+    )
+    return [known]
+
+
 def multi_view_entrants(name: str, embedder: Embedder) -> list[Entrant]:
     """With quarter turns of the query; with crops of the query, of the references ("regions"), and of both.
 
@@ -107,7 +141,18 @@ def multi_view_entrants(name: str, embedder: Embedder) -> list[Entrant]:
     one = _last_kept(embedder, "one")
     turns, crops = _last_kept(embedder, "turns"), _last_kept(embedder, "crops")
     ways = (("turns", one, turns), ("crops", one, crops), ("regions", crops, one), ("crops+regions", crops, crops))
-    return [Entrant(f"{name}+{way}", f"{identity}+{way}", refs, queries, sha256) for way, refs, queries in ways]
+    less = REGION_HANDICAP if embedder.spec.metric == "cosine" else 0.0  # as guard.indexes.builder has it
+    return [
+        Entrant(
+            f"{name}+{way}",
+            f"{identity}+{way}",
+            refs,
+            queries,
+            sha256,
+            region_handicap=less if refs is crops else 0.0,
+        )
+        for way, refs, queries in ways
+    ]
 
 
 def _last_kept(embedder: Embedder, kind: ViewKind) -> Views:
@@ -165,21 +210,34 @@ def l2_entrant() -> Entrant:
     return Entrant("l2", f"l2:{THUMBNAIL}", references, queries)
 
 
-def similarities_of(queries: Vectors, references: Vectors, handicap: float = 0.0) -> Vectors:
+def similarities_of(
+    queries: Vectors, references: Vectors, handicap: float = 0.0, region_handicap: float = 0.0
+) -> Vectors:
     """(n, m) of n pictures as queries (n, v, d) with m as references (m, w, d); see best_of_views."""
     (n, views, d), (m, known, _) = queries.shape, references.shape
     inner = queries.reshape(n * views, d) @ references.reshape(m * known, d).T
-    return best_of_views(inner.reshape(n, views, m, known), handicap)
+    return best_of_views(best_of_regions(inner.reshape(n, views, m, known), region_handicap), handicap)
 
 
-def best_of_views(inner: Vectors, handicap: float = 0.0) -> Vectors:
-    """(…, v, m, w) similarities of the views of queries and references -> (…, m); changes what it is given.
+def best_of_regions(inner: Vectors, handicap: float = 0.0) -> Vectors:
+    """(…, m, w) similarities with the views of references -> (…, m); changes what it is given.
+
+    handicap: of every view of a reference but the first.
+    """
+    if handicap:
+        inner[..., 1:] -= np.float32(handicap)
+    best: Vectors = inner.max(axis=-1)
+    return best
+
+
+def best_of_views(similarity: Vectors, handicap: float = 0.0) -> Vectors:
+    """(…, v, m) similarities of the views of queries with references -> (…, m); changes what it is given.
 
     handicap: of every view of a query but the first.
     """
     if handicap:
-        inner[..., 1:, :, :] -= handicap
-    best: Vectors = inner.max(axis=(-3, -1))
+        similarity[..., 1:, :] -= np.float32(handicap)
+    best: Vectors = similarity.max(axis=-2)
     return best
 
 

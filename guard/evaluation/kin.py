@@ -95,7 +95,8 @@ def compare_kin(
         contours.append(alike)
         for name, entrant in entrants.items():
             reference, looked = entrant.references([first]), entrant.queries(queries)
-            similarities[name].append(similarities_of(looked, reference, entrant.handicap)[:, 0])
+            less = entrant.handicap, entrant.region_handicap
+            similarities[name].append(similarities_of(looked, reference, *less)[:, 0])
         progress(done)
     return KinPairs(
         numbers,

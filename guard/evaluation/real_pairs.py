@@ -31,16 +31,16 @@ def pair_similarities(
     entrant: Entrant,
     *,
     side: int = SIDE,
-    compare: Callable[[Vectors, Vectors, float], Vectors] = similarities_of,
+    compare: Callable[[Vectors, Vectors, float, float], Vectors] = similarities_of,
 ) -> npt.NDArray[np.float32]:
     """(pairs, references + distractors) of each query with every reference of the table, then with the distractors.
 
     distractors: (n, views, d) of pictures that are no copy of any query. compare: queries (n, v, d), references
-    (m, w, d) and the handicap of the entrant -> (n, m).
+    (m, w, d) and the two handicaps of the entrant -> (n, m).
     """
     known = np.concatenate([entrant.references([load(path, side) for path in references_of(pairs)]), distractors])
     queries = entrant.queries([load(query, side) for query, _, _ in pairs])
-    return compare(queries, known, entrant.handicap)
+    return compare(queries, known, entrant.handicap, entrant.region_handicap)
 
 
 def rated(

@@ -16,14 +16,22 @@ from guard.evaluation.background import BACKGROUND, beside, divided, embed_backg
 from guard.evaluation.derived import Derived
 from guard.evaluation.document import aliased, called_of, described, paired_of
 from guard.evaluation.edits import EDITS, Edit
-from guard.evaluation.entrants import WINDOWS, Entrant, baselines, entrants_of, multi_view_entrants
+from guard.evaluation.entrants import (
+    REGIONS,
+    WINDOWS,
+    Entrant,
+    baselines,
+    entrants_of,
+    multi_view_entrants,
+    with_regions,
+)
 from guard.evaluation.pdq_beside import PDQ, PdqBeside, called_identical, differing_bits, either
 from guard.evaluation.pictures import SIDE, PictureFile, find_pictures, load, read_pairs
 from guard.evaluation.protocol import POOLED, RESAMPLES, Plan, Results, evaluate, plan
 from guard.evaluation.real_pairs import pair_similarities, rated, references_of
 from guard.evaluation.scores import Embedded, embed_all, inner_products, score
 from guard.evaluation.transformed import Transformed, outside
-from guard.indexes.usual import ABOVE
+from guard.indexes.usual import ABOVE, REGIONS_UP_TO
 from guard.pixels import RGBArray
 
 __all__ = ["Arranged", "Progress", "Settings", "arranged", "evaluate_descriptors", "takes_part"]
@@ -51,17 +59,20 @@ class Settings:
     edits: Sequence[Edit] = field(default_factory=lambda: tuple(EDITS.values()))
 
 
-def takes_part(names: Sequence[str], *, with_baselines: bool = True, multi_view: bool = False) -> dict[str, Entrant]:
+def takes_part(
+    names: Sequence[str], *, with_baselines: bool = True, multi_view: bool = False, regions: bool = False
+) -> dict[str, Entrant]:
     """The default embedder (also as `default`), those that are named, and the baselines; by name.
 
     Each takes part with windows as well, where it has them. multi_view: the first of them with quarter turns and crops
-    as well, each an entrant of its own.
+    as well, each an entrant of its own. regions: those with windows also with crops of the references.
     """
     entrants: dict[str, Entrant] = {}
     named = dict.fromkeys([DEFAULT, *names]) if with_baselines else dict.fromkeys(names or [DEFAULT])
     for i, name in enumerate(named):
         embedder = load_embedder(name)
         ways = multi_view_entrants(name, embedder) if multi_view and i == 0 else []
+        ways += with_regions(name, embedder) if regions else []
         entrants |= {entrant.name: entrant for entrant in [*entrants_of(name, embedder), *ways]}
     if with_baselines:
         entrants |= {entrant.name: entrant for entrant in baselines() if entrant.name not in entrants}
@@ -134,9 +145,9 @@ def evaluate_descriptors(
     """Run the protocol; docs/evaluation.md describes the document that comes back.
 
     derived: what takes part beside the entrants, each compared with its base among them. What is called `default` is
-    the default embedder as a guard uses it: with windows and with PDQ beside it, if these take part, and whitened and
-    beside rivals where there are as many references as an index has that with by default (guard.indexes.usual); each
-    also takes part alone then.
+    the default embedder as a guard uses it: with windows and with PDQ beside it, if these take part, and with crops of
+    the references, whitened and beside rivals where there are as many of them as an index has that with by default
+    (guard.indexes.usual); each also takes part alone then.
     Raises ConfigError for folders, tables or groups that cannot serve, and what an embedder raises.
     """
     settings = settings or Settings()
@@ -212,11 +223,12 @@ def _as_guarded(entrants: Mapping[str, Entrant], derived: Sequence[Derived], dra
     if DEFAULT not in entrants:
         return DEFAULT, []
     views = DEFAULT + WINDOWS if DEFAULT + WINDOWS in entrants else DEFAULT
-    bases = dict.fromkeys([DEFAULT, views])
+    count = drawn.is_reference.sum(axis=1)
+    known = [views + REGIONS] if views + REGIONS in entrants and count.max() <= REGIONS_UP_TO else []
+    bases = dict.fromkeys([DEFAULT, views, *known])
     white = [Transformed(base, whitened=True, rivals=rivals) for rivals in (False, True) for base in bases]
     asked = {one.name: one for one in derived}
-    few = drawn.is_reference.sum(axis=1).min() <= ABOVE
-    if few or any(asked.get(one.name, one) != one for one in white):
+    if count.min() <= ABOVE or any(asked.get(one.name, one) != one for one in white):
         beside, made = PdqBeside(views), list[Derived]()
     else:
         beside, made = PdqBeside(white[-1].name, white[-1]), list[Derived](white)

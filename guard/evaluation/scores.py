@@ -60,7 +60,8 @@ class Embedded:
     background: Vectors | None = None
     """(b, d) of pictures that share no source with these, embedded as references are."""
     handicap: float = 0.0
-    """As the entrant's."""
+    region_handicap: float = 0.0
+    """Both as the entrant's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,22 +94,29 @@ def embed_all(
     files = [[_cached(cache, entrant, picture, context) for entrant in entrants] for picture in pictures]
 
     def variants(i: int) -> list[RGBArray] | None:
-        if all(path is not None and path.exists() for path in files[i]):
-            return None
+        missing = [one for one, path in zip(entrants, files[i], strict=True) if path is None or not path.exists()]
+        if all(one.looks_as for one in missing):
+            return [load(pictures[i].path, side)] if missing else None
         return variants_of(pictures[i], carriers, edits, seed, side)
 
     for i, made in enumerate(ahead(variants, len(pictures))):
         for entrant, path in zip(entrants, files[i], strict=True):
             vectors = _read(path)
             if vectors is None:
-                made = made or variants_of(pictures[i], carriers, edits, seed, side)
-                vectors = (entrant.references(made[:1])[0], entrant.queries(made))
+                if not made or (len(made) == 1 and not entrant.looks_as):
+                    made = variants_of(pictures[i], carriers, edits, seed, side)
+                looked = entrant.queries(made) if not entrant.looks_as else np.empty((0, 0, 0), np.float32)
+                vectors = (entrant.references(made[:1])[0], looked)
                 _write(path, vectors)
             found[entrant.name].append(vectors)
         progress()
+    queries = {name: [q for _, q in vectors] for name, vectors in found.items()}
     return {
         one.name: Embedded(
-            np.stack([r for r, _ in found[one.name]]), [q for _, q in found[one.name]], handicap=one.handicap
+            np.stack([r for r, _ in found[one.name]]),
+            queries[one.looks_as or one.name],
+            handicap=one.handicap,
+            region_handicap=one.region_handicap,
         )
         for one in entrants
     }
@@ -116,7 +124,8 @@ def embed_all(
 
 def inner_products(embedded: Embedded) -> Similarities:
     """The similarity of two pictures is the largest inner product of their views, less the handicap of the view."""
-    return lambda picture: similarities_of(embedded.queries[picture], embedded.references, embedded.handicap)[None]
+    less = embedded.handicap, embedded.region_handicap
+    return lambda picture: similarities_of(embedded.queries[picture], embedded.references, *less)[None]
 
 
 def score(similarities: Similarities, sources: npt.NDArray[np.intp], is_reference: npt.NDArray[np.bool_]) -> Scores:

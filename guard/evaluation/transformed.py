@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.errors import ConfigError
-from guard.evaluation.entrants import Vectors, best_of_views
+from guard.evaluation.entrants import Vectors, best_of_regions, best_of_views
 from guard.evaluation.protocol import Plan
 from guard.evaluation.scores import Embedded, Similarities
 from guard.indexes.rivals import DEPTH, Rivals
@@ -47,9 +47,10 @@ class Transformed:
         return self.base + "+whitened" * self.whitened + "+normalised" * self.normalised + RIVALS * self.rivals
 
     def similarities(self, embedded: Mapping[str, Embedded], drawn: Plan) -> Similarities:
-        """As TransformedIndex gives them, each view of a query for itself; the best view of query and reference counts,
-        less the handicap of the view, which an index knows nothing of. Beside rivals, a reference that is not among
-        the nearest of a view, which a check would not find through it, is weighed as if none of them were like it.
+        """As an index gives them, fitted on the pictures themselves, each view of a query for itself and each reference
+        at its best view; the best view of the query counts, less its handicap, which an index knows nothing of. Beside
+        rivals, a reference that is not among the nearest of a view, which a check would not find through it, is weighed
+        as if none of them were like it.
 
         A view of zeros, of a picture that can match nothing, has similarity 0 with every reference.
         Raises ConfigError if the background has fewer than `nearest` pictures that are no near-copies of others.
@@ -61,41 +62,46 @@ class Transformed:
         fits = drawn.is_reference if self.whitened else drawn.is_reference[:1]
         parts: list[tuple[Transform, Vectors, Vectors | None, Vectors, npt.NDArray[np.bool_]]] = []
         for chosen in fits:
-            white = self.fit(base.references[chosen].reshape(-1, d)).whitening if self.whitened else None
+            white = self.fit(base.references[chosen, 0]).whitening if self.whitened else None
             transform = Transform(white, normalisation)
             known = transform.rows(base.references.reshape(-1, d))
-            alike = known @ known.T if rivals else known[:0]
-            parts.append((transform, known, transform.background, alike, np.repeat(chosen, views)))
+            whole = known[::views]
+            alike = whole @ whole.T if rivals else known[:0]
+            parts.append((transform, known, transform.background, alike, chosen))
 
         def similarities(picture: int) -> npt.NDArray[np.float32]:
             queries = base.queries[picture]
             flat = queries.reshape(-1, d)
             seen = flat.any(axis=1)
-            out = np.zeros((len(parts), len(flat), n * views), np.float32)
+            out = np.zeros((len(parts), len(flat), n), np.float32)
             for part, (transform, references, background, alike, known) in zip(out, parts, strict=True):
                 rows = transform.rows(flat[seen])
-                part[seen] = rows @ references.T
+                inner = (rows @ references.T).reshape(len(rows), n, views)
+                part[seen] = best_of_regions(inner, base.region_handicap)
                 if rivals is not None:
                     part[seen] = beside(rivals, part[seen], alike, known)
                 if background is not None:
                     near = np.partition(rows @ background.T, -self.nearest, axis=1)[:, -self.nearest :]
                     part[seen] -= self.beta * near.mean(axis=1, keepdims=True)
-            return best_of_views(out.reshape(len(parts), len(queries), -1, n, views), base.handicap)
+            return best_of_views(out.reshape(len(parts), len(queries), -1, n), base.handicap)
 
         return similarities
 
-    def compared(self, queries: Vectors, references: Vectors, handicap: float = 0.0) -> Vectors:
+    def compared(
+        self, queries: Vectors, references: Vectors, handicap: float = 0.0, region_handicap: float = 0.0
+    ) -> Vectors:
         """(n, m) of other pictures, queries (n, v, d) and references (m, w, d), on which the whitening is fitted.
 
         Not with normalisation.
         """
         (n, views, d), (m, known, _) = queries.shape, references.shape
-        transform = self.fit(references.reshape(-1, d))
+        transform = self.fit(references[:, 0])
         rows, stored = transform.rows(queries.reshape(-1, d)), transform.rows(references.reshape(-1, d))
-        inner: Vectors = rows @ stored.T
+        similarity = best_of_regions((rows @ stored.T).reshape(n * views, m, known), region_handicap)
         if self.rivals:
-            inner = beside(Rivals(), inner, stored @ stored.T, np.ones(len(stored), np.bool_))
-        return best_of_views(inner.reshape(n, views, m, known), handicap)
+            whole = stored[::known]
+            similarity = beside(Rivals(), similarity, whole @ whole.T, np.ones(m, np.bool_))
+        return best_of_views(similarity.reshape(n, views, m), handicap)
 
     def fit(self, rows: Vectors) -> Transform:
         """The whitening of references (n, d), which it must have."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from guard._version import __version__
 from guard.embedders.base import Embedder
-from guard.embedders.views import view_count
+from guard.embedders.views import REGION_HANDICAP, view_count
 from guard.errors import ConfigError, IndexLoadError
 from guard.indexes.build_report import BuildReport
 from guard.indexes.faissfile import VECTORS, FlatLayout, map_rows
@@ -25,7 +25,7 @@ from guard.indexes.sealing import CIPHER, SealingKey, fitting_key, keypoints_nam
 from guard.indexes.staging import Staging, complete, is_sealed, settings_sha256, unseal, writing
 from guard.indexes.transform import POWER, Transform, fit_whitening
 from guard.indexes.transformed_rows import near_references, read_transform
-from guard.indexes.usual import is_usual, usual_transform
+from guard.indexes.usual import has_usual_regions, is_usual, usual_transform
 from guard.sources.base import Source, Survey
 from guard.types import Collection
 from guard.verification.opencv import opencv
@@ -50,7 +50,7 @@ def build_index(
     thumbnails: int = THUMBNAIL_PX,
     hashes: bool = HASHES_BY_DEFAULT,
     keypoints: bool = False,
-    regions: bool = False,
+    regions: bool | None = None,
     batch: int = BATCH,
     workers: int | None = None,
     limits: Limits | None = None,
@@ -70,7 +70,8 @@ def build_index(
     keypoints: whether what a verifier needs of each thumbnail is stored too (guard.verification.stored), some 25 kB a
     picture, so that a check need not extract it; OpenCV is needed then.
     regions: whether the crops of guard.embedders.views are indexed too, so that images are found that show a part of a
-    picture; 15 times the vectors, and as much longer to build and to search.
+    picture; 15 times the vectors, and as much longer to build and to search. None: where they are neither few nor many
+    and the embedder has thresholds for it (guard.indexes.usual).
     workers: decoding threads, None for one a core. keep: published versions to keep, this one included.
     transform: what descriptors and queries go through; None: what `whiten` says. whiten: whether a whitening is fitted
     on the references; None: where they are many and the embedder has thresholds for it (guard.indexes.usual).
@@ -94,7 +95,7 @@ def build_index(
         on_progress,
         hashes=hashes,
         keypoints=keypoints,
-        regions=view_count("crops") if regions else 1,
+        regions=None if regions is None else view_count("crops") if regions else 1,
         transform=transform,
         whiten=whiten,
         key=key,
@@ -166,7 +167,7 @@ class _Job:
         *,
         hashes: bool,
         keypoints: bool,
-        regions: int,
+        regions: int | None,
         transform: Transform | None = None,
         whiten: bool | None = None,
         key: SealingKey | None = None,
@@ -188,7 +189,6 @@ class _Job:
             thumbnails,
             hashes=hashes and takes_hashes(embedder.spec),
             keypoints=keypoints,
-            regions=regions > 1,
         )
         self.batch, self.workers, self.keep = batch, workers or os.cpu_count() or 1, keep
         self.on_progress = on_progress or _silent
@@ -197,8 +197,8 @@ class _Job:
         self.kind = vector_kind(embedder.spec)
         if whiten and self.kind == "bits":
             raise ConfigError(f"{embedder.spec.name} makes bits, which are compared as they are: no --whiten")
-        self.layout = FlatLayout(self.kind, embedder.spec.dim, regions)
-        if regions not in (1, view_count("crops")):
+        self.regions = regions
+        if regions not in (None, 1, view_count("crops")):
             raise ConfigError(
                 f"the index has {regions} vectors a picture, which this version cannot make; build it anew"
             )
@@ -206,9 +206,13 @@ class _Job:
     def run(self, base: str | None, *, restart: bool) -> BuildReport:
         began = time.perf_counter()
         survey = self.source.survey()
-        if not survey.pixels and self.layout.regions > 1:
+        regions = self._regions(survey)
+        self.layout = FlatLayout(self.kind, self.embedder.spec.dim, regions)
+        self.limits = replace(self.limits, regions=regions > 1)
+        if not survey.pixels and regions > 1:
             raise ConfigError(
-                f"{survey.description} holds finished descriptors, one a picture: no crops can be indexed"
+                f"{survey.description} holds finished descriptors, one a picture: no crops can be indexed; build the "
+                "index with --no-regions"
             )
         if base is None and not survey.pixels:
             self.limits = replace(self.limits, hashes=False)
@@ -246,6 +250,13 @@ class _Job:
         report = self._report(manifest, before, survey, began, resumed_at=start, done=done)
         lost = had is not None and not (manifest.transform and is_usual(had, self.layout.dim))
         return replace(report, transform_lost=lost)
+
+    def _regions(self, survey: Survey) -> int:
+        """Vectors a reference. A transform that is given belongs to descriptors as they were when it was made."""
+        if self.regions is not None:
+            return self.regions
+        usual = self.transform is None and survey.pixels and has_usual_regions(self.embedder.spec, survey.total)
+        return view_count("crops") if usual else 1
 
     def _fill(self, staging: Staging, survey: Survey) -> None:
         """Append the rest of the source, a batch a step."""
@@ -330,7 +341,10 @@ class _Job:
         sealed = SealedEntry(cipher=CIPHER, key_id=self.key.id) if self.key else None
         folders = (*(before.folders if before else ()), *survey.folders)
         spec = self.embedder.spec
-        return complete(staging, spec, sources, transform, base=at, sealed=sealed, folders=folders)
+        less = before.region_handicap if before else REGION_HANDICAP if self.kind == "float32" else 0.0
+        return complete(
+            staging, spec, sources, transform, base=at, sealed=sealed, folders=folders, region_handicap=less
+        )  # fmt: skip
 
     def _whitening(self, staging: Staging) -> Transform | None:
         if self.whiten is False:

@@ -35,9 +35,9 @@ def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, kee
     """Write an index with the references of both, those of `first` with their ids, those of `second` after them.
 
     Nothing is deduplicated. Thumbnails, keypoints and hashes are kept where there are any, and so is what the overlays
-    say.
+    say. Crops of the references are kept if both have them.
     Raises ConfigError if the two were built with different embedders, naming the field, have different
-    transforms or numbers of regions, or out is one of them. Whitenings with the usual settings do differ: the
+    transforms, or out is one of them. Whitenings with the usual settings do differ: the
     merged index has its own then.
     """
     folder = IndexFolder(out)
@@ -52,11 +52,6 @@ def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, kee
                     f"{first} and {second} cannot be merged: embedder field {field} is {value!r} in the first and "
                     f"{other.spec.identity()[field]!r} in the second; rebuild one of them with the other's embedder"
                 )
-        if one.regions != other.regions:
-            raise ConfigError(
-                f"{first} and {second} cannot be merged: one has {one.regions} vectors a picture and the other "
-                f"{other.regions}; rebuild one of them, with --regions as the other was"
-            )
         if one.sealed != other.sealed:
             raise ConfigError(
                 f"{first} and {second} cannot be merged: their thumbnails are not sealed with one key; build one anew"
@@ -124,13 +119,13 @@ class _Part:
             reader.close()
         release(self.held)
 
-    def blocks(self, without: frozenset[int]) -> Iterator[tuple[bytes, list[Record]]]:
-        """(encoded rows, records) of the references that stay, some at a time."""
+    def blocks(self, without: frozenset[int], regions: int) -> Iterator[tuple[bytes, list[Record]]]:
+        """(encoded rows, records) of the references that stay, some at a time; the first `regions` rows of each."""
         vectors = map_rows(self.path, self.layout, self.manifest.count)
         vectors = vectors.reshape(self.manifest.count, self.layout.regions, vectors.shape[1])
         records = (record for record in self.reader.all() if record.id not in without)
         while some := list(islice(records, _ROWS)):
-            rows = np.ascontiguousarray(vectors[[record.id for record in some]])
+            rows = np.ascontiguousarray(vectors[[record.id for record in some], :regions])
             yield rows.tobytes(), some
 
     def blobs_of(self, name: str, records: Sequence[Record]) -> list[bytes | None]:
@@ -155,7 +150,9 @@ def _rewrite(
 ) -> Manifest:
     """refit: with a whitening of all that stay, in place of the first part's transform."""
     spec = parts[0].manifest.spec
-    layout = FlatLayout(parts[0].layout.kind, spec.dim, parts[0].layout.regions)
+    counts = {part.layout.regions for part in parts}
+    regions = counts.pop() if len(counts) == 1 else 1
+    layout = FlatLayout(parts[0].layout.kind, spec.dim, regions)
     editing = folder.path / "editing"
     staging = Staging(
         editing,
@@ -173,7 +170,7 @@ def _rewrite(
             if len(parts) > 1:  # nobody has looked for what they have in common
                 left[:] = -1, 1
             staging.append(b"", [], [], read_skipped(part.at), notes, position=0)
-            for encoded, records in part.blocks(without):
+            for encoded, records in part.blocks(without, regions):
                 renumbered = [
                     replace(r, id=staging.rows + i, cluster=int(left[r.id, 0]), cluster_size=int(left[r.id, 1]))
                     for i, r in enumerate(records)
@@ -191,7 +188,16 @@ def _rewrite(
         if refit:
             rows = map_rows(editing / VECTORS, layout, staging.rows)[:: layout.regions]
             transform = usual_transform(spec, rows) or Transform(fit_whitening(rows, power=POWER))
-        manifest = complete(staging, spec, sources, transform, base=base, sealed=sealed, folders=folders)
+        manifest = complete(
+            staging,
+            spec,
+            sources,
+            transform,
+            base=base,
+            sealed=sealed,
+            folders=folders,
+            region_handicap=max(part.manifest.region_handicap for part in parts),
+        )
     finally:
         staging.close()
     staging.seal(manifest)

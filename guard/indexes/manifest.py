@@ -64,9 +64,10 @@ class ThresholdsEntry(_Model):
     whitened: ThresholdsEntry | None = None
     windows: ThresholdsEntry | None = None
     rivals: ThresholdsEntry | None = None
+    regions: ThresholdsEntry | None = None
 
     def plain(self) -> Thresholds:
-        further = (one.plain() if one else None for one in (self.whitened, self.windows, self.rivals))
+        further = (one.plain() if one else None for one in (self.whitened, self.windows, self.rivals, self.regions))
         return Thresholds(self.flag, self.block, self.source, *further)
 
 
@@ -174,6 +175,8 @@ class Manifest(_Model):
     """Of references; their ids are 0 .. count - 1 in this version."""
     regions: int = Field(1, ge=1)
     """Vectors of each reference: 1, or with those of its crops (guard.embedders.views.CROPS when it was built)."""
+    region_handicap: float = Field(0, ge=0, le=1)
+    """By how much less the similarity of a crop counts than that of the picture itself."""
     built_at: AwareDatetime
     """UTC."""
     tool_version: str

@@ -334,7 +334,9 @@ class Moment:
             inner = self.base.vectors.similarity(xq, self._stored)
         else:
             inner = as_queries(xq, self._stored.shape[1], 1) @ self._stored.T
-        return np.asarray(np.maximum.reduceat(inner, self._first, axis=1), np.float32)
+        less = np.full(inner.shape[1], self.manifest.region_handicap, np.float32)
+        less[self._first] = 0  # the pictures themselves
+        return np.asarray(np.maximum.reduceat(inner - less, self._first, axis=1), np.float32)
 
 
 class _Hashes:

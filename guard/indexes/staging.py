@@ -269,12 +269,13 @@ def complete(
     base: Path | None = None,
     sealed: SealedEntry | None = None,
     folders: Iterable[str] = (),
+    region_handicap: float = 0.0,
 ) -> Manifest:
     """Finish the files of a staged version and describe them; the staging is closed after this.
 
     transform: what its vectors go through at last, and queries later. base: the version that it goes on from, whose
     calibration, clusters and thresholds of a small set it keeps; whether they still hold is asked when they are used.
-    sealed: how its thumbnails are. folders: see Manifest.
+    sealed: how its thumbnails are. folders, region_handicap: see Manifest.
     """
     skipped, notes, collections, hashes = staging.skipped(), staging.notes(), staging.collections(), staging.hashes()
     before = Manifest.read(base / MANIFEST).clusters if base is not None else None
@@ -296,6 +297,7 @@ def complete(
         vectors=staging.layout.kind,
         count=staging.rows,
         regions=staging.layout.regions,
+        region_handicap=region_handicap if staging.layout.regions > 1 else 0,
         built_at=datetime.now(UTC),
         tool_version=__version__,
         sources=tuple(sources),

@@ -131,13 +131,18 @@ class OpenIndex:
         return self.manifest.count
 
     def search(self, xq: Descriptors, k: int) -> Candidates:
-        """See VectorIndex.search: ids are of references, each at the best of its regions."""
+        """See VectorIndex.search: ids are of references, each at the best of its regions.
+
+        Of k times as many rows as a reference has, so that k references are found whatever comes first. Where crops
+        count less, what lies below the last of those rows may be up to the handicap higher.
+        """
         regions = self.manifest.regions
         if regions == 1:
             return self.vectors.search(xq, k)
-        found = self.vectors.search(xq, k * regions)  # enough for k references, even if all regions of one come first
+        found = self.vectors.search(xq, k * regions)
         ids = np.where(found.ids >= 0, found.ids // regions, -1)
-        return Candidates(*best_of_each(ids, found.similarity, k))
+        less = np.where(found.ids % regions > 0, np.float32(self.manifest.region_handicap), np.float32(0))
+        return Candidates(*best_of_each(ids, found.similarity - less, k))
 
     def descriptors(self, ids: Sequence[int]) -> Descriptors:
         """(n, dim) of references as they are searched: transformed, without their crops."""
@@ -164,7 +169,9 @@ class OpenIndex:
             inner = self.vectors.similarity(xq, known)
         else:
             inner = as_queries(xq, known.shape[1], 1) @ known.T
-        best: npt.NDArray[np.float32] = inner.reshape(len(inner), -1, rows.shape[1]).max(axis=2)
+        inner = inner.reshape(len(inner), -1, rows.shape[1])
+        inner[:, :, 1:] -= np.float32(self.manifest.region_handicap)
+        best: npt.NDArray[np.float32] = inner.max(axis=2)
         return best
 
     def compare(self, xq: Descriptors, xr: Descriptors) -> npt.NDArray[np.float32]:

@@ -1,8 +1,9 @@
-"""The transform that an index has without being asked for it. Knows when, and what it does to thresholds; no maths.
+"""The transform and the regions that an index has without being asked for them. Knows when, and what they do to
+thresholds; no maths.
 
-A whitening fitted on the references tells copies from look-alikes better than plain cosines do, and rivals do it
-better still (docs/results.md). Both have thresholds of their own, which come with the embedder. An embedder without
-those is left as it is.
+A whitening fitted on the references tells copies from look-alikes better than plain cosines do, rivals do it
+better still, and crops of the references find images that show a part of one (docs/results.md). All have thresholds of
+their own, which come with the embedder. An embedder without those is left as it is.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from guard.embedders.base import EmbedderSpec, Thresholds
     from guard.indexes.manifest import TransformEntry
 
-__all__ = ["ABOVE", "advised", "is_usual", "usual_transform"]
+__all__ = ["ABOVE", "REGIONS_UP_TO", "advised", "has_usual_regions", "is_usual", "usual_transform"]
 
 ABOVE = 250
 """References from which a set says enough about its 256 directions, exclusive: 260 do, 70 do not (docs/results.md)."""
+REGIONS_UP_TO = 2000
+"""References up to which crops cost little: 30,000 vectors, 31 MB, and a few minutes of a build on two cores."""
 
 
 def usual_transform(spec: EmbedderSpec, rows: npt.NDArray[np.float32]) -> Transform | None:
@@ -37,6 +40,12 @@ def usual_transform(spec: EmbedderSpec, rows: npt.NDArray[np.float32]) -> Transf
     with suppress(ConfigError):  # hundreds of one and the same picture have no covariance
         return Transform(fit_whitening(rows, power=POWER), rivals=Rivals() if spec.thresholds.whitened.rivals else None)
     return None
+
+
+def has_usual_regions(spec: EmbedderSpec, count: int | None) -> bool:
+    """Whether crops of so many references are indexed too; None, for a source that does not say how many: no."""
+    advice = spec.thresholds and spec.thresholds.whitened and spec.thresholds.whitened.regions
+    return advice is not None and count is not None and ABOVE < count <= REGIONS_UP_TO
 
 
 def is_usual(transform: TransformEntry, dim: int) -> bool:
@@ -52,16 +61,23 @@ def is_usual(transform: TransformEntry, dim: int) -> bool:
 
 
 def advised(
-    spec: EmbedderSpec, transform: TransformEntry | None, *, windows: bool = False, checks: bool = True
+    spec: EmbedderSpec,
+    transform: TransformEntry | None,
+    *,
+    windows: bool = False,
+    regions: bool = False,
+    checks: bool = True,
 ) -> Thresholds | None:
     """What the embedder advises for an index with this transform: about other similarities than its own, nothing.
 
-    windows: of checks that look at windows of a picture. checks: False for similarities as the index finds them, which
-    are not weighed beside rivals.
+    windows: of checks that look at windows of a picture. regions: of an index that holds crops of its references.
+    checks: False for similarities as the index finds them, which are not weighed beside rivals.
     """
     advice = spec.thresholds
     if transform is not None and advice is not None:
         advice = advice.whitened if is_usual(transform, spec.dim) else None
         if checks and advice is not None and transform.rivals is not None:
             advice = advice.rivals
+    if regions and advice is not None:
+        advice = advice.regions or advice
     return advice and advice.of(windows=windows)

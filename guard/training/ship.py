@@ -27,7 +27,7 @@ __all__ = ["make_card", "ship"]
 
 FLAG_FPRS, BLOCK_FPR = ("0.01", "0.001"), "0.0001"  # look-alikes of one kind set the second: a flag alone may be wrong
 RATES = ("0.01", "0.001")
-WINDOWS, WHITENED, RIVALS = "+windows", "+whitened", "+rivals"
+WINDOWS, REGIONS, WHITENED, RIVALS = "+windows", "+regions", "+whitened", "+rivals"
 WHITENED_FLAG_FPR = "0.001"  # whitened, copies that were blurred are still above it
 WEAK = 0.9  # recall at FPR 1 % below which an edit is named as a weak spot
 Document = Mapping[str, Any]
@@ -131,7 +131,7 @@ def _measured(evaluation: Document, entrant: str) -> dict[str, Any]:
 
 
 def _thresholds(evaluation: Document, entrant: str, measured: Document, today: date) -> Thresholds:
-    """Of the first group; with those of a whitened index and of windows of the query, of what took part."""
+    """Of the first group; with those of a whitened index, of windows of the query and of regions, of what took part."""
     limits, groups = evaluation["thresholds"], measured["groups"]
     group = next(iter(groups))
     counts, every = groups[group]["counts"], groups.get(POOLED, groups[group])["counts"]
@@ -150,9 +150,10 @@ def _thresholds(evaluation: Document, entrant: str, measured: Document, today: d
         )
 
     def pair(way: str, fprs: Sequence[str], flag: str) -> Thresholds:
-        windows = f"{entrant}{WINDOWS}{way}"
+        windows, regions = f"{entrant}{WINDOWS}{way}", f"{entrant}{WINDOWS}{REGIONS}{way}"
         seen = advice(windows, fprs, flag, ", looked at with windows") if windows in limits else None
-        return replace(advice(f"{entrant}{way}", fprs, flag), windows=seen)
+        known = advice(regions, fprs, flag, ", with windows and crops of the references") if regions in limits else None
+        return replace(advice(f"{entrant}{way}", fprs, flag), windows=seen, regions=known)
 
     plain = pair("", FLAG_FPRS, "halfway between what 1 % and 0.1 %")
     if f"{entrant}{WHITENED}" not in limits:
