@@ -171,7 +171,7 @@ def _rounded_up(similarity: float) -> float:
 
 def _weak_spots(evaluation: Document, entrant: str) -> tuple[str, ...]:
     """The edits that are found badly among the first group, and the groups whose strangers look like copies; where
-    windows took part, also what these find."""
+    windows and regions took part, also what these find."""
     results = evaluation["results"]
     first = next(iter(results[entrant]))
 
@@ -179,10 +179,11 @@ def _weak_spots(evaluation: Document, entrant: str) -> tuple[str, ...]:
         by_edit = results[name][first]
         return {edit: one["recall_at_own_fpr"]["0.01"]["value"] for edit, one in by_edit.items() if _is_edit(edit)}
 
-    windows = found(f"{entrant}{WINDOWS}") if f"{entrant}{WINDOWS}" in results else {}
+    with_more = (("windows", WINDOWS), ("windows and crops of the references", WINDOWS + REGIONS))
+    seen = [(said, found(f"{entrant}{way}")) for said, way in with_more if f"{entrant}{way}" in results]
     weak = [
         f"{edit}: {100 * value:.0f} % found at FPR 1 % ({first})"
-        + (f", {100 * windows[edit]:.0f} % with windows" if windows else "")
+        + "".join(f", {100 * more[edit]:.0f} % with {said}" for said, more in seen)
         for edit, value in sorted(found(entrant).items(), key=lambda item: item[1])
         if value < WEAK
     ]

@@ -13,20 +13,21 @@ from guard.embedders.base import Thresholds
 from guard.embedders.registry import DEFAULT, load_embedder
 from guard.embedders.views import CROPS, embed_views, has_windows
 from guard.evaluation.edits import EDITS
-from guard.evaluation.entrants import Entrant, entrants_of, similarities_of
+from guard.evaluation.entrants import Entrant, entrants_of, similarities_of, with_regions
 from guard.evaluation.pictures import PictureFile
 from guard.evaluation.protocol import plan
 from guard.evaluation.run import Settings, evaluate_descriptors, takes_part
 from guard.evaluation.scores import Embedded, inner_products
-from guard.evaluation.transformed import Transformed
+from guard.evaluation.transformed import Transformed, beside
 from guard.indexes.faiss_index import FaissFlatIndex
+from guard.indexes.rivals import Rivals
 from guard.indexes.transform import POWER, Transform, fit_whitening
 from guard.indexes.transformed import TransformedIndex
 from guard.pixels import to_batch
 from tests.support.references import unit_rows
 from tests.support.toys import ToyEmbedder, Windowed, picture
 
-SOME = tuple(EDITS[name] for name in ("jpeg_30", "inset_0.6", "collage"))
+SOME = tuple(EDITS[name] for name in ("jpeg_30", "crop_25", "inset_0.6", "collage"))
 VIEWS, D = 1 + len(CROPS), 16
 SEEN = Thresholds(0.7, 0.9, "windows, by construction")
 
@@ -111,6 +112,44 @@ def test_the_default_looks_at_windows_where_it_has_them(folder: Path) -> None:
     assert found[windows] > found[DEFAULT]
 
 
+def test_regions_share_the_queries_and_count_less(folder: Path, tmp_path: Path) -> None:
+    embedder = Windowed()
+    (regions,) = with_regions("toy", embedder)
+    assert (regions.name, regions.looks_as, regions.against) == ("toy+windows+regions", "toy+windows", "toy+windows")
+    assert not with_regions("toy", ToyEmbedder())
+    arrays = [np.asarray(picture(seed, 80, 64)) for seed in range(3)]
+    expected = embed_views(embedder, to_batch(arrays), "crops", own=False).vectors
+    np.testing.assert_array_equal(regions.references(arrays), expected)
+    run(folder, part("toy", embedder), cache=tmp_path)
+    asked = embedder.asked
+    document = run(folder, part("toy", embedder) | {regions.name: regions}, cache=tmp_path)
+    assert embedder.asked == asked  # only references were embedded
+    of = document["results"]
+    found = {name: of[name]["photographs"]["crop_25"]["recall_at_1"]["value"] for name in names(document)}
+    assert found["toy+windows+regions"] > found["toy+windows"]
+    again = run(folder, part("toy", embedder) | {regions.name: regions})
+    assert again["results"] == document["results"]
+    queries, references = unit_rows(3 * 4, D, seed=1).reshape(3, 4, D), unit_rows(5 * 2, D, seed=2).reshape(5, 2, D)
+    inner = np.einsum("qvd,rwd->qrvw", queries, references) - [[0, 0.1], *[[0.05, 0.15]] * 3]
+    np.testing.assert_allclose(similarities_of(queries, references, 0.05, 0.1), inner.max((2, 3)), atol=1e-6)
+
+
+def test_regions_whitened_beside_rivals_are_as_in_an_index(tmp_path: Path) -> None:
+    drawn = plan([PictureFile(Path(f"{i}.png"), "photographs", f"{i:064}", i) for i in range(40)], splits=2)
+    n = len(drawn.pictures)
+    queries = [unit_rows(3 * VIEWS, D, seed=i).reshape(3, VIEWS, D) for i in range(n)]
+    known = unit_rows(n * 4, D, seed=99).reshape(n, 4, D)
+    embedded = Embedded(known, queries, handicap=0.05, region_handicap=0.1)
+    similarities = Transformed("e", whitened=True, rivals=True).similarities({"e": embedded}, drawn)
+    for split, chosen in enumerate(drawn.is_reference):
+        transform = Transform(fit_whitening(known[chosen, 0], power=POWER))
+        rows = transform.rows(known.reshape(-1, D)).reshape(n, 4, -1)
+        inner = np.einsum("qd,rwd->qrw", transform.rows(queries[7].reshape(-1, D)), rows) - [0, 0.1, 0.1, 0.1]
+        weighed = beside(Rivals(), inner.max(axis=2).astype(np.float32), rows[:, 0] @ rows[:, 0].T, chosen)
+        expected = weighed.reshape(3, VIEWS, n) - np.array([0, *[0.05] * (VIEWS - 1)])[:, None]
+        np.testing.assert_allclose(similarities(7)[split], expected.max(axis=1), atol=1e-5)
+
+
 def test_many_references_give_all_six_pairs_of_thresholds(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +193,23 @@ def test_the_cache_keeps_windows_apart(folder: Path, tmp_path: Path) -> None:
     assert embedder.asked == 2 * asked
     assert smaller["results"]["toy"] == first["results"]["toy"]
     assert smaller["results"]["toy+windows"] != first["results"]["toy+windows"]
+
+
+def test_the_default_knows_regions_of_a_middling_number_of_references(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = Windowed()
+    entrants = part(DEFAULT, embedder) | {one.name: one for one in with_regions(DEFAULT, embedder)}
+    entrants |= takes_part(["pdq"], with_baselines=False)
+    windows = f"{DEFAULT}+windows"
+    for least, most, usual in (
+        (3, 100, f"{windows}+regions+whitened+rivals+pdq"),
+        (3, 4, f"{windows}+whitened+rivals+pdq"),
+        (100, 1000, f"{windows}+pdq"),
+    ):
+        monkeypatch.setattr("guard.evaluation.run.ABOVE", least)
+        monkeypatch.setattr("guard.evaluation.run.REGIONS_UP_TO", most)
+        assert run(folder, entrants)["protocol"]["default"] == usual
 
 
 def test_the_shipped_one_takes_part_with_its_windows_if_it_has_them() -> None:

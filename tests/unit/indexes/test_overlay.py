@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from guard.embedders.views import embed_views
+from guard.embedders.views import REGION_HANDICAP, embed_views
 from guard.errors import ConfigError, IndexLoadError
 from guard.indexes.builder import add_to_index, build_index
 from guard.indexes.edit import remove_from_index
@@ -318,4 +318,5 @@ def test_regions_of_what_is_added_are_searched(tmp_path: Path) -> None:
         overlay.add([Addition("regions.jpg", "", rows)], ["opt-out"], who="ops")
         found = index.search(corner, 1)
         assert index.records(found.ids[0].tolist())[0].uri == "regions.jpg"
-        assert found.similarity[0, 0] > 0.99
+        assert found.similarity[0, 0] == pytest.approx(1 - REGION_HANDICAP, abs=0.01)
+        assert index.similarity(rows[:1], found.ids[0].tolist())[0, 0] == pytest.approx(1, abs=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ from PIL import Image
 
 from guard import Guard
 from guard.embedders.pdq import PdqEmbedder
-from guard.embedders.views import CROPS, embed_views, view_count
+from guard.embedders.views import CROPS, REGION_HANDICAP, embed_views, view_count
 from guard.errors import ConfigError
 from guard.indexes.best import best_of_each
 from guard.indexes.builder import add_to_index, build_index
 from guard.indexes.edit import merge_indexes, remove_from_index
 from guard.indexes.faissfile import VECTORS, FlatLayout, map_rows
-from guard.indexes.manifest import Manifest
+from guard.indexes.layout import IndexFolder
+from guard.indexes.manifest import MANIFEST, Manifest
 from guard.indexes.store import open_index
 from guard.indexes.transforming import remove_transform, transform_index
 from guard.indexes.verify import verify_index
@@ -61,7 +63,9 @@ def test_each_picture_is_stored_with_its_crops(tmp_path: Path, embedder: ToyEmbe
         found = index.search(flat, 3)
         assert (found.ids[:, 0] == np.repeat(np.arange(5), REGIONS)).all()
         assert all(len(set(row)) == 3 for row in found.ids.tolist())  # a reference once
-        np.testing.assert_allclose(found.similarity[:, 0], 1, atol=1e-5)
+        less = np.where(np.arange(5 * REGIONS) % REGIONS > 0, manifest.region_handicap, 0)
+        assert (manifest.region_handicap > 0) == (embedder.spec.metric == "cosine")
+        np.testing.assert_allclose(found.similarity[:, 0], 1 - less, atol=1e-5)
         every = index.similarity(flat[:4], range(5))
         np.testing.assert_allclose(np.sort(every)[:, ::-1][:, :3], found.similarity[:4], atol=1e-5)
         assert index.search(flat[:1], 9).ids[0].tolist()[5:] == [-1] * 4
@@ -103,8 +107,37 @@ def test_added_removed_and_merged_references_keep_their_crops(tmp_path: Path) ->
     assert fine(path)
     assert fine(tmp_path / "merged")
     build_index(tmp_path / "b", tmp_path / "plain", toy)
-    with pytest.raises(ConfigError, match="15 vectors a picture"):
-        merge_indexes(path, tmp_path / "plain", tmp_path / "mixed")
+    merge_indexes(path, tmp_path / "plain", tmp_path / "mixed")  # crops of some references alone would favour these
+    manifest, mixed = stored(tmp_path / "mixed")
+    assert (manifest.regions, manifest.region_handicap) == (1, 0)
+    np.testing.assert_array_equal(mixed, np.concatenate([left, both[4:]])[:, :1])
+    assert fine(tmp_path / "mixed")
+
+
+def test_a_crop_counts_less_than_the_picture_it_was_cut_from(tmp_path: Path) -> None:
+    toy, path = ToyEmbedder(), tmp_path / "my.index"
+    build_index(folder_of(tmp_path / "a", range(4)), path, toy, regions=True)
+    _, rows = stored(path)
+    with open_index(path) as index:
+        cosines = rows[2, 7] @ rows.transpose(0, 2, 1)  # (references, regions)
+        counted = cosines - np.where(np.arange(REGIONS) > 0, np.float32(REGION_HANDICAP), 0)
+        np.testing.assert_allclose(index.similarity(rows[2, 7:8], range(4))[0], counted.max(axis=1), atol=1e-5)
+        found = index.search(rows[2, 7:8], 4)
+        np.testing.assert_allclose(found.similarity[0], counted.max(axis=1)[found.ids[0]], atol=1e-5)
+
+
+def test_what_was_added_to_an_index_of_before_counts_as_there(tmp_path: Path) -> None:
+    toy, path = ToyEmbedder(), tmp_path / "my.index"
+    build_index(folder_of(tmp_path / "a", range(4)), path, toy, regions=True)
+    at = path / "versions" / IndexFolder(path).current() / MANIFEST
+    said = json.loads(at.read_text("utf-8"))
+    del said["region_handicap"]  # as it was written before crops counted less
+    at.write_text(json.dumps(said), "utf-8")
+    add_to_index(folder_of(tmp_path / "b", range(4, 7)), path, toy)
+    manifest, rows = stored(path)
+    assert manifest.region_handicap == 0
+    with open_index(path) as index:
+        np.testing.assert_allclose(index.search(rows[5, 3:4], 1).similarity, 1, atol=1e-5)
 
 
 def test_a_transform_takes_all_rows_and_gives_them_back(tmp_path: Path) -> None:
@@ -119,8 +152,10 @@ def test_a_transform_takes_all_rows_and_gives_them_back(tmp_path: Path) -> None:
     assert manifest.transform.whitening.references == 12
     assert fine(path)
     with open_index(path) as index:
-        found = index.search(before[3], 2)
-        assert set(found.ids[:, 0].tolist()) == {3}
+        found = index.search(before[3], 12)
+        assert found.ids[0, 0] == 3
+        own = found.similarity[found.ids == 3]  # in four dimensions another one's picture may come before a crop
+        np.testing.assert_allclose(own, [1, *[1 - REGION_HANDICAP] * (REGIONS - 1)], atol=1e-5)
     remove_transform(path)
     np.testing.assert_array_equal(stored(path)[1], before)
 

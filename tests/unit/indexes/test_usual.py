@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from guard import Guard
 from guard.config import GuardConfig
 from guard.embedders.base import Thresholds
+from guard.embedders.views import view_count
 from guard.errors import ConfigError
 from guard.indexes import usual
 from guard.indexes.builder import add_to_index, build_index
@@ -19,11 +21,11 @@ from guard.indexes.manifest import MANIFEST, Manifest
 from guard.indexes.store import open_index
 from guard.indexes.transform import POWER
 from guard.indexes.transforming import remove_transform, transform_index
-from guard.indexes.usual import advised, is_usual
+from guard.indexes.usual import advised, has_usual_regions, is_usual
 from guard.indexes.verify import verify_index
 from guard.pixels import to_batch
-from guard.thresholds import rules_of
-from tests.support.references import photo_folder
+from guard.thresholds import advice_of, rules_of
+from tests.support.references import photo_folder, unit_rows
 from tests.support.toys import ToyEmbedder, picture
 
 WHITE = Thresholds(0.45, 0.55, "whitened, by construction")
@@ -100,6 +102,33 @@ def test_checks_with_windows_have_thresholds_of_their_own_where_the_embedder_has
             config = GuardConfig().model_copy(update={"query_views": kind})
             rules = rules_of(config, opened, ToyEmbedder(thresholds=all_four), None, "x.index")
             assert rules.of_the_policy == expected
+
+
+def test_a_middling_set_has_regions_and_thresholds_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usual, "REGIONS_UP_TO", MANY + 5)
+    known = Thresholds(0.6, 0.7, "whitened, with regions")
+    knows = ToyEmbedder(thresholds=replace(ADVISED.thresholds, whitened=replace(WHITE, regions=known)))
+    counts = {None: False, MANY - 1: False, MANY: True, MANY + 5: True, MANY + 6: False}
+    assert {count: has_usual_regions(knows.spec, count) for count in counts} == counts
+    assert not has_usual_regions(ADVISED.spec, MANY)
+    photos, index = photo_folder(tmp_path / "photos", MANY), tmp_path / "x.index"
+    build_index(photos, index, knows, thumbnails=0)
+    assert whitened(index)
+    assert manifest(index).regions == view_count("crops")
+    assert manifest(index).spec.thresholds == knows.spec.thresholds
+    for kind in ("one", "crops"):
+        config = GuardConfig().model_copy(update={"query_views": kind})
+        with open_index(index) as opened:
+            rules = rules_of(config, opened, knows, None, "x.index")
+            assert rules.of_the_policy == (known.flag, known.block)
+            assert advice_of(opened, knows.spec) == known
+    add_to_index(photo_folder(tmp_path / "more", 10), index, knows)
+    assert manifest(index).regions == view_count("crops")  # it goes on as it was built
+    build_index(photos, tmp_path / "without.index", knows, thumbnails=0, regions=False)
+    assert manifest(tmp_path / "without.index").regions == 1
+    np.save(tmp_path / "rows.npy", unit_rows(MANY, knows.spec.dim, seed=0))
+    build_index(tmp_path / "rows.npy", tmp_path / "rows.index", knows)
+    assert manifest(tmp_path / "rows.index").regions == 1
 
 
 def test_without_advice_thresholds_are_asked_for(tmp_path: Path) -> None:

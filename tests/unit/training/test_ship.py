@@ -16,7 +16,7 @@ from guard.embedders.registry import load_embedder
 from guard.embedders.shipped import SHIPPED, ShippedCard, shipped_card
 from guard.errors import ConfigError
 from guard.evaluation.edits import EDITS
-from guard.evaluation.entrants import entrants_of
+from guard.evaluation.entrants import entrants_of, with_regions
 from guard.evaluation.run import Settings, evaluate_descriptors
 from guard.evaluation.transformed import transformed
 from guard.training.config import NetworkConfig
@@ -53,7 +53,8 @@ def an_evaluation(run: Path, pictures: Path, *, whitened: bool = False) -> dict[
     """whitened: and with windows, as `--embedder onnx:FILE --whitened` evaluates a run's files."""
     name, file = "onnx:somewhere", run / f"{SHIPPED}.onnx"
     embedder = load_embedder(f"onnx:{file}") if whitened else OrtEmbedder(file)
-    entrants = {entrant.name: entrant for entrant in entrants_of(name, embedder)}
+    found = [*entrants_of(name, embedder), *with_regions(name, embedder)]
+    entrants = {entrant.name: entrant for entrant in found}
     groups = {"photographs": [pictures / "a"], "scans": [pictures / "b"]}
     settings = Settings(edits=SOME, resamples=10, splits=2)
     derived = transformed(list(entrants), entrants, whitened=whitened, rivals=whitened)
