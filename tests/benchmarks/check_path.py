@@ -6,7 +6,8 @@ The peer, timed in turn with ours in the same run: the same decode, `pdqhash.com
 scan over packed bits. Ours also looks up seven flips and turns, fetches records and counts metrics.
 
 Then the default descriptor against as many references, with PDQ hashes beside it, with windows, and with neither, timed
-in turn: what each adds to a check.
+in turn: what each adds to a check. At last 2,000 references as an index has them by default, whitened, beside rivals
+and with crops of each, against the same without crops.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ from guard.decode import decode
 from guard.embedders.base import Embedder
 from guard.embedders.pdq import BITS, packed_hash
 from guard.embedders.registry import load_embedder
-from guard.embedders.views import usual_views
+from guard.embedders.views import REGION_HANDICAP, has_windows, usual_views, view_count
 from guard.indexes.builder import build_index
 from guard.indexes.faissfile import FlatLayout, pack_bits
 from guard.indexes.hashes import takes_hashes
 from guard.indexes.layout import IndexFolder
 from guard.indexes.staging import Staging, complete
 from guard.indexes.store import open_index
+from guard.indexes.usual import REGIONS_UP_TO, usual_transform
 from guard.sources import open_source
 
 BAR = 1.5  # times the peer, at most
@@ -131,16 +133,58 @@ def run_additions(references: int, repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def write_index(path: Path, embedder: Embedder, rows: np.ndarray[Any, Any], hashes: list[bytes | None]) -> None:
-    """As a build does, without pictures to hash."""
-    layout, folder = FlatLayout("float32", embedder.spec.dim), IndexFolder(path)
+def run_regions(references: int, repeats: int) -> list[dict[str, Any]]:
+    """Crops are drawn near their picture, as far as crops of real ones are: a cosine of some 0.6."""
+    pixels, embedder = decode(jpeg()).rgb, load_embedder()
+    if not has_windows(embedder):
+        return []
+    rng, dim = np.random.default_rng(3), embedder.spec.dim
+    whole = rng.standard_normal((references, 1, dim)).astype(np.float32)
+    crops = whole + 1.3 * rng.standard_normal((references, view_count("crops") - 1, dim)).astype(np.float32)
+    every = np.concatenate([whole, crops], axis=1)
+    every /= np.linalg.norm(every, axis=2, keepdims=True)
+    nothing: list[bytes | None] = [None] * references
+    with tempfile.TemporaryDirectory() as folder:
+        guards = {}
+        for regions in (1, every.shape[1]):
+            path = Path(folder) / f"{regions}.index"
+            write_index(path, embedder, every[:, :regions].reshape(-1, dim), nothing, regions=regions, usual=True)
+            guards[regions] = Guard.open(path, deadline_s=DEADLINE_S, verify=False)
+        seconds: dict[int, list[float]] = {regions: [] for regions in guards}
+        for repeat in range(repeats + 5):
+            for regions, guard in guards.items():
+                taken = _timed(lambda guard=guard: guard.check([pixels]))
+                if repeat >= 5:
+                    seconds[regions].append(taken)
+    pairs = list(zip(*seconds.values(), strict=True))
+    return [
+        row(f"check against {references:,} references, windows, rivals", 1000 * median(a for a, _ in pairs), "ms"),
+        row("regions add", 1000 * median(b - a for a, b in pairs), "ms"),
+        row("with regions / without", median(b / a for a, b in pairs), "x"),
+    ]
+
+
+def write_index(
+    path: Path,
+    embedder: Embedder,
+    rows: np.ndarray[Any, Any],
+    hashes: list[bytes | None],
+    *,
+    regions: int = 1,
+    usual: bool = False,
+) -> None:
+    """As a build does, without pictures to hash. rows: `regions` a reference. usual: with the default transform."""
+    layout, folder = FlatLayout("float32", embedder.spec.dim, regions), IndexFolder(path)
     path.mkdir()
     with folder.writer():
         staging = Staging(path / "building", layout, {}, thumbnails=False, hashes=True)
-        records = [Record(i, f"{i:06d}.jpg", "") for i in range(len(rows))]
-        nothing: list[bytes | None] = [None] * len(rows)
-        staging.append(layout.encode(rows), records, nothing, (), {}, position=len(rows), hashes=hashes)
-        staging.seal(complete(staging, embedder.spec, ["random rows"]))
+        records = [Record(i, f"{i:06d}.jpg", "") for i in range(len(rows) // regions)]
+        nothing: list[bytes | None] = [None] * len(records)
+        staging.append(layout.encode(rows), records, nothing, (), {}, position=len(records), hashes=hashes)
+        transform = usual_transform(embedder.spec, rows[::regions]) if usual else None
+        staging.seal(
+            complete(staging, embedder.spec, ["random rows"], transform, region_handicap=REGION_HANDICAP)
+        )  # fmt: skip
         folder.publish(path / "building")
 
 
@@ -171,6 +215,7 @@ def main() -> None:
     if options.quick:
         options.references, options.repeats = 10_000, 20
     rows = run(options.references, options.repeats) + run_additions(options.references, options.repeats)
+    rows += run_regions(REGIONS_UP_TO, options.repeats)
     finish("check_path", rows, options.json, references=options.references, repeats=options.repeats)
 
 
