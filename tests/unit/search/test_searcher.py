@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from guard.embedders.base import QueryDescriptors
+from guard.embedders.views import REGION_HANDICAP
 from guard.errors import ConfigError, InputError
 from guard.indexes import build_index, open_index
 from guard.indexes.builder import add_to_index

@@ -115,15 +115,21 @@ def test_windows_have_thresholds_of_their_own_by_the_same_rules(
     run: Path, pictures: Path, evaluation: dict[str, Any], tmp_path: Path
 ) -> None:
     found = an_evaluation(run, pictures, whitened=True)
-    for way, highest in (("+windows", 0.61), ("+windows+whitened", 0.52), ("+windows+whitened+rivals", 0.57)):
+    some = (("", 0.61), ("+whitened", 0.52), ("+whitened+rivals", 0.57))
+    limited = [(f"+windows{way}", highest) for way, highest in some]
+    limited += [(f"+windows+regions{way}", highest + 0.1) for way, highest in some]
+    for way, highest in limited:
         assert f"onnx:somewhere{way}" in found["thresholds"]  # what took part
         limits = {"0.01": 0.3, "0.001": 0.4, "0.0001": highest}
         found["thresholds"][f"onnx:somewhere{way}"] = {"photographs": limits}
     card = ship(run, found, tmp_path, today=TODAY)
-    crops = found["results"]["onnx:somewhere+windows"]["photographs"]["crop_25"]
-    seen = crops["recall_at_own_fpr"]["0.01"]["value"]
+    seen, known = (
+        found["results"][f"onnx:somewhere+windows{way}"]["photographs"]["crop_25"]["recall_at_own_fpr"]["0.01"]["value"]
+        for way in ("", "+regions")
+    )
     (spot,) = (spot for spot in card.weak_spots if spot.startswith("crop_25"))
-    assert spot.endswith(f"(photographs), {100 * seen:.0f} % with windows")
+    said = f"{100 * seen:.0f} % with windows, {100 * known:.0f} % with windows and crops of the references"
+    assert spot.endswith(f"(photographs), {said}")
     whitened = card.thresholds.whitened
     assert whitened is not None
     assert whitened.rivals is not None
@@ -131,6 +137,9 @@ def test_windows_have_thresholds_of_their_own_by_the_same_rules(
         (card.thresholds.windows, (0.35, 0.61)),
         (whitened.windows, (0.4, 0.52)),
         (whitened.rivals.windows, (0.4, 0.57)),
+        (card.thresholds.regions, (0.35, 0.71)),
+        (whitened.regions, (0.4, 0.62)),
+        (whitened.rivals.regions, (0.4, 0.67)),
     )
     for one, expected in ways:
         assert one is not None
@@ -138,7 +147,7 @@ def test_windows_have_thresholds_of_their_own_by_the_same_rules(
         assert "with windows" in one.source
     assert card == shipped_card.__wrapped__(tmp_path)
     without = ship(run, evaluation, tmp_path / "without", today=TODAY).thresholds
-    assert without.windows is None
+    assert without.windows is without.regions is None
     assert without.of(windows=True) == without
 
 
