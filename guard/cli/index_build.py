@@ -53,7 +53,7 @@ def build(
         typer.Option(
             "--regions/--no-regions",
             help="Index 14 crops of each picture too, for images that show a part of it; 15 times the vectors, and "
-            "most of the build's time (default: 251 to 2,000 pictures that are no small set, with the embedder that "
+            "most of the build's time (default: up to 2,000 pictures that are no small set, with the embedder that "
             "ships).",
         ),
     ] = None,

@@ -145,8 +145,8 @@ def evaluate_descriptors(
     """Run the protocol; docs/evaluation.md describes the document that comes back.
 
     derived: what takes part beside the entrants, each compared with its base among them. What is called `default` is
-    the default embedder as a guard uses it: with windows and with PDQ beside it, if these take part, and with crops of
-    the references, whitened and beside rivals where there are as many of them as an index has that with by default
+    the default embedder as a guard uses it: with windows, with crops of the references and with PDQ beside it, if these
+    take part, and whitened and beside rivals, where there are as many references as an index has that with by default
     (guard.indexes.usual); each also takes part alone then.
     Raises ConfigError for folders, tables or groups that cannot serve, and what an embedder raises.
     """
@@ -224,12 +224,12 @@ def _as_guarded(entrants: Mapping[str, Entrant], derived: Sequence[Derived], dra
         return DEFAULT, []
     views = DEFAULT + WINDOWS if DEFAULT + WINDOWS in entrants else DEFAULT
     count = drawn.is_reference.sum(axis=1)
-    known = [views + REGIONS] if views + REGIONS in entrants and count.max() <= REGIONS_UP_TO else []
-    bases = dict.fromkeys([DEFAULT, views, *known])
+    usual = views + REGIONS if views + REGIONS in entrants and count.max() <= REGIONS_UP_TO else views
+    bases = dict.fromkeys([DEFAULT, views, usual])
     white = [Transformed(base, whitened=True, rivals=rivals) for rivals in (False, True) for base in bases]
     asked = {one.name: one for one in derived}
     if count.min() <= ABOVE or any(asked.get(one.name, one) != one for one in white):
-        beside, made = PdqBeside(views), list[Derived]()
+        beside, made = PdqBeside(usual), list[Derived]()
     else:
         beside, made = PdqBeside(white[-1].name, white[-1]), list[Derived](white)
     return (beside.name, [*made, beside]) if PDQ in entrants else (beside.base, made)

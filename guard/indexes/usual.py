@@ -44,8 +44,8 @@ def usual_transform(spec: EmbedderSpec, rows: npt.NDArray[np.float32]) -> Transf
 
 def has_usual_regions(spec: EmbedderSpec, count: int | None) -> bool:
     """Whether crops of so many references are indexed too; None, for a source that does not say how many: no."""
-    advice = spec.thresholds and spec.thresholds.whitened and spec.thresholds.whitened.regions
-    return advice is not None and count is not None and ABOVE < count <= REGIONS_UP_TO
+    advised = spec.thresholds is not None and spec.thresholds.regions is not None
+    return advised and count is not None and count <= REGIONS_UP_TO
 
 
 def is_usual(transform: TransformEntry, dim: int) -> bool:

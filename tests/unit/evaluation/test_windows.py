@@ -195,7 +195,7 @@ def test_the_cache_keeps_windows_apart(folder: Path, tmp_path: Path) -> None:
     assert smaller["results"]["toy+windows"] != first["results"]["toy+windows"]
 
 
-def test_the_default_knows_regions_of_a_middling_number_of_references(
+def test_the_default_knows_regions_of_no_large_number_of_references(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedder = Windowed()
@@ -205,7 +205,7 @@ def test_the_default_knows_regions_of_a_middling_number_of_references(
     for least, most, usual in (
         (3, 100, f"{windows}+regions+whitened+rivals+pdq"),
         (3, 4, f"{windows}+whitened+rivals+pdq"),
-        (100, 1000, f"{windows}+pdq"),
+        (100, 1000, f"{windows}+regions+pdq"),
     ):
         monkeypatch.setattr("guard.evaluation.run.ABOVE", least)
         monkeypatch.setattr("guard.evaluation.run.REGIONS_UP_TO", most)

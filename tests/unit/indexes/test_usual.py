@@ -104,11 +104,14 @@ def test_checks_with_windows_have_thresholds_of_their_own_where_the_embedder_has
             assert rules.of_the_policy == expected
 
 
-def test_a_middling_set_has_regions_and_thresholds_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_that_is_not_large_has_regions_and_thresholds_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(usual, "REGIONS_UP_TO", MANY + 5)
     known = Thresholds(0.6, 0.7, "whitened, with regions")
-    knows = ToyEmbedder(thresholds=replace(ADVISED.thresholds, whitened=replace(WHITE, regions=known)))
-    counts = {None: False, MANY - 1: False, MANY: True, MANY + 5: True, MANY + 6: False}
+    few = Thresholds(0.82, 0.97, "with regions")
+    knows = ToyEmbedder(thresholds=replace(ADVISED.thresholds, regions=few, whitened=replace(WHITE, regions=known)))
+    counts = {None: False, 1: True, MANY: True, MANY + 5: True, MANY + 6: False}
     assert {count: has_usual_regions(knows.spec, count) for count in counts} == counts
     assert not has_usual_regions(ADVISED.spec, MANY)
     photos, index = photo_folder(tmp_path / "photos", MANY), tmp_path / "x.index"
@@ -126,6 +129,10 @@ def test_a_middling_set_has_regions_and_thresholds_for_them(tmp_path: Path, monk
     assert manifest(index).regions == view_count("crops")  # it goes on as it was built
     build_index(photos, tmp_path / "without.index", knows, thumbnails=0, regions=False)
     assert manifest(tmp_path / "without.index").regions == 1
+    build_index(photo_folder(tmp_path / "few", 3), tmp_path / "few.index", knows, thumbnails=0)
+    assert manifest(tmp_path / "few.index").regions == view_count("crops")
+    with open_index(tmp_path / "few.index") as opened:
+        assert advice_of(opened, knows.spec) == few
     np.save(tmp_path / "rows.npy", unit_rows(MANY, knows.spec.dim, seed=0))
     build_index(tmp_path / "rows.npy", tmp_path / "rows.index", knows)
     assert manifest(tmp_path / "rows.index").regions == 1
