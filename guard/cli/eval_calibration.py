@@ -42,6 +42,13 @@ def calibration(
     embedder: Annotated[
         str | None, typer.Option(help="Embedder, named as for `index build` (default: the one that ships).")
     ] = None,
+    as_indexed: Annotated[
+        bool,
+        typer.Option(
+            "--as-indexed",
+            help="Compare as an index of so many references does by default (whitened, beside rivals), not by cosines.",
+        ),
+    ] = False,
     limit: Limit = None,
     cache: Cache = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the pictures and divisions.")] = 0,
@@ -53,6 +60,8 @@ def calibration(
     memguard eval calibration --procedural 200 --json calibration.json
 
     memguard eval calibration --procedural 2600 --cache .memguard-eval --json large.json
+
+    memguard eval calibration --procedural 400 --size 500 --size 1000 --as-indexed --json indexed.json
 
     memguard eval calibration --group photographs=photos/ --group xrays=scans/ --same patients.tsv --json found.json
     """
@@ -81,6 +90,7 @@ def calibration(
                 size or (100, 1000, 10_000, 100_000),
                 resamples=resamples,
                 seed=seed,
+                spec=model.spec if as_indexed else None,
                 progress=lambda done, total: progress("resampling", done, total),
             )
         document |= {"embedder": model.spec.identity(), "procedural": procedural, "skipped": list(skipped)}

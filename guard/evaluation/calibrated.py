@@ -20,10 +20,11 @@ import numpy.typing as npt
 from guard.calibration.growth import dispersion, drawing_error, grown
 from guard.calibration.rates import TEN, Rates
 from guard.calibration.sample import Sample
-from guard.calibration.scored import NEIGHBOURS
 from guard.calibration.tail import TailRefused, fit_tail
+from guard.embedders.base import EmbedderSpec
 from guard.errors import ConfigError
 from guard.evaluation.intervals import Z95, Interval, wilson
+from guard.evaluation.nearest import as_indexed, nearest_of
 
 __all__ = ["KINDS", "Point", "Pool", "evaluate_calibration", "predictive"]
 
@@ -34,7 +35,6 @@ TAIL_STEP = 10.0  # the tail above one share predicts a share that is so many ti
 TAIL_SHARES = (0.01, 0.02, 0.05, 0.1)  # the smallest whose tail has enough pictures is taken
 LEAST_EXCEEDING = 100  # of which a tenth are expected beyond
 LEAST_SOURCES = 40
-BLOCK = 4096  # pictures, and references, that are compared at once
 
 Floats = npt.NDArray[np.float32]
 
@@ -87,11 +87,13 @@ def evaluate_calibration(
     resamples: int = 20,
     targets: Sequence[float] = TARGETS,
     seed: int = 0,
+    spec: EmbedderSpec | None = None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> dict[str, Any]:
     """Plain JSON values: the share of judged points within their interval, by kind and size, and all points.
 
-    sizes: numbers of references; those of which half of the sources have fewer are left out, and named.
+    sizes: numbers of references; those of which half of the sources have fewer are left out, and named. spec: of the
+    embedder, to compare as an index of so many references does by default; None: by cosines.
     Raises ConfigError if the pool has fewer than 40 sources, or no size is left.
     """
     sources = len(set(pool.sources.tolist()))
@@ -102,7 +104,7 @@ def evaluate_calibration(
     done: set[int] = set()
     for resample in range(resamples):
         rng = np.random.default_rng([seed, resample])
-        for count, kind, point in _resample(pool, sorted(sizes), targets, resample, rng):
+        for count, kind, point in _resample(pool, sorted(sizes), targets, resample, rng, spec):
             done.add(count)
             if point is None:
                 refused[kind] += 1
@@ -117,6 +119,7 @@ def evaluate_calibration(
         "groups": sorted(set(pool.groups)),
         "resamples": resamples,
         "seed": seed,
+        "as_indexed": spec is not None,
         "sizes": sorted(done),
         "sizes_left_out": sorted(set(sizes) - done),
         "refused": refused,
@@ -139,7 +142,12 @@ def predictive(rate: Interval, pictures: int, *, error: float = 0.0) -> tuple[fl
 
 
 def _resample(
-    pool: Pool, sizes: Sequence[int], targets: Sequence[float], resample: int, rng: np.random.Generator
+    pool: Pool,
+    sizes: Sequence[int],
+    targets: Sequence[float],
+    resample: int,
+    rng: np.random.Generator,
+    spec: EmbedderSpec | None,
 ) -> Iterator[tuple[int, Kind, Point | None]]:
     """(references, kind, point); None for a prediction that the calibration refuses."""
     references, first, second = _divided(pool, sizes, rng)
@@ -147,11 +155,14 @@ def _resample(
     known = [size for size in sizes if size <= len(order)]
     if not known:
         return
-    nearest = _nearest(pool.vectors[np.concatenate([first, second])], pool.vectors[order], known)
-    n = len(first)
+    queries, n = pool.vectors[np.concatenate([first, second])], len(first)
+    if spec is None:
+        nearest = dict.fromkeys(known, nearest_of(queries, pool.vectors[order], known))
+    else:
+        nearest = as_indexed(queries, pool.vectors[order], known, spec)
     halves = _by_group(pool, first, second, rng)
     for count in known:
-        top, ids = nearest[count]
+        top, ids = nearest[count][count]
         seen, fresh = top[:n], top[n:, 0]
         sample = Sample.of(seen[:, 0])
         rates = _rates(sample)
@@ -172,7 +183,7 @@ def _resample(
                     grown(there.low, count, to, dispersion=spreads[1]),
                     grown(there.high, count, to),
                 )
-                fresh_there = nearest[to][0][n:, 0]
+                fresh_there = nearest[count][to].similarity[n:, 0]
                 yield to, "growth", _point(resample, "growth", count, to, more, fresh_there, at, error)
         yield from _tail(resample, count, sample, fresh)
         if halves is not None:
@@ -257,36 +268,6 @@ def _by_group(
     chosen = set(rng.permutation(names)[: len(names) // 2].tolist())
     of = np.array([pool.groups[i] in chosen for i in np.concatenate([first, second])])
     return np.flatnonzero(of), np.flatnonzero(~of)
-
-
-def _nearest(
-    queries: Floats, references: Floats, sizes: Sequence[int]
-) -> dict[int, tuple[Floats, npt.NDArray[np.int64]]]:
-    """By size: (n, NEIGHBOURS) similarities to the nearest of the first so many references, and (n,) who is nearest."""
-    parts = [
-        _nearest_of_some(queries[at : at + BLOCK], references, sizes) for at in range(0, max(1, len(queries)), BLOCK)
-    ]
-    return {
-        size: (np.concatenate([part[size][0] for part in parts]), np.concatenate([part[size][1] for part in parts]))
-        for size in sizes
-    }
-
-
-def _nearest_of_some(
-    queries: Floats, references: Floats, sizes: Sequence[int]
-) -> dict[int, tuple[Floats, npt.NDArray[np.int64]]]:
-    top = np.full((len(queries), NEIGHBOURS), -np.inf, np.float32)
-    first = np.full(len(queries), -1, np.int64)
-    found: dict[int, tuple[Floats, npt.NDArray[np.int64]]] = {}
-    start = 0
-    for size in sizes:
-        for at in range(start, size, BLOCK):
-            block = queries @ references[at : min(at + BLOCK, size)].T
-            first = np.where(block.max(axis=1) > top[:, 0], at + block.argmax(axis=1), first)
-            both = np.concatenate([top, block], axis=1)
-            top = -np.sort(np.partition(-both, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS], axis=1)
-        start, found[size] = size, (top, first)
-    return found
 
 
 def _coverage(points: Sequence[Point], kind: Kind, to: int | None) -> dict[str, Any]:

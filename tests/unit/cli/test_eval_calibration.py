@@ -73,8 +73,9 @@ def test_rates_come_true_on_procedural_pictures_and_photographs(tmp_path: Path) 
             rows.append(f"photographs/{name}{i}.png\t{name}")
     (tmp_path / "same.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     found = tmp_path / "found.json"
-    result = run("--procedural", 75, "--group", f"photographs={photographs}", "--same", tmp_path / "same.tsv",
-                 "--size", 100, "--size", 400, "--json", found)  # fmt: skip
+    pictures = ["--procedural", 75, "--group", f"photographs={photographs}", "--same", tmp_path / "same.tsv",
+                "--cache", tmp_path / "cache", "--json", found]  # fmt: skip
+    result = run(*pictures, "--size", 100, "--size", 400)
     assert result.exit_code == 0, result.stderr
     document = json.loads(found.read_text(encoding="utf-8"))
     assert document["resamples"] == 20
@@ -82,3 +83,12 @@ def test_rates_come_true_on_procedural_pictures_and_photographs(tmp_path: Path) 
     for kind in ("size", "growth"):
         assert every[kind]["judged"] >= 20
         assert every[kind]["share"] >= 0.9, kind
+    # As indexes of so many compare, whitened and beside rivals: what is predicted of a grown one is an upper bound.
+    result = run(*pictures, "--size", 260, "--size", 420, "--as-indexed")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(found.read_text(encoding="utf-8"))
+    assert document["as_indexed"] is True
+    every = {one["kind"]: one for one in document["coverage"] if one["references"] is None}
+    assert every["size"]["share"] >= 0.9
+    assert every["growth"]["judged"] >= 20
+    assert every["growth"]["above"] <= 0.05 * every["growth"]["judged"]

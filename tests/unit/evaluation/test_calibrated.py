@@ -99,6 +99,6 @@ def test_what_cannot_be_had_is_said() -> None:
 def test_the_nearest_are_the_same_whatever_is_compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     some = pool(300)
     whole = evaluate_calibration(some, [50, 120], resamples=2)
-    monkeypatch.setattr("guard.evaluation.calibrated.BLOCK", 31)
+    monkeypatch.setattr("guard.evaluation.nearest.BLOCK", 31)
     parts = evaluate_calibration(some, [50, 120], resamples=2)
     assert [point["observed"] for point in parts["points"]] == [point["observed"] for point in whole["points"]]
