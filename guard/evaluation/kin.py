@@ -33,7 +33,7 @@ __all__ = ["AS_IT_IS", "KIN_PX", "KinPairs", "compare_kin", "kin_described"]
 
 KIN_PX = 256
 AS_IT_IS = ""  # in place of an edit's name
-LISTED = 50  # false matches that are listed one by one
+LISTED = 50  # false matches that are listed one by one, those of other content first
 BATCH = 16
 
 
@@ -124,7 +124,7 @@ def kin_described(
     kinds = np.array([[one.kind.value for one in row] for row in pairs.evidence])
 
     apart = pairs.shared >= SHARED
-    one_drawing = pairs.contours >= SAME_DRAWING
+    left_out = apart | (pairs.contours >= SAME_DRAWING)
 
     def share(hits: npt.NDArray[np.bool_]) -> dict[str, Any]:
         found = clopper_pearson(int(hits.sum()), len(hits))
@@ -139,12 +139,14 @@ def kin_described(
             "edited": share(edited),
             "either": share(either),
             "different": share(either[~apart[:, relation]]),
-            "other_content": share(either[~(apart | one_drawing)[:, relation]]),
+            "other_content": share(either[~left_out[:, relation]]),
         }
 
     def by_relation(hits: npt.NDArray[np.bool_]) -> dict[str, Any]:
         return {name: both(hits, i) for i, name in enumerate(pairs.relations)}
 
+    false = [(i, j) for i, j in zip(*np.nonzero(copies), strict=True) if pairs.relations[j % half] != "near"]
+    false.sort(key=lambda at: left_out[at[0], at[1] % half])
     listed = [
         {
             "program": pairs.programs[i],
@@ -157,8 +159,7 @@ def kin_described(
             "inliers": pairs.evidence[i][j].inliers,
             "agreement": round(pairs.evidence[i][j].agreement, 4),
         }
-        for i, j in zip(*np.nonzero(copies), strict=True)
-        if pairs.relations[j % half] != "near"
+        for i, j in false[:LISTED]
     ]
     return {
         "programs": n,
@@ -173,5 +174,5 @@ def kin_described(
             name: {at: by_relation(values > limit) for at, limit in limits[name].items()}
             for name, values in standing.items()
         },
-        "listed": listed[:LISTED],
+        "listed": listed,
     }

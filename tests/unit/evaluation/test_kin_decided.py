@@ -15,9 +15,11 @@ from guard.cli.main import app
 from guard.errors import ConfigError
 from guard.evaluation.edits import EDITS
 from guard.evaluation.entrants import Entrant, entrants_of
-from guard.evaluation.kin import AS_IT_IS, KinPairs
+from guard.evaluation.kin import AS_IT_IS, LISTED, KinPairs, kin_described
 from guard.evaluation.kin_decided import KinSettings, evaluate_kin, kin_standings
 from guard.evaluation.run import takes_part
+from guard.evaluation.same_drawing import SAME_DRAWING
+from guard.evaluation.shared_pixels import SHARED
 from guard.types import Decision, Evidence, EvidenceKind, Match, Record
 from tests.support.deciding import decide
 from tests.support.toys import ToyEmbedder
@@ -69,6 +71,24 @@ def test_what_stands_at_a_threshold_is_what_a_guard_flags_or_blocks(flag: float)
             match = Match(Record(0, "a", ""), float(similarity[i, j]), None, pairs.evidence[i][j])
             verdict = decide([match], flag=flag, block=max(flag, 0.6), verified=True)
             assert (verdict.decision is not Decision.ALLOW) is bool(values[i, j] >= flag)
+
+
+def test_false_matches_are_listed_those_of_other_content_first() -> None:
+    n = 120
+    rng = np.random.default_rng(4)
+    shared, contours = (rng.choice([0.0, 0.9], (n, 3), p=[0.8, 0.2]).astype(np.float32) for _ in range(2))
+    copy = Evidence(EvidenceKind.EDITED, inliers=20, agreement=0.7, strength=0.2)
+    evidence = tuple(
+        tuple(copy if rng.random() < 0.15 else Evidence(EvidenceKind.NONE) for _ in range(6)) for _ in range(n)
+    )
+    pairs = KinPairs(tuple(range(n)), RELATIONS, ((AS_IT_IS,) * 6,) * n, evidence, shared, contours, {})
+    found = kin_described(pairs, {}, {})
+    of_other_content = [one["shared"] < SHARED and one["contours"] < SAME_DRAWING for one in found["listed"]]
+    assert len(of_other_content) == LISTED
+    assert of_other_content == sorted(of_other_content, reverse=True)
+    counted = sum(found["pixels"][relation]["other_content"]["false"] for relation in ("sibling", "variant"))
+    assert 0 < counted <= sum(of_other_content)  # a program counts once, and is listed as it is and edited
+    assert {one["relation"] for one in found["listed"]} == {"sibling", "variant"}
 
 
 def _evidence(rng: np.random.Generator) -> Evidence:
