@@ -35,8 +35,12 @@ def small(
     family: Annotated[
         list[Family] | None, typer.Option("--family", help="Only edits of this family; repeat it for several.")
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="EDIT", help="Only this edit, e.g. crop_40 (docs/evaluation.md); repeatable."),
+    ] = None,
     edits: Annotated[
-        int, typer.Option("--edits", min=1, help="Edits of each picture, drawn from those of the families.")
+        int, typer.Option("--edits", min=1, help="Edits of each picture, drawn from those that take part.")
     ] = 12,
     size: Annotated[
         int | None,
@@ -65,6 +69,8 @@ def small(
 
     memguard eval small --images xrays/ --size 30 --splits 3 --json thirty.json
 
+    memguard eval small --images xrays/ --only crop_60 --only crop_40 --json crops.json
+
     memguard eval small --images portraits/ --same people.tsv --family photometric --json small.json
     """
     with errors_to_exit():
@@ -75,7 +81,13 @@ def small(
         from guard.evaluation.small import evaluate_small
         from guard.evaluation.small_plot import draw
 
-        chosen = [edit for edit in EDITS.values() if not family or edit.family in family]
+        unknown = sorted({*(only or [])} - {*EDITS})
+        if unknown:
+            raise ConfigError(f"there is no edit {unknown[0]!r}; known: {', '.join(EDITS)}")
+        families = (edit for edit in EDITS.values() if not family or edit.family in family)
+        chosen = [edit for edit in families if not only or edit.name in only]
+        if not chosen:
+            raise ConfigError("none of the edits of --only is of a --family that was asked for")
         with staged() as progress:
             loaded = find_pictures(
                 {"set": images},

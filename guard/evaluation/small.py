@@ -1,9 +1,9 @@
 """A small set of look-alikes under three guards: copies that are found, strangers that are flagged. Knows no table.
 
 In each of a few seeded splits half of the sources (patients), or so many pictures as are asked for, are the private
-set, and the pictures of the others are strangers, as they are and edited. Each split is indexed as a small set, and the
-usual way: without and with pixels compared. Intervals come from a bootstrap over sources. What was decided is written
-down as it goes (small_journal).
+set, and the pictures of the others are strangers, as they are and edited. Each split is indexed as a small set, with
+crops of its pictures and without, and the usual way: without and with pixels compared. Intervals come from a bootstrap
+over sources. What was decided is written down as it goes (small_journal).
 """
 
 from __future__ import annotations
@@ -35,15 +35,31 @@ from guard.indexes.builder import build_index
 from guard.indexes.store import open_index
 from guard.pixels import RGBArray
 from guard.small.build import measure_small, small_transform
+from guard.small.record import SmallSet
 from guard.sources.base import Item, Skip, Survey
 from guard.types import Decision, Evidence, Mode, Status
 from guard.verification.features import Prepared
 from guard.verification.verifier import PixelVerifier, identity_of
 
-__all__ = ["EDITS_EACH", "WAYS", "evaluate_small"]
+__all__ = ["EDITS_EACH", "WAYS", "Way", "evaluate_small"]
 
-WAYS: Mapping[str, Mapping[str, Any]] = {"small": {}, "usual": {"verify": False}, "usual, verified": {"verify": True}}
-"""Name -> settings of the guard; the first is on an index of a small set."""
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """An index of the private set, and the settings of the guard on it."""
+
+    small: bool
+    regions: bool
+    settings: Mapping[str, Any]
+
+
+WAYS: Mapping[str, Way] = {
+    "small": Way(True, False, {}),
+    "small, regions": Way(True, True, {}),
+    "usual": Way(False, False, {"verify": False}),
+    "usual, verified": Way(False, False, {"verify": True}),
+}
+"""The first is what `index build` makes of so few pictures; each set is said to be what it says of itself."""
 MIN_SOURCES = 4
 MIN_STRANGERS = 2
 AS_IT_IS = "as_it_is"
@@ -148,7 +164,7 @@ def evaluate_small(
             "seed": seed, "embedder": embedder.spec.identity(), "windows": windows_identity(embedder),
             "verifier": identity_of(),
             "version": [__version__, EDITS_VERSION],
-            "ways": {way: dict(settings) for way, settings in WAYS.items()}}  # fmt: skip
+            "ways": {name: [way.small, way.regions, dict(way.settings)] for name, way in WAYS.items()}}  # fmt: skip
     decisions: dict[str, dict[str, dict[int, list[Decision]]]] = {
         way: defaultdict(lambda: defaultdict(list)) for way in WAYS
     }
@@ -251,20 +267,26 @@ def _guards(
     folder: Path, references: Sequence[PictureFile], embedder: Embedder
 ) -> tuple[dict[str, Guard], dict[str, Any]]:
     transform, note = small_transform(embedder.spec)
-    build_index(_Pictures(references), folder / "small", embedder, transform=transform)
-    small = measure_small(folder / "small", embedder, note=note).small
-    build_index(_Pictures(references), folder / "usual", embedder)
+    paths: dict[tuple[bool, bool], Path] = {}
+    said: list[SmallSet] = []
+    for way in WAYS.values():
+        if (way.small, way.regions) not in paths:
+            path = paths[way.small, way.regions] = folder / str(len(paths))
+            used = transform if way.small else None
+            build_index(_Pictures(references), path, embedder, transform=used, regions=way.regions)
+            if way.small:
+                said.append(measure_small(path, embedder, note=note).small)
     shared, comparing = Remembering(embedder), _Comparing()
     guards = {
-        way: Guard(
-            open_index(folder / ("small" if way == "small" else "usual"), embedder=shared),
+        name: Guard(
+            open_index(paths[way.small, way.regions], embedder=shared),
             shared,
-            config=GuardConfig(deadline_s=None, mode=Mode.FLAG, **settings),
+            config=GuardConfig(deadline_s=None, mode=Mode.FLAG, **way.settings),
             verifier=comparing,
         )
-        for way, settings in WAYS.items()
+        for name, way in WAYS.items()
     }
-    return guards, {**small.model_dump(mode="json"), "warnings": small.warnings}
+    return guards, {**said[0].model_dump(mode="json"), "warnings": said[0].warnings}
 
 
 def _tasks(pictures: Sequence[PictureFile], inside: _Split, edits: Sequence[Edit], each: int, seed: int) -> list[_Task]:

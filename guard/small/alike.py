@@ -31,6 +31,7 @@ NEIGHBOURS = 3  # of each reference, whose pixels are compared
 EDITED = 100  # references of which copies are made
 KEPT = 256  # prepared pictures in memory, some 0.3 MB each
 _BATCH = 32
+_ROWS = 1024  # references whose vectors are in memory at once, those of their crops too
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ def measure(
         return found
     asked = np.sort(np.random.default_rng(seed).permutation(count)[:MOST])
     rows = _as_queries(index, asked)
-    similarity = index.similarity(rows, list(range(count)))  # (n, count)
+    similarity = _with_all(index, rows)
     one = _one_picture(index, asked)
     found.own = float(np.median(similarity[np.arange(len(asked)), asked]))
     strangers = np.where(one, -np.inf, similarity)
@@ -79,6 +80,12 @@ def _as_queries(index: OpenIndex, ids: npt.NDArray[np.int64]) -> Descriptors:
     if index.manifest.vectors == "bits":
         return index.descriptors(ids.tolist())
     return np.array(original_rows(index.folder, index.manifest)[:: index.manifest.regions][ids])
+
+
+def _with_all(index: OpenIndex, rows: Descriptors) -> npt.NDArray[np.float32]:
+    """(n, count) similarities with every reference, as a check finds them: each at the best of its regions."""
+    blocks = (list(range(i, min(i + _ROWS, len(index)))) for i in range(0, len(index), _ROWS))
+    return np.concatenate([index.similarity(rows, ids) for ids in blocks], axis=1)
 
 
 def _one_picture(index: OpenIndex, asked: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -157,12 +164,11 @@ def _edit(
         duplicates.setdefault(i, []).append(j)
         duplicates.setdefault(j, []).append(i)
     copies = [(int(i), copy) for i in chosen if (shown := pictures(int(i))) is not None for copy in _copies(shown)]
-    everything = list(range(len(index)))
     for start in range(0, len(copies), _BATCH):
         some = copies[start : start + _BATCH]
         batch = ImageBatch(arrays=tuple(copy for _, copy in some))
         rows = np.asarray(embed_views(embedder, batch, "one").vectors)[:, 0]
-        similarity = index.similarity(rows, everything)
+        similarity = _with_all(index, rows)
         one = _one_picture(index, np.array([i for i, _ in some]))
         for row, (i, _) in enumerate(some):
             one[row, duplicates.get(i, [])] = True
