@@ -49,15 +49,16 @@ class Way:
     """An index of the private set, and the settings of the guard on it."""
 
     small: bool
-    regions: bool
+    regions: bool | None
+    """None: as such an index has them by default."""
     settings: Mapping[str, Any]
 
 
 WAYS: Mapping[str, Way] = {
     "small": Way(True, False, {}),
     "small, regions": Way(True, True, {}),
-    "usual": Way(False, False, {"verify": False}),
-    "usual, verified": Way(False, False, {"verify": True}),
+    "usual": Way(False, None, {"verify": False}),
+    "usual, verified": Way(False, None, {"verify": True}),
 }
 """The first is what `index build` makes of so few pictures; each set is said to be what it says of itself."""
 MIN_SOURCES = 4
@@ -267,7 +268,7 @@ def _guards(
     folder: Path, references: Sequence[PictureFile], embedder: Embedder
 ) -> tuple[dict[str, Guard], dict[str, Any]]:
     transform, note = small_transform(embedder.spec)
-    paths: dict[tuple[bool, bool], Path] = {}
+    paths: dict[tuple[bool, bool | None], Path] = {}
     said: list[SmallSet] = []
     for way in WAYS.values():
         if (way.small, way.regions) not in paths:
