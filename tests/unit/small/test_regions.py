@@ -147,17 +147,17 @@ def test_overlay(scans: Path, changed: Path, embedder: Embedder) -> None:
     """Crops of what is added at once are searched too, and those of what is buried no more."""
     add_pictures(changed, open_source(scans / "others"), embedder, ("opt-out",), who="ops")
     new, old = part(scans / "others" / f"scan-{COUNT:03}.png"), part(scans / "set" / "scan-003.png")
-    with Guard.open(changed, deadline_s=None, verify=False) as guard:
-        added, known = guard.check([new, old]).verdicts
-        assert added.nearest is not None
-        assert added.nearest.record.uri == f"scan-{COUNT:03}.png"
-        assert added.decision is Decision.BLOCK
-        assert known.nearest is not None
-        assert known.nearest.record.uri == "scan-003.png"
-        Overlay(changed).bury([key_of(known.nearest.record)], who="ops")
-        other = guard.check(old).verdicts[0].nearest
-        assert other is not None
-        assert other.similarity < known.nearest.similarity
+    guard = Guard.open(changed, deadline_s=None, verify=False)
+    added, known = guard.check([new, old]).verdicts
+    assert added.nearest is not None
+    assert added.nearest.record.uri == f"scan-{COUNT:03}.png"
+    assert added.decision is Decision.BLOCK
+    assert known.nearest is not None
+    assert known.nearest.record.uri == "scan-003.png"
+    Overlay(changed).bury([key_of(known.nearest.record)], who="ops")
+    other = guard.check(old).verdicts[0].nearest
+    assert other is not None
+    assert other.similarity < known.nearest.similarity
 
 
 def test_duplicates_that_show_a_part_are_no_strangers(tmp_path: Path, embedder: Embedder) -> None:
