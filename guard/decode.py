@@ -143,6 +143,8 @@ def read_file(path: Path, *, where: str = "", max_bytes: int = MAX_BYTES) -> byt
             return file.read(status.st_size)
     except PermissionError as exc:
         raise ImageFileError(f"{where} may not be read: {exc.strerror}", reason="not_permitted") from exc
+    except IsADirectoryError as exc:
+        raise ImageFileError(f"{where} is a folder; give a file", reason="missing") from exc
     except OSError as exc:
         raise ImageFileError(f"{where} cannot be opened: {exc.strerror}", reason="missing") from exc
     except ValueError as exc:

@@ -127,7 +127,7 @@ class Mask:
 
     height: int
     width: int
-    bits: bytes
+    bits: bytes = field(repr=False)
     """np.packbits of the (height, width) cells; the last byte is filled up with zeros."""
 
     @classmethod

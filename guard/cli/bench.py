@@ -25,9 +25,7 @@ __all__ = ["bench"]
 
 
 def bench(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME…]", help="Only these; all if none is given.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these; all if none is given.")] = None,
     json_file: Annotated[Path | None, typer.Option("--out", help="Write the results to this JSON file.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes: a minute instead of many.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,

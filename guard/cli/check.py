@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["check", "code_of", "decoded"]
 
 BATCH = 16  # pictures decoded and checked together
+WHOLE = 0.995  # shares of both pictures from which all of one is on all of the other, which needs no words
 
 
 class FailOn(StrEnum):
@@ -43,7 +44,7 @@ class FailOn(StrEnum):
 
 
 def check(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Picture files, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Picture files, or folders of them.")],
     index: IndexOption,
     config: ConfigOption = None,
     embedder: EmbedderOption = None,
@@ -92,6 +93,8 @@ def _check(
     table = Table("picture", "decision", "similarity", "reference", "pixels", box=None, pad_edge=False)
     for column in (0, 3, 4):
         table.columns[column].overflow = "fold"  # a path that is cut is no path
+    for column in (1, 2):
+        table.columns[column].no_wrap = True
     files = list(_files(images))
     waiting = iter(files)
     with counted("checking", quiet=as_json or len(files) <= BATCH) as progress:
@@ -123,10 +126,10 @@ def _check(
 def decoded(path: Path) -> RGBArray | InputError:
     """The picture, or why there is none."""
     from guard.decode import decode
-    from guard.sources.folder import IMAGE_SUFFIXES
 
     if path.is_dir():
-        return InputError(f"{path} holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        empty = next(_files([path])) == path
+        return InputError(f"{path} holds no picture" if empty else f"{path} is a folder; name a picture in it")
     if not path.exists():
         return InputError(f"no such file: {path}")
     try:
@@ -174,7 +177,8 @@ def _pixels(match: Match | None, verdict: Verdict) -> str:
         evidence = match.evidence
         kind = evidence.kind.value.replace("_", " ") + (", mirrored" if evidence.mirrored else "")
         shown = f": {evidence.copied_area_reference:.0%} of it on {evidence.copied_area_query:.0%} of the picture"
-        said.append(kind + (shown if evidence.is_copy else ""))
+        whole = min(evidence.copied_area_reference, evidence.copied_area_query) >= WHOLE
+        said.append(kind + (shown if evidence.is_copy and not whole else ""))
     if verdict.verified is False:
         said.append("not verified")
     return "; ".join(said)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +17,7 @@ from rich.text import Text
 
 from guard.cli.console import STYLES, err, errors_to_exit, number_of, out, print_json
 from guard.cli.events_review import review
-from guard.cli.moments import moment_of
+from guard.cli.moments import moment_of, time_cell
 from guard.errors import ConfigError
 from guard.types import Decision, Status
 
@@ -253,11 +252,10 @@ def _row(event: Event) -> tuple[Text, ...]:
     else:
         word = Text(event.status.value, "red" if event.status is Status.ERROR else "dim")
     nearest = event.matches[0] if event.matches else None
-    time = datetime.fromtimestamp(event.time, UTC).strftime("%Y-%m-%d %H:%M:%S")
     return (
         Text(str(event.seq)),
         Text(event.id[:8]),
-        Text(time),
+        Text(time_cell(event.time)),
         Text(event.pipeline),
         word,
         Text(f"{nearest['similarity']:.3f}" if nearest else ""),

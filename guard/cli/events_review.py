@@ -27,7 +27,7 @@ def review(
     id: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the first 8 digits or more of it.")],  # noqa: A002
     index: Annotated[Path, typer.Option(metavar="X.index", help="Index that it was checked against.")],
     outcome: Annotated[
-        Word | None, typer.Argument(metavar="[OUTCOME]", help="confirm, not-a-copy or unsure; none with --undo.")
+        Word | None, typer.Argument(metavar="OUTCOME", help="confirm, not-a-copy or unsure; none with --undo.")
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="not-a-copy of all references that match it (default: of the nearest).")

@@ -122,7 +122,7 @@ def exemptions(
 
 
 def unexempt(
-    pairs: Annotated[list[int], typer.Argument(metavar="PAIR…", help="As `memguard policy exemptions` numbers them.")],
+    pairs: Annotated[list[int], typer.Argument(metavar="PAIR", help="As `memguard policy exemptions` numbers them.")],
     index: IndexOption,
     who: WhoOption = None,
     why: WhyOption = "",

@@ -45,7 +45,7 @@ def list_models(context: typer.Context, cache: Cache = None, as_json: AsJson = F
     table = Table(box=None, pad_edge=False)
     table.add_column("name", no_wrap=True)
     for column in ("model", "licence", "dim", "px", "here"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(
             row["name"],

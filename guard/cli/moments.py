@@ -1,4 +1,4 @@
-"""Times on a command line: a date, a date and time, or a span such as 7d. Knows UTC and today."""
+"""Times on a command line (a date, a date and time, a span such as 7d) and in its tables. Knows UTC and today."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from guard.errors import ConfigError
 
-__all__ = ["moment_of"]
+__all__ = ["moment_of", "time_cell"]
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
@@ -28,3 +28,8 @@ def moment_of(text: str | None, option: str, *, ahead: bool = False) -> float | 
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError) as exc:
         raise ConfigError(f"{option} {text}: give a time like 2026-11-22T10:00, or 7d, 12h or 30m") from exc
+
+
+def time_cell(seconds: float) -> str:
+    """UTC, as tables show it: short, and broken in a narrow one between the date and the time."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -14,7 +14,7 @@ from rich.text import Text
 from guard.cli.console import Exit, err, errors_to_exit, number_of, out, print_json
 from guard.cli.index_edit import LogOption, purge_keys
 from guard.cli.index_small import KeyOption, sealing_key
-from guard.cli.moments import moment_of
+from guard.cli.moments import moment_of, time_cell
 from guard.cli.optout_lists import check, export
 from guard.cli.progress import counted
 
@@ -70,7 +70,7 @@ def add(
     index: IndexOption,
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SOURCE]…", help="Pictures, folders or shards, named as for `index build`."),
+        typer.Argument(metavar="SOURCE", help="Pictures, folders or shards, named as for `index build`."),
     ] = None,
     collection: Annotated[
         list[str] | None,
@@ -140,7 +140,7 @@ def remove(
     index: IndexOption,
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SOURCE]…", help="Pictures, folders or shards that were added, their files unchanged."),
+        typer.Argument(metavar="SOURCE", help="Pictures, folders or shards that were added, their files unchanged."),
     ] = None,
     collection: Annotated[
         str | None, typer.Option(help="Only from this collection (default: from all that the overlay gave).")
@@ -207,7 +207,7 @@ def list_entries(
     memguard optout list --index training.index --collection opt-out
     """
     from guard.indexes.overlay import Overlay
-    from guard.optout.entries import PROTECTING, moment, protected
+    from guard.optout.entries import PROTECTING, protected
 
     with errors_to_exit():
         held = Overlay(index).manifest.collections
@@ -216,12 +216,23 @@ def list_entries(
         if as_json:
             print_json({"index": str(index), "entries": [one.to_dict() for one in entries], "in_the_index": itself})
             return
-        table = Table("picture", "collection", "since", "until", "who", "why", "held by", box=None, pad_edge=False)
-        table.columns[0].overflow = "fold"
+        table = Table(
+            "picture", "collection", "since (UTC)", "until", "who", "why", "held by", box=None, pad_edge=False
+        )
+        for column in table.columns:
+            column.overflow = "fold"
         for one in entries:
-            until = "for ever" if one.until is None else moment(one.until) + (", over" if one.over else "")
+            until = "for ever" if one.until is None else time_cell(one.until) + (", over" if one.over else "")
             collection_said = one.collection if one.member else f"not {one.collection}"
-            cells = (one.uri or one.key, collection_said, moment(one.since), until, one.who, one.why, one.where or "-")
+            cells = (
+                one.uri or one.key,
+                collection_said,
+                time_cell(one.since),
+                until,
+                one.who,
+                one.why,
+                one.where or "-",
+            )
             table.add_row(*map(Text, cells))
         if entries:
             out.print(table)
@@ -235,7 +246,7 @@ def list_entries(
 @optout_app.command()
 def history(
     index: IndexOption,
-    key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Of this picture alone: its SHA-256.")] = None,
+    key: Annotated[str | None, typer.Argument(metavar="KEY", help="Of this picture alone: its SHA-256.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print every change that was made to the overlay, oldest first: who did what, when and why.
@@ -255,11 +266,13 @@ def history(
             print_json({"index": str(index), "changes": said})
             return
         table = Table("time (UTC)", "who", "what", "picture", "why", box=None, pad_edge=False)
+        table.columns[0].no_wrap = True
         table.columns[3].overflow = "fold"
+        names = {change.key: change.detail["uri"] for change in changes if change.detail.get("uri")}
         for change in changes:
             action = " ".join(filter(None, [change.action, change.detail.get("collection", "")]))
-            place = change.detail.get("uri") or change.key or "(purged)"
-            cells = (moment(change.time), change.who, action, place, change.detail.get("why", ""))
+            place = names.get(change.key) or change.key or "(purged)"
+            cells = (time_cell(change.time), change.who, action, place, change.detail.get("why", ""))
             table.add_row(*map(Text, cells))
         out.print(table)
 

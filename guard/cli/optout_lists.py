@@ -77,7 +77,7 @@ def check(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE…",
+            metavar="SOURCE",
             help="Training set: folders, shards, parquet or embeddings, named as for `index build`; or a table with a "
             "column url and no pictures.",
         ),

@@ -182,8 +182,12 @@ def _index_lines(index: dict[str, Any], calibration: dict[str, Any] | None) -> l
     if index["transform"]:
         kinds = [kind for kind in ("whitening", "normalisation", "rivals") if kind in index["transform"]]
         lines.append(f"transform: {', '.join(kinds)}; similarities are those after it")
-    overlay = {name.replace("_", " "): n for name, n in (index["overlay"] or {}).items() if n}
-    lines.append(f"overlay: {', '.join(f'{n} {name}' for name, n in overlay.items()) or 'empty'}")
+    overlay = [
+        f"{n} {(kind if n > 1 else kind.removesuffix('s')).replace('_', ' ')}"
+        for kind, n in (index["overlay"] or {}).items()
+        if n
+    ]
+    lines.append(f"overlay: {', '.join(overlay) or 'empty'}")
     if index["originals"]:
         lines.append(f"originals are read where a thumbnail is missing, in {', '.join(index['originals'])}")
     if calibration is None:

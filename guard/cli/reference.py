@@ -58,7 +58,7 @@ def _value(parameter: Any) -> str:
     """What stands for the value in a usage line: SOURCE, PATH, INTEGER, flag or block."""
     if parameter.param_type_name == "argument":
         name = str(parameter.metavar or parameter.name.upper())
-        return name if parameter.required or name.startswith("[") else f"[{name}]"
+        return (name if parameter.required else f"[{name}]") + ("…" if parameter.nargs == -1 else "")
     if parameter.metavar:
         return str(parameter.metavar)
     annotation = parameter.type_descriptor.annotation

@@ -9,10 +9,12 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from guard.calibration.target import PREFIX, FalsePositiveRate
 from guard.policy import IDENTICAL, CollectionPolicy, Identical, Policy
@@ -26,7 +28,12 @@ def _rate_or(value: Any, similarity: ValidatorFunctionWrapHandler) -> Any:
         return value
     if isinstance(value, str) and value.strip().lower().startswith(PREFIX[:-1]):
         return FalsePositiveRate.parse(value)
-    return similarity(value)
+    try:
+        return similarity(value)
+    except ValidationError as exc:
+        if not exc.errors()[0]["type"].startswith(("float_parsing", "float_type")):
+            raise  # a number, but no similarity: pydantic names the bound
+        raise PydanticCustomError("threshold", "give a similarity from -1 to 1, or a rate as fpr:1e-5") from None
 
 
 def _spelt(value: Any) -> Any:

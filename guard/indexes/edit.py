@@ -89,7 +89,9 @@ def remove_from_index(
         with _Part(folder) as part:
             gone = part.reader.ids_where(ids=ids, uris=uris, sha256s=sha256s, collections=collections)
             if not gone:
-                raise ConfigError(f"no reference of {path} matches; nothing was removed")
+                meant = next(filter(None, map(part.reader.uri_like, uris)), "")
+                hint = f"; did you mean the uri {meant}?" if meant else ""
+                raise ConfigError(f"no reference of {path} matches; nothing was removed{hint}")
             with writing(folder.path):
                 manifest = _rewrite(folder, [part], frozenset(gone), keep)
         folder.prune(keep)  # once more, now that this process has let go of the old version

@@ -200,6 +200,15 @@ class RecordReader:
         sql = f"SELECT {self._columns} FROM records WHERE uri = ? ORDER BY id"  # noqa: S608
         return [_record(row) for row in self.table.query(sql, (storable(uri),))]
 
+    def uri_like(self, uri: str) -> str:
+        """The uri that was meant by one that is not there: a part of its path, or a path that ends with it; else ""."""
+        parts = uri.split("/")
+        tails = ["/".join(parts[i:]) for i in range(1, len(parts))]
+        held = self._ids_by("uri", [storable(tail) for tail in tails if tail])
+        longer = "SELECT uri FROM records WHERE substr(uri, -length(?1)) = ?1 ORDER BY id LIMIT 1"
+        ending = [] if held or not parts[-1] else self.table.query(longer, (storable(f"/{uri}"),))
+        return max(held, key=len) if held else str(ending[0][0]) if ending else ""
+
     def search_captions(
         self, words: str, limit: int = 50, *, offset: int = 0, where: RecordFilter | Amended | None = None
     ) -> list[Record]:
@@ -219,6 +228,10 @@ class RecordReader:
         """How many captions hold all the words."""
         matching, parameters = _captioned(words, where)
         return int(self.table.query(f"SELECT COUNT(*) {matching}", parameters)[0][0]) if matching else 0
+
+    def captioned(self) -> bool:
+        """Whether any record has a caption."""
+        return bool(self.table.query("SELECT EXISTS (SELECT 1 FROM records WHERE caption != '')")[0][0])
 
     def ids_accepted(self, where: RecordFilter | Amended, words: str | None = None) -> npt.NDArray[np.int64]:
         """Ids, ascending, of the records that the filter accepts and whose caption holds all the words, if any."""

@@ -108,5 +108,7 @@ def keys_of_hits(path: Path) -> list[str]:
 def _found(version: OpenIndex, what: str, **wanted: Sequence[Any]) -> list[str]:
     found = sorted(version.reader.ids_where(**wanted))
     if not found:
-        raise ConfigError(f"no reference of this index has the {what}; `memguard search` finds what it holds")
+        meant = next(filter(None, map(version.reader.uri_like, wanted.get("uris", ()))), "")
+        hint = f"did you mean {meant}?" if meant else "`memguard search` finds what it holds"
+        raise ConfigError(f"no reference of this index has the {what}; {hint}")
     return [key_of(record) for record in version.records(found)]

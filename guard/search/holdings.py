@@ -64,6 +64,11 @@ class Holdings:
             records += self.index.records([record.id for record in found])  # with what the overlay says of them
         return records, len(added) + reader.count_captions(words, self._selects)
 
+    @property
+    def without_captions(self) -> bool:
+        """Whether no caption is there to be searched, whatever the filter."""
+        return not any(record.caption for record in self._added) and not self.version.reader.captioned()
+
     def holds(self, id: int) -> bool:  # noqa: A002
         return 0 <= id < len(self.version) or any(record.id == id for record in self._added)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Searcher"]
 
 DEPTH = 1000  # of each order, where a picture's and that of the words' meaning become one
+NO_CAPTIONS = "no reference has a caption"
 PLAIN = "the picture shows too little detail to be looked for; every such picture is like every other"
 
 
@@ -68,6 +69,8 @@ class Searcher:
         records, total = holdings.captions(query.words, query.limit, query.offset)
         ranked = holdings.ranked(total)
         note = f"{total} captions match; the first {ranked} are put in order" if total > ranked else ""
+        if not total and holdings.without_captions:
+            note = NO_CAPTIONS
         hits = tuple(SearchHit(record) for record in records)
         return self._page(query, hits, query.offset + len(hits) < ranked, total=total, note=note)
 

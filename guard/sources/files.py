@@ -26,6 +26,8 @@ def files_fingerprint(files: Iterable[Path], *settings: object) -> str:
 
 def files_of(path: Path, suffix: str) -> list[Path]:
     """The file itself, or the files of that suffix in a folder, by name. Raises ConfigError if there is none."""
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist; name a {suffix} file, or a folder of them")
     files = sorted(path.glob(f"*{suffix}")) if path.is_dir() else [path]
     if not files or not files[0].is_file():
         raise ConfigError(f"{path} holds no {suffix} file")

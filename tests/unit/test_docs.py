@@ -106,6 +106,8 @@ def test_every_command_and_option_has_help_and_an_example(name: str) -> None:
     for parameter in command.params:
         if parameter.name != "help":
             assert getattr(parameter, "help", None), f"{parameter.name} of {name} has no help"
+        if parameter.param_type_name == "argument":  # typer puts brackets and dots around it in the usage
+            assert not set("[]…") & set(parameter.metavar or ""), parameter.metavar
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda p: p.name)

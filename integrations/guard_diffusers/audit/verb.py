@@ -52,7 +52,7 @@ def run(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODEL]",
+            metavar="MODEL",
             help="Folder of a diffusers pipeline, a name that diffusers can load, or MODULE:FUNCTION, which is given a "
             "device and returns a pipeline, or a callable (prompt, seeds) -> pictures.",
         ),

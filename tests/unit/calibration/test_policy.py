@@ -86,7 +86,7 @@ def test_settings_take_rates_from_everywhere(tmp_path: Path) -> None:
         ({"flag": "fpr"}, r"policy\.flag.*write fpr:1e-5"),
         ({"flag": "fpr:1e-5", "block": "fpr:1e-3"}, "fpr:1e-05 is rarer than policy.block = fpr:0.001"),
         ({"flag": 1.5}, r"policy\.flag: Input should be less than or equal to 1 \(from keyword\)"),
-        ({"flag": "high"}, r"policy\.flag: Input should be a valid number"),
+        ({"flag": "high"}, r"policy\.flag: give a similarity from -1 to 1, or a rate as fpr:1e-5 \(from keyword\)"),
     ],
 )
 def test_rates_that_do_not_fit_are_named(policy: dict[str, object], said: str) -> None:

@@ -51,6 +51,19 @@ def test_a_portfolio_counts_from_the_next_check_on(index: Path, portfolio: Path)
     assert run(*back)[0] == 2
 
 
+def test_a_full_path_is_no_uri_and_the_name_that_was_meant_is_said(index: Path) -> None:
+    for verb in ("add", "remove"):
+        code, said = run("optout", verb, "--index", index, "--uri", index.parent / "photos" / "0003.jpg")
+        assert (code, "did you mean 0003.jpg?" in said) == (2, True)
+    assert "`memguard search` finds" in run("optout", "add", "--index", index, "--uri", "nothing.jpg")[1]
+
+
+def test_the_history_names_each_picture(index: Path, portfolio: Path) -> None:
+    assert run("optout", "add", portfolio / "50.jpg", "--index", index)[0] == 0
+    rows = run("optout", "history", "--index", index)[1].splitlines()[1:]
+    assert [("50.jpg" in row, "…" in row) for row in rows] == [(True, False)] * 2  # what was added, and what it is in
+
+
 def test_what_is_said_counts_right(index: Path, portfolio: Path) -> None:
     add = ("optout", "add", "--index", index)
     assert "1 picture added: opt-out" in run(*add, portfolio / "50.jpg")[1]

@@ -70,6 +70,12 @@ def test_by_words_with_filters_and_pages(index: Path) -> None:
     assert run("--index", index, "--words", 'x" OR') == (0, "", "no hits\n")
 
 
+def test_an_index_without_captions_says_so(tmp_path: Path) -> None:
+    photos = photo_folder(tmp_path / "photos", 2)
+    assert runner.invoke(app, ["index", "build", str(photos), "--out", str(tmp_path / "x.index")]).exit_code == 0
+    assert "no hits; no reference has a caption" in run("--index", tmp_path / "x.index", "--words", "fox")[2]
+
+
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 def test_hits_are_written_whole(tmp_path: Path, index: Path, suffix: str) -> None:
     target = tmp_path / f"hits.{suffix}"
@@ -113,6 +119,7 @@ def test_by_meaning(tmp_path: Path, index: Path) -> None:
         ((), "say what to look for"),
         (("{tmp}/none.jpg",), "cannot be opened"),
         (("{tmp}/bad.jpg",), "not a picture"),
+        (("{tmp}",), "is a folder"),
         (("{tmp}/mine.jpg", "--part", "0,0,1"), "four shares"),
         (("{tmp}/mine.jpg", "--part", "0,0,1,2"), "shares"),
         (("--words", "fox", "--by-meaning"), "no text tower"),

@@ -55,6 +55,9 @@ def test_remove_a_collection_and_its_old_versions(built: Path, tmp_path: Path) -
 def test_removing_everything_and_nothing(built: Path) -> None:
     with pytest.raises(ConfigError, match="nothing was removed"):
         remove_from_index(built, uris=["none.jpg"], ids=[77])
+    for written in ("/photos/0002.jpg", "photos/2024/0002.jpg"):
+        with pytest.raises(ConfigError, match=r"did you mean the uri 0002\.jpg\?$"):
+            remove_from_index(built, uris=[written])
     assert remove_from_index(built, collections=["training"])[0].count == 0
     assert fine(built)
 
