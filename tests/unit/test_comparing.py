@@ -210,12 +210,21 @@ def test_windows_are_looked_at_where_the_embedder_has_them(shipped: Path, indexe
         _ = GuardConfig().views
 
 
-def test_thresholds_are_those_of_the_views_in_use(shipped: Path) -> None:
-    advice = load_embedder().spec.thresholds
+def test_thresholds_are_those_of_the_views_in_use(shipped: Path, tmp_path: Path) -> None:
+    embedder = load_embedder()
+    advice = embedder.spec.thresholds
     assert advice is not None
-    with_windows = advice.windows or advice
-    for views, expected in (("windows", with_windows), ("auto", with_windows), ("one", advice)):
-        rule = Guard.open(shipped, query_views=views).rules.others
+    assert advice.windows is not None
+    assert advice.regions is not None
+    build_index(InMemory([picture(1, 40, 40)]), tmp_path / "whole.index", embedder, thumbnails=0, regions=False)
+    for index, views, expected in (
+        (tmp_path / "whole.index", "windows", advice.windows),
+        (tmp_path / "whole.index", "auto", advice.windows),
+        (tmp_path / "whole.index", "one", advice),
+        (shipped, "windows", advice.regions),
+        (shipped, "one", advice.regions),
+    ):
+        rule = Guard.open(index, query_views=views).rules.others
         assert (rule.flag, rule.block) == (expected.flag, expected.block)
 
 
