@@ -84,7 +84,7 @@ def test_a_stolen_index_shows_nobody(tmp_path: Path) -> None:
     (patients / "taylor.jpg").write_bytes(b"not a picture")
     key, index, names = tmp_path / "x.key", tmp_path / "x.index", tmp_path / "names.csv"
     key.write_text("ab" * 32, encoding="ascii")
-    build = ("index", "build", patients, "--out", index, "--small")
+    build = ("index", "build", patients, "--out", index, "--small", "--regions")
     assert run(*build, "--pseudonyms", names)[0] == 2
     assert run(*build, "--key", tmp_path / "none.key")[0] == 2
     code, report = as_json(*build, "--key", key, "--pseudonyms", names)
