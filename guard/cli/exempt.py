@@ -13,7 +13,7 @@ from rich.text import Text
 from guard.cli.check import decoded
 from guard.cli.check_options import ConfigOption, EmbedderOption, IndexOption, unhurried
 from guard.cli.console import STYLES, errors_to_exit, number_of, out, print_json, rows
-from guard.cli.moments import moment_of
+from guard.cli.moments import moment_of, time_cell
 from guard.cli.optout import IdOption, UntilOption, UriOption, WhoOption, WhyOption
 from guard.errors import InputError
 
@@ -103,17 +103,16 @@ def exemptions(
     """
     with errors_to_exit():
         from guard.exempting import exemptions as of_index
-        from guard.optout.entries import moment
 
         found = [one for one in of_index(index) if over or not one.over]
         if as_json:
             print_json({"index": str(index), "pairs": [one.to_dict() for one in found]})
             return
-        table = Table("pair", "reference", "since", "until", "who", "why", box=None, pad_edge=False)
+        table = Table("pair", "reference", "since (UTC)", "until", "who", "why", box=None, pad_edge=False)
         table.columns[1].overflow = "fold"
         for one in found:
-            ends = "for ever" if one.until is None else moment(one.until) + (", over" if one.over else "")
-            cells = (str(one.pair), one.uri or f"{one.key} (gone)", moment(one.since), ends, one.who, one.why)
+            ends = "for ever" if one.until is None else time_cell(one.until) + (", over" if one.over else "")
+            cells = (str(one.pair), one.uri or f"{one.key} (gone)", time_cell(one.since), ends, one.who, one.why)
             table.add_row(*map(Text, cells))
         if found:
             rows.print(table)

@@ -87,7 +87,7 @@ def show(
 
 
 def regions_line(manifest: Manifest) -> str:
-    """ "": the index holds no crops of its references."""
+    """In words; empty for an index without crops of its references."""
     if manifest.regions == 1:
         return ""
     less = f", which count {manifest.region_handicap:g} less" if manifest.region_handicap else ""

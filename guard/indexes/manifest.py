@@ -176,7 +176,8 @@ class Manifest(_Model):
     regions: int = Field(1, ge=1)
     """Vectors of each reference: 1, or with those of its crops (guard.embedders.views.CROPS when it was built)."""
     region_handicap: float = Field(0, ge=0, le=1)
-    """By how much less the similarity of a crop counts than that of the picture itself."""
+    """By how much less the similarity of a crop counts than that of the picture itself, in the overlay too, which may
+    hold crops where this version does not (of an index that was merged into it)."""
     built_at: AwareDatetime
     """UTC."""
     tool_version: str

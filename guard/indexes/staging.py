@@ -297,7 +297,7 @@ def complete(
         vectors=staging.layout.kind,
         count=staging.rows,
         regions=staging.layout.regions,
-        region_handicap=region_handicap if staging.layout.regions > 1 else 0,
+        region_handicap=region_handicap,
         built_at=datetime.now(UTC),
         tool_version=__version__,
         sources=tuple(sources),

@@ -19,6 +19,8 @@ from guard.indexes.edit import merge_indexes, remove_from_index
 from guard.indexes.faissfile import VECTORS, FlatLayout, map_rows
 from guard.indexes.layout import IndexFolder
 from guard.indexes.manifest import MANIFEST, Manifest
+from guard.indexes.overlaid import open_overlaid
+from guard.indexes.overlay import Addition, Overlay
 from guard.indexes.store import open_index
 from guard.indexes.transforming import remove_transform, transform_index
 from guard.indexes.verify import verify_index
@@ -109,9 +111,23 @@ def test_added_removed_and_merged_references_keep_their_crops(tmp_path: Path) ->
     build_index(tmp_path / "b", tmp_path / "plain", toy)
     merge_indexes(path, tmp_path / "plain", tmp_path / "mixed")  # crops of some references alone would favour these
     manifest, mixed = stored(tmp_path / "mixed")
-    assert (manifest.regions, manifest.region_handicap) == (1, 0)
+    assert manifest.regions == 1
     np.testing.assert_array_equal(mixed, np.concatenate([left, both[4:]])[:, :1])
     assert fine(tmp_path / "mixed")
+
+
+def test_crops_of_an_overlay_count_less_where_they_were_merged_into_an_index_without(tmp_path: Path) -> None:
+    toy = ToyEmbedder()
+    build_index(folder_of(tmp_path / "a", range(4)), tmp_path / "crops", toy, regions=True)
+    build_index(folder_of(tmp_path / "b", range(4, 7)), tmp_path / "plain", toy)
+    rows = np.asarray(embed_views(toy, to_batch(picture(9, 160, 128)), "crops", own=False).vectors)[0]
+    Overlay(tmp_path / "crops").add([Addition("new.png", "", rows)], ["opt-out"], who="ops")
+    merge_indexes(tmp_path / "plain", tmp_path / "crops", tmp_path / "merged")
+    with open_overlaid(tmp_path / "merged") as index:
+        assert index.manifest.regions == 1
+        found = index.search(rows[[0, 7]], 1)
+        assert {record.uri for record in index.records(found.ids[:, 0].tolist())} == {"new.png"}
+        np.testing.assert_allclose(found.similarity[:, 0], [1, 1 - REGION_HANDICAP], atol=1e-5)
 
 
 def test_a_crop_counts_less_than_the_picture_it_was_cut_from(tmp_path: Path) -> None:
