@@ -19,6 +19,8 @@ __all__ = ["blended", "compressed", "grained", "overlaid", "redrawn", "softened"
 
 Edit = Callable[[Tensor, Tensor, BatchDice], Tensor]
 COARSE = (0.75, 0.55, 0.4, 0.28)  # of the side
+LEVELS = 64
+KNOTS = 9
 BARS = ((3, 1), (1, 3), (3, 3))  # px
 LUMA = (0.299, 0.587, 0.114)
 QUANTA = ((16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55), (14, 13, 16, 24, 40, 57, 69, 56),
@@ -106,14 +108,17 @@ def _coarse(x: Tensor, strength: Tensor, dice: BatchDice, *, share: float) -> Te
 
 
 def redrawn(x: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:
-    """As a generative model redraws: new detail over a low-pass, strokes, other colours; 0.2 of the rows."""
-    rows = dice.some(0.2)
-    detail, strokes, colours = rows.tensor_split([round(0.45 * len(rows)), round(0.75 * len(rows))])
+    """As a generative model redraws: new detail over a low-pass, strokes, other colours; 0.3 of the rows."""
+    rows = dice.some(0.3)
+    ends = [round(share * len(rows)) for share in (0.2, 0.4, 0.6, 0.7)]
+    grained, moved, strokes, colours, levels = rows.tensor_split(ends)
     x = x.clone()
-    _on(x, detail, _new_detail, strength, dice)
+    _on(x, grained, _new_detail, strength, dice)
+    _on(x, moved, _moved_detail, strength, dice)
     for bar, some in zip(BARS, strokes.tensor_split(len(BARS)), strict=True):
         _on(x, some, partial(_strokes, bar=bar), strength, dice)
     _on(x, colours, _other_colours, strength, dice)
+    _on(x, levels, _other_levels, strength, dice)
     return x
 
 
@@ -124,6 +129,14 @@ def _new_detail(x: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:
     grain = _blurred(dice.normals(len(x), 1, size, size), dice.uniform(0.4, 1.5))
     grain = grain / (grain.std((1, 2, 3), keepdim=True) + 1e-6)
     return low + grain * (local * _wide(dice.uniform(0.5, 1.6)) + _wide(dice.uniform(0, 0.024)))
+
+
+def _moved_detail(x: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:
+    """Below a frequency the picture, above it what is fine in it elsewhere: mirrored, turned and moved."""
+    size = x.shape[3]
+    low = _blurred(x, dice.uniform(0.006, 0.008 + 0.012 * strength) * size)
+    fine = torch.where(_wide(dice.chance(0.5)), (x - low).transpose(2, 3), (x - low).flip(2))
+    return low + fine.roll((size // 3, size // 2), (2, 3)) * _wide(dice.uniform(0.6, 0.8 + 0.7 * strength))
 
 
 def _strokes(x: Tensor, *_: object, bar: tuple[int, int]) -> Tensor:
@@ -142,6 +155,30 @@ def _other_colours(x: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:
     other = (mean + _wide(strength) * 0.15 * dice.normals(len(x), 3, 1, 1)).clamp(0.1, 0.9)
     scale = torch.exp(_wide(strength) * (dice.draws(len(x), 3, 1, 1) - 0.6))
     return (x - mean) / spread * spread.mean(1, keepdim=True) * scale + other
+
+
+def _other_levels(x: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:
+    """Levels of each channel moved towards an invented distribution of levels, of which channels share a part."""
+    n, channels = x.shape[:2]
+    at = (x * (LEVELS - 1)).round().long().clamp_(0, LEVELS - 1).flatten(2)
+    counts = torch.zeros(n, channels, LEVELS, device=x.device).scatter_add_(2, at, torch.ones_like(x).flatten(2))
+    ranks = (counts.cumsum(2) - counts / 2) / at.shape[2]
+    steps = torch.exp(0.9 * dice.normals(n, 1, KNOTS - 1) + 0.9 * dice.normals(n, channels, KNOTS - 1))
+    wanted = functional.pad((steps / steps.sum(2, keepdim=True)).cumsum(2), (1, 0))
+    darkest, span = 0.3 * dice.draws(n, channels, 1), 0.5 + 0.5 * dice.draws(n, channels, 1)
+    wanted = darkest + (1 - darkest) * span * wanted
+    own = torch.linspace(0, 1, LEVELS, device=x.device)
+    share = dice.uniform(0.3 * strength, strength)[:, None, None]
+    curve = (1 - share) * own + share * _between(wanted, ranks)
+    return _between(curve, x.flatten(2)).view(x.shape)
+
+
+def _between(curve: Tensor, at: Tensor) -> Tensor:
+    """Linearly: curve (n, c, k) of values at equal distances, at (n, c, m) in [0, 1] -> (n, c, m)."""
+    place = at.clamp(0, 1) * (curve.shape[2] - 1)
+    before = place.floor().clamp(max=curve.shape[2] - 2)
+    low, high = (curve.gather(2, before.long() + further) for further in (0, 1))
+    return low + (place - before) * (high - low)
 
 
 def blended(x: Tensor, others: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:

@@ -15,14 +15,22 @@ from guard.training.generators.base import Dice
 __all__ = ["regenerate"]
 
 Plane = npt.NDArray[np.float32]
+_KNOTS = 9  # of an invented distribution of levels
 
 
 def regenerate(dice: Dice, picture: Picture, strength: float) -> Picture:
-    """One of: painterly smoothing, new detail over a low-pass, colour transfer, autoencoder blur, patches, tones."""
-    make = dice.pick(
-        (_painterly, _new_detail, _colour_transfer, _autoencoder, _patchwork, _posterised), (3, 4, 2, 2, 1, 1)
-    )
-    return make(dice, picture, strength)
+    """One of: painterly smoothing, other detail over a low-pass, other colours or levels, autoencoder blur, …"""
+    makers = {
+        _painterly: 3,
+        _new_detail: 2,
+        _moved_detail: 2,
+        _colour_transfer: 1,
+        _other_levels: 3,
+        _autoencoder: 2,
+        _patchwork: 1,
+        _posterised: 1,
+    }
+    return dice.pick(tuple(makers), tuple(makers.values()))(dice, picture, strength)
 
 
 def _painterly(dice: Dice, picture: Picture, strength: float) -> Picture:
@@ -53,6 +61,18 @@ def _new_detail(dice: Dice, picture: Picture, strength: float) -> Picture:
     return np.clip(low + detail[..., None], 0, 255).astype(np.uint8)
 
 
+def _moved_detail(dice: Dice, picture: Picture, strength: float) -> Picture:
+    """Below a frequency the picture, above it what is fine in it elsewhere: mirrored, turned and moved."""
+    h, w = picture.shape[:2]
+    sigma = dice.uniform(0.006, 0.008 + 0.012 * strength) * w
+    values = picture.astype(np.float32)
+    low = np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), np.float32)
+    fine = values - low
+    fine = np.swapaxes(fine, 0, 1) if h == w and dice.chance(0.5) else fine[::-1]
+    fine = np.roll(fine, (dice.integer(0, h), dice.integer(0, w)), (0, 1))
+    return np.clip(low + fine * dice.uniform(0.6, 0.8 + 0.7 * strength), 0, 255).astype(np.uint8)
+
+
 def _colour_transfer(dice: Dice, picture: Picture, strength: float) -> Picture:
     """Mean and spread of each channel moved towards those of an invented palette."""
     values = picture.astype(np.float32)
@@ -61,6 +81,22 @@ def _colour_transfer(dice: Dice, picture: Picture, strength: float) -> Picture:
     new_spread = spread.mean() * np.exp(strength * dice.uniforms(-0.6, 0.4, 3))
     moved = (values - mean) / spread * new_spread + new_mean
     return np.asarray(np.clip(moved, 0, 255), np.uint8)
+
+
+def _other_levels(dice: Dice, picture: Picture, strength: float) -> Picture:
+    """Levels of each channel moved towards an invented distribution of levels, of which channels share a part."""
+    shared, share = 0.9 * dice.normals(_KNOTS - 1), dice.uniform(0.3 * strength, strength)
+    table = np.empty((256, 3), np.float64)
+    for channel in range(3):
+        counts = np.bincount(picture[..., channel].ravel(), minlength=256)
+        ranks = (counts.cumsum() - counts / 2) / counts.sum()
+        steps = np.exp(shared + 0.9 * dice.normals(_KNOTS - 1))
+        wanted = np.concatenate([[0], (steps / steps.sum()).cumsum()])
+        darkest = dice.uniform(0, 0.3)
+        wanted = 255 * (darkest + (1 - darkest) * dice.uniform(0.5, 1) * wanted)
+        curve = np.interp(ranks, np.linspace(0, 1, _KNOTS), wanted)
+        table[:, channel] = (1 - share) * np.arange(256) + share * curve
+    return np.asarray(cv2.LUT(picture, np.clip(table + 0.5, 0, 255).astype(np.uint8)[None]), np.uint8)
 
 
 def _autoencoder(dice: Dice, picture: Picture, strength: float) -> Picture:

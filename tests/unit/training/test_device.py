@@ -16,7 +16,17 @@ from guard.training.config import CONFIGS, TrainingConfig
 from guard.training.device.dice import BatchDice
 from guard.training.device.feed import DeviceFeed, _laid, as_input
 from guard.training.device.frames import Frames, Places, placed, places, sampled, strong_frames
-from guard.training.device.looks import blended, compressed, grained, overlaid, redrawn, softened, toned
+from guard.training.device.looks import (
+    _moved_detail,
+    _other_levels,
+    blended,
+    compressed,
+    grained,
+    overlaid,
+    redrawn,
+    softened,
+    toned,
+)
 from guard.training.device.views import strong_views, weak_views
 from guard.training.feed import Feed
 from guard.training.generators import picture
@@ -96,6 +106,22 @@ def test_what_lies_over_a_picture_is_another_one(edit: object, pictures: Tensor)
     out = edit(pictures, pictures.roll(1, 0), torch.ones(24), BatchDice(dice(), 24))  # type: ignore[operator]
     changed = (out != pictures).flatten(1).any(1)
     assert 0 < changed.float().mean() < 0.7
+
+
+def test_other_levels_keep_the_order_of_levels(pictures: Tensor) -> None:
+    moved = _other_levels(pictures, torch.ones(24), BatchDice(dice(), 24))
+    assert (moved - pictures).abs().mean((1, 2, 3)).median() > 0.05
+    for before, after in zip(pictures.flatten(0, 1).flatten(1), moved.flatten(0, 1).flatten(1), strict=True):
+        assert (after[before.argsort()].diff() > -1e-5).all()
+    kept = _other_levels(pictures, torch.zeros(24), BatchDice(dice(), 24))
+    torch.testing.assert_close(kept, pictures, atol=1e-5, rtol=0)
+
+
+def test_moved_detail_leaves_the_large_forms(pictures: Tensor) -> None:
+    moved = _moved_detail(pictures, torch.ones(24), BatchDice(dice(), 24)).clamp(0, 1)
+    own, coarse = alike(moved, pictures), [functional.avg_pool2d(v, 16) for v in (moved, pictures)]
+    assert own.median() < 0.98
+    assert alike(*coarse).median() > 0.98
 
 
 def test_the_whole_frame_is_the_picture(pictures: Tensor) -> None:

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from guard.training.edits import WHOLE_VIEW, strong_view, weak_view
 from guard.training.edits.geometric import Frame, bend, mild_frame, random_frame, reframe
 from guard.training.edits.overlays import blend, collage, decorate, inset, inset_size
 from guard.training.edits.photometric import add_noise, compress, recolour, soften
-from guard.training.edits.regeneration import regenerate
+from guard.training.edits.regeneration import _moved_detail, _other_levels, regenerate
 from guard.training.generators import Dice, picture
 
 SIZE = 64
@@ -39,6 +40,24 @@ def test_an_edit_keeps_shape_and_type_and_repeats(name: str, strength: float, pi
         assert edited.shape == (80, 80, 3)
         assert edited.dtype == np.uint8
         np.testing.assert_array_equal(EDITS[name](Dice(seed), pictures[seed % 4], strength), edited)
+
+
+def test_other_levels_keep_the_order_of_levels(pictures: list[np.ndarray]) -> None:
+    for seed, before in enumerate(pictures):
+        after = _other_levels(Dice(seed), before, 1.0)
+        assert np.abs(after.astype(int) - before).mean() > 4
+        for channel in range(3):
+            old, new = before[..., channel].ravel(), after[..., channel].ravel().astype(int)
+            assert (np.diff(new[old.argsort()]) >= 0).all()
+
+
+def test_moved_detail_leaves_the_large_forms(pictures: list[np.ndarray]) -> None:
+    for seed, before in enumerate(pictures):
+        coarse = [
+            cv2.resize(v, (5, 5), interpolation=cv2.INTER_AREA)
+            for v in (_moved_detail(Dice(seed), before, 1.0), before)
+        ]
+        assert np.corrcoef(*(v.astype(float).ravel() for v in coarse))[0, 1] > 0.95
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
