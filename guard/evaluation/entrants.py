@@ -141,7 +141,7 @@ def multi_view_entrants(name: str, embedder: Embedder) -> list[Entrant]:
     one = _last_kept(embedder, "one")
     turns, crops = _last_kept(embedder, "turns"), _last_kept(embedder, "crops")
     ways = (("turns", one, turns), ("crops", one, crops), ("regions", crops, one), ("crops+regions", crops, crops))
-    less = REGION_HANDICAP if embedder.spec.metric == "cosine" else 0.0  # as guard.indexes.builder has it
+    less = REGION_HANDICAP if embedder.spec.metric == "cosine" else 0.0  # as guard.indexes.build_job has it
     return [
         Entrant(
             f"{name}+{way}",

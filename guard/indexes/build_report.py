@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BuildReport"]
+from guard.indexes.manifest import Manifest
+
+__all__ = ["BuildReport", "report_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +42,41 @@ class BuildReport:
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "path": str(self.path)}
+
+
+def report_of(
+    manifest: Manifest,
+    before: Manifest | None,
+    *,
+    path: Path,
+    version: str,
+    ignored: int,
+    seconds: float,
+    resumed_at: int,
+    done: int = 0,
+    unchanged: bool = False,
+) -> BuildReport:
+    """What the version `manifest` has more than `before`, the one that it goes on from. done: items of this run."""
+    return BuildReport(
+        path=path,
+        version=version,
+        count=manifest.count,
+        added=manifest.count - (before.count if before else 0),
+        skipped=_more(manifest.skipped, before.skipped if before else {}),
+        notes=_more(manifest.notes, before.notes if before else {}),
+        ignored=ignored,
+        seconds=seconds,
+        images_per_second=done / seconds,
+        resumed_at=resumed_at,
+        unchanged=unchanged,
+        background_left_out=_background(before) - _background(manifest) if before else 0,
+    )
+
+
+def _more(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    return {name: n - before.get(name, 0) for name, n in now.items() if n > before.get(name, 0)}
+
+
+def _background(manifest: Manifest) -> int:
+    normalisation = manifest.transform.normalisation if manifest.transform else None
+    return normalisation.background if normalisation else 0

@@ -309,7 +309,7 @@ def test_a_build_that_was_killed_within_the_transform_goes_on(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("guard.indexes.builder.complete", complete_and_die)
+        patch.setattr("guard.indexes.build_job.complete", complete_and_die)
         with pytest.raises(Killed):
             add_to_index(more, index, TOY)
     assert (index / "building" / ORIGINALS).exists()
