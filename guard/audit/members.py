@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Collection as Names
 from collections.abc import Iterator
 
-from guard.indexes.overlaid import Moment, OverlaidIndex
+from guard.indexes.moment import Moment
+from guard.indexes.overlaid import OverlaidIndex
 from guard.indexes.store import OpenIndex
 from guard.membership import guarded, trained_on
 from guard.types import Record

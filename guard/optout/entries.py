@@ -17,7 +17,8 @@ import numpy as np
 from guard.embedders.pdq import METHOD
 from guard.indexes.faissfile import map_rows, originals, unpack_bits
 from guard.indexes.hashes import map_hashes
-from guard.indexes.overlaid import Moment, open_overlaid
+from guard.indexes.moment import Moment
+from guard.indexes.overlaid import open_overlaid
 from guard.indexes.overlay import Overlay, key_of
 from guard.indexes.selection import RecordFilter
 from guard.optout.lists import ListEntry, pack_descriptor

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from guard.errors import ConfigError
-from guard.indexes.overlaid import Moment
+from guard.indexes.moment import Moment
 from guard.indexes.overlay import key_of
 from guard.tablefile import read_rows
 from guard.types import Record

@@ -14,7 +14,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from guard.indexes.overlaid import Moment, OverlaidIndex
+from guard.indexes.moment import Moment
+from guard.indexes.overlaid import OverlaidIndex
 from guard.indexes.records import INDEXES, INSERT_RECORD, MOST_RANKED, RECORDS, create_tables, row_of
 from guard.indexes.selection import Amended, RecordFilter, caption_match
 from guard.indexes.store import OpenIndex

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from guard.errors import IndexLoadError
 from guard.indexes.base import SupportsThumbnails
-from guard.indexes.overlaid import Moment, OverlaidIndex
+from guard.indexes.moment import Moment
+from guard.indexes.overlaid import OverlaidIndex
 from guard.indexes.overlay import key_of
 from guard.optout.naming import URI
 from guard.reviewing import key_of_match

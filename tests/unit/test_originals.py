@@ -14,7 +14,8 @@ from PIL import Image
 
 from guard.indexes.builder import add_to_index, build_index
 from guard.indexes.manifest import Manifest
-from guard.indexes.overlaid import Moment, open_overlaid
+from guard.indexes.moment import Moment
+from guard.indexes.overlaid import open_overlaid
 from guard.indexes.overlay import Overlay
 from guard.indexes.sealing import SealingKey
 from guard.indexes.store import open_index

@@ -20,7 +20,8 @@ from guard.cli.console import Exit, err, number_of, out
 from guard.embedders.base import Embedder
 from guard.embedders.registry import load_index_embedder
 from guard.errors import ConfigError, MissingExtraError
-from guard.indexes.overlaid import Moment, open_overlaid
+from guard.indexes.moment import Moment
+from guard.indexes.overlaid import open_overlaid
 from guard.indexes.sealing import SealingKey
 from guard.verification.verifier import PixelVerifier, Verifier
 from guard_diffusers.audit.sampler import PipelineSampler, load_samplers
