@@ -144,8 +144,8 @@ def _print(document: dict[str, Any]) -> None:
         for relation, one in document["kin"]["pixels"].items():
             said = (
                 f"{of['false']} of {of['programs']}, at most {100 * of['high']:.2f} %"
-                for of in (one["either"], one["different"], one["other_content"])
+                for of in (one["either"], one["other_content"])
             )
-            out.print("{}: pixels called a copy: {}, of different ones {}, of other content {}".format(relation, *said),
+            out.print("{}: pixels called a copy: {}, of other content {}".format(relation, *said),
                       soft_wrap=True)  # fmt: skip
     out.print(NOTE, style="dim", soft_wrap=True)

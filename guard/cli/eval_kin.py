@@ -16,9 +16,15 @@ from guard.cli.progress import staged
 
 __all__ = ["kin"]
 
-NOTE = """A program is false if its relation matches, as it is or under one edit. Different: without those that show a
-quarter or more of the first picture's distinctive blocks. Other content: nor have its contours. At most: the upper end
-of the 95 % interval."""
+NOTE = """A program matches if its relation does, as it is or under one edit. One drawing: recoloured, moved a little,
+or with a few parts changed. A shared part: a texture or a text that is in both. A match is false in other content
+alone. At most: the upper end of the 95 % interval."""
+COUNTS = {
+    "all": "either",
+    "one drawing": "one_drawing",
+    "a shared part": "shared_part",
+    "other content": "other_content",
+}
 
 
 def kin(
@@ -64,12 +70,12 @@ def kin(
 
 
 def _print(document: dict[str, Any]) -> None:
-    columns = [column for of in ("false", "different", "other content") for column in (of, "at most")]
-    table = Table("", "decided by", *columns, box=None, pad_edge=False)
+    table = Table("", "decided by", *COUNTS, "at most", box=None, pad_edge=False)
     for relation in document["pixels"]:
         for i, (what, one) in enumerate(_decided(document)):
-            counts = [_bounded(one[relation][of]) for of in ("either", "different", "other_content")]
-            table.add_row(relation if i == 0 else "", Text(what, "cyan"), *(text for pair in counts for text in pair))
+            counts = [f"{found['false']} of {found['programs']}" for found in map(one[relation].get, COUNTS.values())]
+            most = f"{100 * one[relation]['other_content']['high']:.2f} %"
+            table.add_row(relation if i == 0 else "", Text(what, "cyan"), *counts, most)
     out.print(table)
     out.print(NOTE, style="dim", soft_wrap=True)
 

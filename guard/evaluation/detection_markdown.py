@@ -19,7 +19,7 @@ __all__ = ["detection_page"]
 
 RATES = (("recall_at_1", ""), ("recall_at_fpr", "0.01"), ("recall_at_fpr", "0.001"), ("recall_at_fpr", "0.0001"))
 HEADS = ("recall@1", "at FPR 1 %", "at FPR 0.1 %", "no false match")
-KIN_COUNTS = ("either", "different", "other_content")
+KIN_COUNTS = ("either", "one_drawing", "shared_part", "other_content")
 KINDS = ("near_identical", "edited", "partial", "same_template", "none", "not_compared")
 SIGNIFICANT = 0.05  # of the adjusted p
 
@@ -106,9 +106,9 @@ def _kin(document: Document) -> Iterator[str]:
     yield "### Related pictures that are no copies\n"
     yield (
         f"{kin['programs']} procedural programs, each relation as it is and under one edit; a program is false if "
-        f"either is. *Different*: without those of which one {kin['apart']}; *other content*: nor "
-        f"{kin['one_drawing']}. "
-        "At most: the upper end of the 95 % interval.\n"
+        "either is. *One drawing*: recoloured, moved a little, or with a few parts changed; *a shared part*: a texture "
+        "or a text that is in both; a match is false in *other content* alone. At most: the upper end of the 95 % "
+        "interval.\n"
     )
     decided = {"pixels alone": kin["pixels"]}
     decided |= {
@@ -121,7 +121,7 @@ def _kin(document: Document) -> Iterator[str]:
         for relation in kin["pixels"]
         for what, one in decided.items()
     ]  # fmt: skip
-    columns = [column for of in ("all", "different", "other content") for column in (of, "at most")]
+    columns = [column for of in ("all", "one drawing", "a shared part", "other content") for column in (of, "at most")]
     yield from table_lines(["relation", "decided by", *columns], rows)
 
 

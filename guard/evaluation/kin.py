@@ -2,10 +2,10 @@
 
 One program draws a first picture, a sibling (another layout), a variant (the same layout, other content: a template)
 and a near one (every choice the same, moved a little: `docs/verification.md` says why those count as copies). The first
-is the reference; the others are looked up as they are and under one edit each. A match is a false one, unless the
-picture as it was drawn shows a part of the first one block by block (guard.evaluation.shared_pixels), or is the same
-drawing (guard.evaluation.same_drawing): a program may draw its kin on one and the same texture, in other colours, or
-with a few parts of it changed. Those are counted too, and counted apart.
+is the reference; the others are looked up as they are and under one edit each. A match is a false one where the picture
+as it was drawn has nothing in common with the first one but its kind. A program may also draw its kin on one and the
+same texture, in other colours, or with a few parts of it changed: guard.evaluation.related tells these apart, and they
+are counted in classes of their own.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from guard.evaluation.comparing import References
 from guard.evaluation.edits import Edit
 from guard.evaluation.entrants import Entrant, similarities_of
 from guard.evaluation.intervals import clopper_pearson
-from guard.evaluation.same_drawing import SAME_DRAWING, same_contours
+from guard.evaluation.related import InCommon, Related, related
 from guard.evaluation.scores import ahead
-from guard.evaluation.shared_pixels import SHARED, shared_pixels
 from guard.pixels import RGBArray
 from guard.types import Evidence
 from guard.verification.verifier import Verifier
@@ -47,10 +46,8 @@ class KinPairs:
     """(programs, 2 * relations) name of the edit, AS_IT_IS for the first half."""
     evidence: tuple[tuple[Evidence, ...], ...]
     """(programs, 2 * relations) against the program's first picture."""
-    shared: npt.NDArray[np.float32]
-    """(programs, relations) see `shared_pixels`: of the first picture, what the relation shows of it."""
-    contours: npt.NDArray[np.float32]
-    """(programs, relations) see `same_contours`: of the first picture and the relation."""
+    related: tuple[tuple[Related, ...], ...]
+    """(programs, relations) what each has in common with the program's first picture."""
     similarities: Mapping[str, npt.NDArray[np.float32]]
     """Entrant -> (programs, 2 * relations)."""
 
@@ -71,7 +68,7 @@ def compare_kin(
     relations = tuple(kin.name.lower() for kin in Kin if kin is not Kin.FIRST)
     numbers = tuple(FIRST_PROGRAM + ((seed * 100 + 99) << 24) + i for i in range(programs))
 
-    def drawn(i: int) -> tuple[RGBArray, list[RGBArray], list[str], list[Evidence], list[float], list[float]]:
+    def drawn(i: int) -> tuple[RGBArray, list[RGBArray], list[str], list[Evidence], list[Related]]:
         first, *kin = kindred(numbers[i], KIN_PX)
         others = [kindred(numbers[i] + (1 << 23), KIN_PX)[0]]
         chosen = [edits[j] for j in np.random.default_rng([seed, i]).integers(len(edits), size=len(kin))]
@@ -80,19 +77,16 @@ def compare_kin(
         reference = References(verifier, [lambda: first])[0]
         names = [*[AS_IT_IS] * len(kin), *(edit.name for edit in chosen)]
         found = [verifier.verify(query, reference) for query in queries]
-        shares, alike = ([of(first, picture) for picture in kin] for of in (shared_pixels, same_contours))
-        return first, queries, names, found, shares, alike
+        return first, queries, names, found, [related(first, picture) for picture in kin]
 
     names: list[tuple[str, ...]] = []
     evidence: list[tuple[Evidence, ...]] = []
-    shared: list[list[float]] = []
-    contours: list[list[float]] = []
+    common: list[tuple[Related, ...]] = []
     similarities: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in entrants}
-    for done, (first, queries, named, found, shares, alike) in enumerate(ahead(drawn, programs, workers), start=1):
+    for done, (first, queries, named, found, measured) in enumerate(ahead(drawn, programs, workers), start=1):
         names.append(tuple(named))
         evidence.append(tuple(found))
-        shared.append(shares)
-        contours.append(alike)
+        common.append(tuple(measured))
         for name, entrant in entrants.items():
             reference, looked = entrant.references([first]), entrant.queries(queries)
             less = entrant.handicap, entrant.region_handicap
@@ -103,8 +97,7 @@ def compare_kin(
         relations,
         tuple(names),
         tuple(evidence),
-        np.array(shared, np.float32),
-        np.array(contours, np.float32),
+        tuple(common),
         {name: np.stack(rows) for name, rows in similarities.items()},
     )
 
@@ -115,16 +108,13 @@ def kin_described(
     """Plain JSON values. standing: of each entrant, shaped as similarities; limits: by what a threshold is
     called, exclusive.
 
-    A program counts once for each relation: false if any of its two queries is. "different": of the programs whose
-    relation shares less than SHARED with the first picture. "other_content": of these, those whose contours agree with
-    its by less than SAME_DRAWING.
+    A program counts once for each relation: it matches if any of its two queries does. "either" counts all programs,
+    and one_drawing, shared_part and other_content those of each class; a match is false in the last alone.
     """
     n, half = len(pairs.programs), len(pairs.relations)
     copies = np.array([[one.is_copy for one in row] for row in pairs.evidence], np.bool_)
     kinds = np.array([[one.kind.value for one in row] for row in pairs.evidence])
-
-    apart = pairs.shared >= SHARED
-    left_out = apart | (pairs.contours >= SAME_DRAWING)
+    common = np.array([[one.in_common.value for one in row] for row in pairs.related])
 
     def share(hits: npt.NDArray[np.bool_]) -> dict[str, Any]:
         found = clopper_pearson(int(hits.sum()), len(hits))
@@ -138,22 +128,23 @@ def kin_described(
             "as_it_is": share(plain),
             "edited": share(edited),
             "either": share(either),
-            "different": share(either[~apart[:, relation]]),
-            "other_content": share(either[~left_out[:, relation]]),
-        }
+        } | {of.value: share(either[common[:, relation] == of.value]) for of in InCommon}
 
     def by_relation(hits: npt.NDArray[np.bool_]) -> dict[str, Any]:
         return {name: both(hits, i) for i, name in enumerate(pairs.relations)}
 
     false = [(i, j) for i, j in zip(*np.nonzero(copies), strict=True) if pairs.relations[j % half] != "near"]
-    false.sort(key=lambda at: left_out[at[0], at[1] % half])
+    false.sort(key=lambda at: common[at[0], at[1] % half] != InCommon.OTHER_CONTENT.value)
     listed = [
         {
             "program": pairs.programs[i],
             "relation": pairs.relations[j % half],
             "edit": pairs.edits[i][j],
-            "shared": round(float(pairs.shared[i, j % half]), 4),
-            "contours": round(float(pairs.contours[i, j % half]), 4),
+            "in_common": common[i, j % half].item(),
+            "contours": round(pairs.related[i][j % half].contours, 4),
+            "places": round(pairs.related[i][j % half].places, 4),
+            "shared": round(pairs.related[i][j % half].shared, 4),
+            "blocks": pairs.related[i][j % half].blocks,
             "kind": pairs.evidence[i][j].kind.value,
             "strength": round(pairs.evidence[i][j].strength, 4),
             "inliers": pairs.evidence[i][j].inliers,
@@ -163,8 +154,10 @@ def kin_described(
     ]
     return {
         "programs": n,
-        "apart": f"shows {SHARED:.0%} or more of the first picture's distinctive blocks",
-        "one_drawing": f"has contours that agree with the first picture's by {SAME_DRAWING:g} or more, beyond chance",
+        "in_common": {
+            name: {of.value: int((common[:, i] == of.value).sum()) for of in InCommon}
+            for i, name in enumerate(pairs.relations)
+        },
         "pixels": by_relation(copies),
         "kinds": {
             name: {kind: int((kinds[:, [i, half + i]] == kind).sum()) for kind in sorted(set(kinds.ravel().tolist()))}

@@ -17,9 +17,8 @@ from guard.evaluation.edits import EDITS
 from guard.evaluation.entrants import Entrant, entrants_of
 from guard.evaluation.kin import AS_IT_IS, LISTED, KinPairs, kin_described
 from guard.evaluation.kin_decided import KinSettings, evaluate_kin, kin_standings
+from guard.evaluation.related import InCommon, Related
 from guard.evaluation.run import takes_part
-from guard.evaluation.same_drawing import SAME_DRAWING
-from guard.evaluation.shared_pixels import SHARED
 from guard.types import Decision, Evidence, EvidenceKind, Match, Record
 from tests.support.deciding import decide
 from tests.support.toys import ToyEmbedder
@@ -61,8 +60,7 @@ def test_what_stands_at_a_threshold_is_what_a_guard_flags_or_blocks(flag: float)
         RELATIONS,
         ((AS_IT_IS,) * 6,) * 40,
         tuple(tuple(_evidence(rng) for _ in range(6)) for _ in range(40)),
-        np.zeros((40, 3), np.float32),
-        np.zeros((40, 3), np.float32),
+        ((Related(0, 0, 0, 0),) * 3,) * 40,
         {"toy": similarity},
     )
     values = kin_standings(pairs, {"toy": 0.6})["toy+verifier"]
@@ -73,17 +71,25 @@ def test_what_stands_at_a_threshold_is_what_a_guard_flags_or_blocks(flag: float)
             assert (verdict.decision is not Decision.ALLOW) is bool(values[i, j] >= flag)
 
 
-def test_false_matches_are_listed_those_of_other_content_first() -> None:
+def test_matches_are_counted_by_what_the_pair_has_in_common_and_false_ones_are_listed_first() -> None:
     n = 120
     rng = np.random.default_rng(4)
-    shared, contours = (rng.choice([0.0, 0.9], (n, 3), p=[0.8, 0.2]).astype(np.float32) for _ in range(2))
+    kinds = (Related(0.9, 0, 0, 0), Related(0, 0.9, 0.9, 64), Related(0, 0, 0.9, 0), Related(0, 0, 0, 20))
+    none = Related(0.4, 0.4, 0.1, 3)
+    common = tuple(tuple(kinds[rng.integers(4)] if rng.random() < 0.4 else none for _ in RELATIONS) for _ in range(n))
     copy = Evidence(EvidenceKind.EDITED, inliers=20, agreement=0.7, strength=0.2)
     evidence = tuple(
         tuple(copy if rng.random() < 0.15 else Evidence(EvidenceKind.NONE) for _ in range(6)) for _ in range(n)
     )
-    pairs = KinPairs(tuple(range(n)), RELATIONS, ((AS_IT_IS,) * 6,) * n, evidence, shared, contours, {})
+    pairs = KinPairs(tuple(range(n)), RELATIONS, ((AS_IT_IS,) * 6,) * n, evidence, common, {})
     found = kin_described(pairs, {}, {})
-    of_other_content = [one["shared"] < SHARED and one["contours"] < SAME_DRAWING for one in found["listed"]]
+    for i, relation in enumerate(RELATIONS):
+        for of in InCommon:
+            rows = [k for k in range(n) if common[k][i].in_common is of]
+            counted = found["pixels"][relation][of.value]
+            assert counted["programs"] == len(rows) == found["in_common"][relation][of.value] > 0
+            assert counted["false"] == sum(evidence[k][i].is_copy or evidence[k][3 + i].is_copy for k in rows)
+    of_other_content = [one["in_common"] == "other_content" for one in found["listed"]]
     assert len(of_other_content) == LISTED
     assert of_other_content == sorted(of_other_content, reverse=True)
     counted = sum(found["pixels"][relation]["other_content"]["false"] for relation in ("sibling", "variant"))
