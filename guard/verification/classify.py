@@ -6,6 +6,7 @@ index whose pictures resemble one another more than those (X-rays, faces in one 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from guard.errors import ConfigError
 from guard.types import EvidenceKind
 from guard.verification.agreement import Comparison
 
-__all__ = ["COUNTS", "Judgement", "Limits", "judged"]
+__all__ = ["COUNTS", "UNDETERMINED", "Judgement", "Limits", "judged"]
 
 COUNTS = frozenset(
     {
@@ -28,6 +29,9 @@ COUNTS = frozenset(
         "structure_toned",
     }
 )
+
+UNDETERMINED = -0.02
+"""Strength of what agrees with a pattern, and can be neither shown nor refuted: see guard.verification.weigh.DOUBT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,9 @@ class Limits:
     """Of the picture with fewer; drawings of one layout reach 0.23, or lie on one and the same texture."""
     whole: float = 0.6
     """Share of the reference that is shown, and of the query that shows it; less of either is a part."""
+    agreement_repeating: float = 0.95
+    """Agreement needed, in coinciding frames, where either picture repeats itself and there are fewer inliers than
+    inliers_many: patterns of one pitch reach 0.92, and stripes laid on others 0.96 in frames that do not coincide."""
     identical_frame: float = 0.93
     """As same_frame, for near_identical."""
     identical_agreement: float = 0.8
@@ -134,16 +141,22 @@ def judged(
     upright: bool,
     limits: Limits,
     keypoints: int = 0,
+    repeats: Callable[[], bool] = lambda: False,
 ) -> Judgement:
     """inliers: that the transform explains. few_keypoints: of either picture. upright: it neither turns nor mirrors.
 
-    keypoints: of the picture with fewer; 0 if nobody looked.
+    keypoints: of the picture with fewer; 0 if nobody looked. repeats: whether either picture repeats itself (see
+    guard.verification.repeats); asked only where it matters.
     """
     c = comparison
     coincide = min(c.overlap_query, c.overlap_reference) >= limits.same_frame
     found = _found(c, inliers, few_keypoints, coincide, limits)
     against = _against(c, inliers, coincide, limits)
     strength = min(found, against, _kept(c, inliers, keypoints, coincide, limits))
+    if strength >= 0:
+        determined = _determined(c, inliers, limits)
+        if determined < 0 and repeats():
+            strength = max(determined, UNDETERMINED)
     if strength >= 0:
         return Judgement(_copy(c, upright, limits), strength)
     one_layout = found >= 0 or (inliers >= limits.inliers and coincide)
@@ -206,6 +219,12 @@ def _kept(c: Comparison, inliers: int, keypoints: int, coincide: bool, limits: L
         most,
         _share(c.agreement, limits.agreement_alone),
     )
+
+
+def _determined(c: Comparison, inliers: int, limits: Limits) -> float:
+    """Margin of what lays a picture that repeats itself on no other place: many inliers, or its whole frame."""
+    frame = min(_share(c.overlap_query, limits.same_frame), _share(c.overlap_reference, limits.same_frame))
+    return max(_count(inliers, limits.inliers_many), min(frame, _share(c.agreement, limits.agreement_repeating)))
 
 
 def _copy(c: Comparison, upright: bool, limits: Limits) -> EvidenceKind:

@@ -16,7 +16,19 @@ from guard.verification.features import Floats, Prepared
 from guard.verification.geometry import plausible
 from guard.verification.opencv import opencv
 
-__all__ = ["WHOLE_PX", "Overlay", "in_shares", "part", "refined", "whole", "whole_correlations"]
+__all__ = [
+    "TURNS",
+    "WHOLE_PX",
+    "Overlay",
+    "band",
+    "dihedral",
+    "in_pixels",
+    "in_shares",
+    "part",
+    "refined",
+    "whole",
+    "whole_correlations",
+]
 
 WHOLE_PX = 48  # side of the plates that are laid on one another
 PART_PX = 64
@@ -41,17 +53,17 @@ class Overlay:
 def whole(query: Prepared, reference: Prepared) -> Overlay:
     """The best of the eight flips and quarter turns, both frames filled."""
     wanted = _unit_plate(query)
-    rows = _dihedral(_unit_plate(reference))
+    rows = dihedral(_unit_plate(reference))
     correlations = rows.reshape(8, -1) @ wanted.ravel()
     best = int(correlations.argmax())
-    return Overlay(_in_pixels(_TURNS[best], query, reference), float(correlations[best]))
+    return Overlay(in_pixels(TURNS[best], query, reference), float(correlations[best]))
 
 
 def whole_correlations(query: Prepared, references: Sequence[Prepared]) -> Floats:
     """(k,) what `whole` finds of each reference: the correlation of the best flip or quarter turn."""
     rows = np.stack([_unit_plate(reference).ravel() for reference in references])
     # Turning the query instead of the reference gives the same eight numbers.
-    turned = _dihedral(_unit_plate(query)).reshape(8, -1)
+    turned = dihedral(_unit_plate(query)).reshape(8, -1)
     best: Floats = (rows @ turned.T).max(axis=1)
     return best
 
@@ -60,15 +72,15 @@ def part(query: Prepared, reference: Prepared) -> Overlay:
     """The best place of either picture within the other, upright, as it is or mirrored; sides shrink alike."""
     cv2 = opencv()
     q, r = query.plate(PART_PX), reference.plate(PART_PX)
-    best = Overlay(_in_pixels(_TURNS[0], query, reference), -1.0)
+    best = Overlay(in_pixels(TURNS[0], query, reference), -1.0)
     for flipped in (False, True):
         seen = np.ascontiguousarray(r[:, ::-1]) if flipped else r
         for inside in (True, False):  # the reference inside the query (pasted), or the query inside it (cropped)
             large, small = (q, seen) if inside else (seen, q)
-            field = _band(large)
+            field = band(large)
             for size in SIZES:
                 side = round(PART_PX * size)
-                pattern = _band(cv2.resize(small, (side, side), interpolation=cv2.INTER_AREA))
+                pattern = band(cv2.resize(small, (side, side), interpolation=cv2.INTER_AREA))
                 _, top, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(field, pattern, cv2.TM_CCOEFF_NORMED))
                 if top > best.correlation:
                     share = side / PART_PX
@@ -76,8 +88,8 @@ def part(query: Prepared, reference: Prepared) -> Overlay:
                     if not inside:
                         unit = _inverse(unit)
                     if flipped:
-                        unit = _after(unit, _TURNS[4])
-                    best = Overlay(_in_pixels(unit, query, reference), float(top))
+                        unit = _after(unit, TURNS[4])
+                    best = Overlay(in_pixels(unit, query, reference), float(top))
     return best
 
 
@@ -86,7 +98,7 @@ def refined(query: Prepared, reference: Prepared, matrix: Matrix) -> Matrix:
     cv2 = opencv()
     unit = in_shares(matrix, query, reference)
     # The larger picture of both is looked at in the smaller one's frame: ECC warps the input to the template.
-    q, r = (_band(picture.plate(REFINE_PX)) for picture in (query, reference))
+    q, r = (band(picture.plate(REFINE_PX)) for picture in (query, reference))
     grown = abs(np.linalg.det(unit[:, :2])) > 1
     template, image = (q, r) if grown else (r, q)
     start = _inverse(unit) if grown else unit  # template -> image
@@ -99,17 +111,17 @@ def refined(query: Prepared, reference: Prepared, matrix: Matrix) -> Matrix:
     found = _scale(np.asarray(warp, np.float64), REFINE_PX, back=True)
     if not np.isfinite(found).all() or abs(np.linalg.det(found[:, :2])) < 1e-3:
         return matrix
-    better = _in_pixels(_inverse(found) if grown else found, query, reference)
+    better = in_pixels(_inverse(found) if grown else found, query, reference)
     moved = np.abs(in_shares(better, query, reference) - unit).max()
     return better if plausible(better) and moved < 0.3 else matrix
 
 
-def _band(plate: Floats) -> Floats:
+def band(plate: Floats) -> Floats:
     """Without what is coarser than COARSE_SHARE."""
     cv2 = opencv()
     coarse = cv2.GaussianBlur(plate, (0, 0), COARSE_SHARE * len(plate))
-    band: Floats = plate - coarse
-    return band
+    fine: Floats = plate - coarse
+    return fine
 
 
 def _unit_plate(picture: Prepared) -> Floats:
@@ -117,14 +129,14 @@ def _unit_plate(picture: Prepared) -> Floats:
 
 
 def _unit(plate: Floats) -> Floats:
-    band = _band(plate)
-    band -= band.mean()
-    unit: Floats = band / max(float(np.linalg.norm(band)), 1e-3)
+    fine = band(plate)
+    fine -= fine.mean()
+    unit: Floats = fine / max(float(np.linalg.norm(fine)), 1e-3)
     return unit
 
 
-def _dihedral(plate: Floats) -> Floats:
-    """(8, side, side) in the order of _TURNS."""
+def dihedral(plate: Floats) -> Floats:
+    """(8, side, side) in the order of TURNS."""
     turned = [np.rot90(p, k) for p in (plate, plate[:, ::-1]) for k in range(4)]
     return np.stack(turned)
 
@@ -152,10 +164,10 @@ def _turns() -> tuple[Matrix, ...]:
     return tuple(turns)
 
 
-_TURNS = _turns()
+TURNS = _turns()
 
 
-def _in_pixels(unit: Matrix, query: Prepared, reference: Prepared) -> Matrix:
+def in_pixels(unit: Matrix, query: Prepared, reference: Prepared) -> Matrix:
     """Shares of the sides -> px whose integers are centres of pixels."""
     q, r = np.array([query.width, query.height]), np.array([reference.width, reference.height])
     linear = q[:, None] * unit[:, :2] / r

@@ -24,6 +24,7 @@ from guard.verification.classify import Limits, judged
 from guard.verification.features import Prepared
 from guard.verification.geometry import align
 from guard.verification.opencv import opencv
+from guard.verification.repeats import repeats
 from guard.verification.screening import WHOLE_CORRELATION, Shortlist
 from guard.verification.stored import restore
 
@@ -137,6 +138,7 @@ class PixelVerifier:
             upright=_upright(unit),
             limits=self.limits,
             keypoints=keypoints or 0,
+            repeats=found.repeats,
         )
         a, b, c, d, e, f = (float(value) for value in unit.ravel())
         return Evidence(
@@ -183,11 +185,16 @@ class _Found:
     unit: npt.NDArray[np.float64]
     """(2, 3) in shares of the sides; see Evidence.transform."""
     inliers: int
+    repeats: Callable[[], bool]
+    """Whether either picture repeats itself."""
 
 
 def _found(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64], inliers: int = 0) -> _Found | None:
     comparison = compare(query, reference, matrix)
-    return _Found(comparison, dense.in_shares(matrix, query, reference), inliers) if comparison else None
+    if comparison is None:
+        return None
+    unit = dense.in_shares(matrix, query, reference)
+    return _Found(comparison, unit, inliers, lambda: repeats(reference) or repeats(query))
 
 
 def _upright(unit: npt.NDArray[np.float64]) -> bool:

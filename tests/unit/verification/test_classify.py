@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from guard import ConfigError
 from guard.types import EvidenceKind, Mask
 from guard.verification.agreement import Comparison
-from guard.verification.classify import COUNTS, Limits, judged
+from guard.verification.classify import COUNTS, Judgement, Limits, judged
+from guard.verification.weigh import DOUBT
 
 WHOLE = Comparison(
     agreement=0.95,
@@ -70,6 +71,44 @@ def test_parts_on_either_side() -> None:
     assert kind(replace(WHOLE, copied_query=0.3, overlap_query=0.3)) is EvidenceKind.PARTIAL
     assert kind(replace(WHOLE, copied_reference=0.3, overlap_reference=0.3)) is EvidenceKind.PARTIAL
     assert kind(replace(WHOLE, copied_query=0.6, overlap_query=0.6)) is EvidenceKind.EDITED
+
+
+@pytest.mark.parametrize(
+    ("changed", "inliers", "copy"),
+    [
+        ({}, 0, True),
+        ({"agreement": LIMITS.agreement_repeating}, 0, True),
+        ({"agreement": LIMITS.agreement_repeating - 0.001}, 0, False),
+        ({"overlap_query": LIMITS.same_frame - 0.001}, 0, False),
+        ({"overlap_reference": LIMITS.same_frame - 0.001}, LIMITS.inliers_many - 1, False),
+        ({"agreement": 0.9, "overlap_query": 0.7}, LIMITS.inliers_many, True),
+    ],
+)
+def test_a_picture_that_repeats_itself_is_known_by_its_frame_or_many_keypoints(
+    changed: dict[str, float], inliers: int, copy: bool
+) -> None:
+    def of(repeats: bool) -> Judgement:
+        return judged(
+            replace(WHOLE, **changed), inliers=inliers, few_keypoints=False, upright=True, limits=LIMITS,
+            repeats=lambda: repeats,
+        )  # fmt: skip
+
+    assert of(repeats=False).strength >= 0
+    assert (of(repeats=True).strength >= 0) is copy
+    assert of(repeats=True).strength > -DOUBT, "nor is it refuted"
+    assert of(repeats=True).kind in ((EvidenceKind.SAME_TEMPLATE,) if not copy else (of(repeats=False).kind,))
+
+
+def test_whether_it_repeats_is_asked_only_where_it_matters() -> None:
+    def asked() -> bool:
+        raise AssertionError
+
+    for c, inliers in (
+        (WHOLE, 0),
+        (replace(WHOLE, agreement=0.9), LIMITS.inliers_many),
+        (replace(WHOLE, agreement=0.1), 0),
+    ):
+        judged(c, inliers=inliers, few_keypoints=False, upright=True, limits=LIMITS, repeats=asked)
 
 
 def test_one_layout_with_other_content_is_a_template() -> None:
