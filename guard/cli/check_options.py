@@ -20,6 +20,8 @@ __all__ = [
     "unhurried",
 ]
 
+CALLED = {"policy.flag": "--flag", "policy.block": "--block", "embedder": "--embedder"}
+"""The options that set a field, for errors."""
 PATIENCE_MS = 60_000  # an image: no pipeline waits for a command, and its first pictures find nothing in memory
 
 IndexOption = Annotated[Path, typer.Option(help="Index directory made by `memguard index build`.")]
@@ -63,6 +65,6 @@ def unhurried(config: Path | None, settings: dict[str, Any]) -> dict[str, Any]:
     """settings, with time enough to compare pixels unless file or environment bound it, and without a deadline."""
     from guard.config import load_config
 
-    asked = load_config(config, environ=os.environ, **settings)
+    asked = load_config(config, environ=os.environ, called=CALLED, **settings)
     bounded = "verify_budget_ms" in asked.model_fields_set
     return {**settings, "deadline_s": None} | ({} if bounded else {"verify_budget_ms": PATIENCE_MS})

@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -21,6 +22,8 @@ __all__ = ["TABLES", "load_config", "load_table", "override"]
 
 TABLES = frozenset({"server"})
 """Tables of the same file and environment that belong to an integration; it reads its own with `load_table`."""
+KEYWORD = "keyword"
+_UNCALLED: Mapping[str, str] = MappingProxyType({})
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -28,11 +31,13 @@ def load_config(
     source: GuardConfig | str | os.PathLike[str] | None = None,
     *,
     environ: Mapping[str, str] | None = None,
+    called: Mapping[str, str] = _UNCALLED,
     **keywords: Any,
 ) -> GuardConfig:
     """Merge a TOML file (or a finished config), the environment and keywords into one config.
 
-    environ: usually os.environ; None reads no environment. Nested fields use a double underscore.
+    environ: usually os.environ; None reads no environment. Nested fields use a double underscore. called: what people
+    call a keyword, by its dotted field ("policy.flag": "--flag").
     Raises ConfigError that names the field and the source of a value that does not fit.
     """
     merged: dict[str, Any] = {}
@@ -42,8 +47,8 @@ def load_config(
     elif source is not None:
         _merge(merged, origin, _without_tables(_read_toml(Path(source))), str(source))
     _merge(merged, origin, _without_tables(_in_environment(environ)), "environment")
-    _merge(merged, origin, keywords, "keyword")
-    return checked(GuardConfig, merged, origin)
+    _merge(merged, origin, keywords, KEYWORD)
+    return checked(GuardConfig, merged, _as_called(origin, called))
 
 
 def load_table(
@@ -52,6 +57,7 @@ def load_table(
     source: str | os.PathLike[str] | None = None,
     *,
     environ: Mapping[str, str] | None = None,
+    called: Mapping[str, str] = _UNCALLED,
     **keywords: Any,
 ) -> M:
     """The settings of an integration: one of TABLES in the same file and environment (`MEMGUARD_SERVER__PORT`).
@@ -66,8 +72,8 @@ def load_table(
         if not isinstance(table, Mapping):
             raise ConfigError(f"{name} is a table of settings and not a value (from {where})")
         _merge(merged, origin, table, where)
-    _merge(merged, origin, keywords, "keyword")
-    return checked(model, merged, origin, table=f"{name}.")
+    _merge(merged, origin, keywords, KEYWORD)
+    return checked(model, merged, _as_called(origin, called), table=f"{name}.")
 
 
 def override(config: GuardConfig, options: Mapping[str, Any] | None) -> GuardConfig:
@@ -84,6 +90,10 @@ def override(config: GuardConfig, options: Mapping[str, Any] | None) -> GuardCon
     _merge(merged, origin, config.model_dump(exclude_unset=True), "config")
     _merge(merged, origin, dict(options), "guard_options")
     return checked(GuardConfig, merged, origin)
+
+
+def _as_called(origin: Mapping[str, str], called: Mapping[str, str]) -> dict[str, str]:
+    return {field: called.get(field, where) if where == KEYWORD else where for field, where in origin.items()}
 
 
 def _in_environment(environ: Mapping[str, str] | None) -> dict[str, Any]:

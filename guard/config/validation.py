@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ def checked(model: type[M], merged: dict[str, Any], origin: Mapping[str, str], t
                 continue  # of on_block; the line about its words is there too
             path = [str(part) for part in error["loc"] if str(part) in merged or "[" not in str(part)]
             field = ".".join(path) or "(config)"
-            where = next((origin[f] for f in (field, path[0] if path else "") if f in origin), "")
+            where = _where(error["msg"], field, path, origin)
             said, hint = error["msg"].removeprefix("Value error, "), ""  # pydantic's words before a sentence of ours
             if error["type"] == "extra_forbidden":
                 said, meant = "there is no such setting", misspelt("__".join(path), names_in(model))
@@ -40,6 +41,14 @@ def checked(model: type[M], merged: dict[str, Any], origin: Mapping[str, str], t
             lines.append(named + (f" (from {where})" if where else "") + hint)
         settings = ", ".join(f"{table}{name}" for name in sorted(set(known)))
         raise ConfigError("; ".join(dict.fromkeys(lines)) + (f". Settings: {settings}" if settings else "")) from None
+
+
+def _where(said: str, field: str, path: Sequence[str], origin: Mapping[str, str]) -> str:
+    """The sources of the fields that a sentence about a table names, else that of the field, else of its table."""
+    named = [name for name in origin if name.startswith(f"{field}.") and re.search(rf"\b{re.escape(name)}\b", said)]
+    if named:
+        return " and ".join(dict.fromkeys(origin[name] for name in named))
+    return next((origin[name] for name in (field, path[0] if path else "") if name in origin), "")
 
 
 def _beside(path: Sequence[str], model: type[BaseModel]) -> list[str]:

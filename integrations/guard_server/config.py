@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -145,11 +146,18 @@ class ServerConfig(BaseModel):
 
 
 def load_server_config(
-    source: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] | None = None, **flags: Any
+    source: str | os.PathLike[str] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    called: Mapping[str, str] = MappingProxyType({}),
+    **flags: Any,
 ) -> ServerConfig:
-    """File < environment < flags, where None counts as not given. Raises ConfigError naming what does not fit."""
+    """File < environment < flags, where None counts as not given. Raises ConfigError naming what does not fit.
+
+    called: see guard.config.load_config.
+    """
     given = {name: value for name, value in flags.items() if value is not None}
-    return load_table("server", ServerConfig, source, environ=environ, **given)
+    return load_table("server", ServerConfig, source, environ=environ, called=called, **given)
 
 
 def is_loopback(host: str) -> bool:

@@ -44,11 +44,12 @@ def run(
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise MissingExtraError(f"memguard serve ({missing[0]})", extra="server")
-    server = load_server_config(config_file, environ=os.environ, index=index, **flags)
+    called = {name: f"--{name}" for name in ("index", *flags)}
+    server = load_server_config(config_file, environ=os.environ, called=called, index=index, **flags)
     if server.index is None:
         raise ConfigError("no index: give --index, or the setting server.index")
     own = {"embedder": embedder} if embedder else {}
-    guard = load_config(config_file, environ=os.environ, **own)
+    guard = load_config(config_file, environ=os.environ, called={"embedder": "--embedder"}, **own)
     if server.workers > 1 and _can_share(guard):
         guard = guard.model_copy(update={"index_memory": "map"})
     if as_json and "log_decisions" not in guard.model_fields_set:

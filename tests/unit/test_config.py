@@ -46,6 +46,23 @@ def test_an_error_names_the_field_and_its_source(
         load_config(None, environ=environ, **keywords)
 
 
+CALLED = {"policy.flag": "--flag", "policy.block": "--block"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "policy", "said"),
+    [
+        ({}, {"flag": "1.5"}, r"^policy\.flag: .*less than or equal to 1 \(from --flag\)$"),
+        ({}, {"flag": "0.9", "block": "0.1"}, r"lies above policy\.block = 0\.1 \(from --flag and --block\)$"),
+        ({"MEMGUARD_POLICY__FLAG": "0.9"}, {"block": "0.1"}, r"\(from environment and --block\)$"),
+        ({}, {"similar": "0.9"}, r"^policy\.similar: there is no such setting \(from keyword\)"),
+    ],
+)
+def test_an_error_names_the_option_of_a_command(environ: dict[str, str], policy: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_config(None, environ=environ, called=CALLED, policy=policy)
+
+
 @pytest.mark.parametrize("content", ["mode = ", "\x00\xff"])
 def test_a_broken_file_is_named(tmp_path: Path, content: str) -> None:
     file = tmp_path / "broken.toml"

@@ -52,6 +52,15 @@ def test_a_folder_is_checked_and_printed(index: Path, renders: Path) -> None:
     assert "…" not in out
 
 
+@pytest.mark.parametrize("verb", [("check",), ("policy", "explain")])
+def test_a_threshold_that_does_not_fit_is_told_by_its_option(index: Path, renders: Path, verb: tuple[str, ...]) -> None:
+    picture = renders / "own.png"
+    code, _, said = run(*verb, picture, "--index", index, "--flag", "1.5")
+    assert (code, said.endswith("less than or equal to 1 (from --flag)\n")) == (2, True)
+    said = run(*verb, picture, "--index", index, "--flag", "0.9", "--block", "0.1")[2]
+    assert "(from --flag and --block)" in said
+
+
 def test_what_the_pixels_show_is_printed(index: Path, renders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(renders)  # short paths leave the table its lines
     out = run("check", "copy.jpg", "--index", index)[1]

@@ -188,3 +188,13 @@ def test_settings_that_do_not_fit_name_the_field(values: dict[str, Any], says: s
         load_server_config(None, **values)
     with pytest.raises(ConfigError, match="table"):
         load_server_config(None, environ={"MEMGUARD_SERVER": "yes"})
+
+
+def test_a_port_that_does_not_fit_is_told_by_its_option(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from guard.cli.main import app
+
+    result = CliRunner().invoke(app, ["serve", "--index", str(tmp_path), "--port", "99999"])
+    assert result.exit_code == 2
+    assert "server.port: Input should be less than or equal to 65535 (from --port)" in result.stderr
