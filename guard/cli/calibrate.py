@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from guard.cli.console import Exit, err, errors_to_exit, number_of, out, print_json
+from guard.cli.console import Exit, err, errors_to_exit, goes_on, number_of, out, print_json
 from guard.cli.generated import (
     BatchOption,
     DeviceOption,
@@ -121,7 +121,7 @@ def calibrate(
     from guard.calibration.calibrate import TARGETS, calibrate_index
     from guard.errors import ConfigError
 
-    with errors_to_exit():
+    with errors_to_exit(stopped=goes_on(restart=restart) if pipeline is not None else "stopped"):
         if [clean is not None, pipeline is not None, from_references].count(True) != 1:
             raise ConfigError("say what is clean: --clean SOURCE, --pipeline MODEL, or --from-references")
         if pipeline is None and prompts is not None:

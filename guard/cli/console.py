@@ -21,6 +21,7 @@ __all__ = [
     "err",
     "errors_to_exit",
     "escape_what_cannot_be_printed",
+    "goes_on",
     "number_of",
     "out",
     "percent",
@@ -47,6 +48,8 @@ class Exit(IntEnum):
     """Usage, configuration or a picture that cannot be read."""
     FAILED = 3
     """The guard could not run."""
+    STOPPED = 130
+    """By Ctrl-C, as shells have it."""
 
 
 def percent(rate: Mapping[str, float | None]) -> str:
@@ -79,11 +82,22 @@ def escape_what_cannot_be_printed() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def goes_on(*, restart: bool = False) -> str:
+    """What is said of a stopped command that keeps what it did. restart: whether it dropped what there was."""
+    return f"stopped: the same command{' without --restart' if restart else ''} goes on where it was"
+
+
 @contextmanager
-def errors_to_exit() -> Iterator[None]:
-    """Print an error of ours as one line on standard error and leave with its exit code."""
+def errors_to_exit(*, stopped: str = "stopped") -> Iterator[None]:
+    """Print an error of ours as one line on standard error and leave with its exit code.
+
+    stopped: what is said after Ctrl-C.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        err.print(stopped, style="yellow", soft_wrap=True)
+        raise typer.Exit(Exit.STOPPED) from None
     except GuardError as exc:
         err.print(f"error: {exc}", style="red", soft_wrap=True)
         code = Exit.INPUT if isinstance(exc, ConfigError | InputError) else Exit.FAILED

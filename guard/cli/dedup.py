@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from guard.cli.console import Exit, errors_to_exit, number_of, out, print_json
+from guard.cli.console import Exit, errors_to_exit, goes_on, number_of, out, print_json
 from guard.cli.index_small import KeyOption, sealing_key
 from guard.cli.progress import staged
 from guard.dedup.choose import Keep
@@ -96,7 +96,7 @@ def dedup(
 
     options = Options(keep, collection, similarity, verify, "auto", workers, copy)
     folder = out_folder or Path(f"{_stem(target)}.dedup")
-    with errors_to_exit():
+    with errors_to_exit(stopped=goes_on(restart=restart)):
         is_index = IndexFolder(target).exists
         if is_index and (embedder or restart):
             raise ConfigError(f"{target} is an index: --embedder and --restart belong to a source")

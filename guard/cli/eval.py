@@ -27,6 +27,7 @@ from guard.cli.eval_options import (
     Splits,
     groups_of,
     require_folder,
+    stopped,
 )
 from guard.cli.eval_paired import print_paired
 from guard.cli.eval_small import small
@@ -92,7 +93,7 @@ def descriptors(
 
     memguard eval descriptors --images photos/ --group xrays=scans/ --embedder sscd_disc_mixup --json compared.json
     """
-    with errors_to_exit():
+    with errors_to_exit(stopped=stopped(cache)):
         groups = groups_of(images, group)
         require_folder(json_file)
         from guard.embedders.registry import DEFAULT

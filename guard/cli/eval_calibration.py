@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from guard.cli.console import Exit, err, errors_to_exit, out
-from guard.cli.eval_options import Cache, JsonFile, Limit, Same, groups_of, require_folder
+from guard.cli.eval_options import Cache, JsonFile, Limit, Same, groups_of, require_folder, stopped
 from guard.cli.progress import staged
 from guard.errors import ConfigError
 
@@ -65,7 +65,7 @@ def calibration(
 
     memguard eval calibration --group photographs=photos/ --group xrays=scans/ --same patients.tsv --json found.json
     """
-    with errors_to_exit():
+    with errors_to_exit(stopped=stopped(cache)):
         require_folder(json_file)
         if not group and not procedural:
             raise ConfigError("give pictures: --group NAME=DIR, or --procedural COUNT")

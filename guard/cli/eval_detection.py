@@ -24,6 +24,7 @@ from guard.cli.eval_options import (
     Splits,
     groups_of,
     require_folder,
+    stopped,
 )
 from guard.cli.progress import staged
 from guard.errors import ConfigError
@@ -66,7 +67,7 @@ def detection(
 
     memguard eval detection --images photos/ --group xrays=scans/ --embedder sscd_disc_mixup --cache .eval --json f.json
     """
-    with errors_to_exit():
+    with errors_to_exit(stopped=stopped(cache)):
         groups = groups_of(images, group)
         require_folder(json_file)
         if json_file.suffix.lower() in BESIDE:

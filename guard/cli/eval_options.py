@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from guard.cli.console import goes_on
 from guard.errors import ConfigError
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Splits",
     "groups_of",
     "require_folder",
+    "stopped",
 ]
 
 PHOTOGRAPHS = "photographs"  # the group of --images
@@ -53,6 +55,11 @@ OneSource = Annotated[
 Cache = Annotated[
     Path | None, typer.Option(help="Folder that keeps what was computed: a stopped or repeated run goes on from it.")
 ]
+
+
+def stopped(cache: Path | None) -> str:
+    """What is said of an evaluation that was stopped."""
+    return goes_on() if cache else "stopped: with --cache FOLDER a run keeps what it computed, and goes on from it"
 
 
 def groups_of(images: list[Path] | None, named: list[str] | None) -> dict[str, list[Path]]:

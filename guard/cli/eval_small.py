@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from guard.cli.console import Exit, err, errors_to_exit, out, percent
-from guard.cli.eval_options import Cache, JsonFile, Limit, Same, Seed, require_folder
+from guard.cli.eval_options import Cache, JsonFile, Limit, Same, Seed, require_folder, stopped
 from guard.cli.progress import staged
 from guard.errors import ConfigError
 
@@ -73,7 +73,7 @@ def small(
 
     memguard eval small --images portraits/ --same people.tsv --family photometric --json small.json
     """
-    with errors_to_exit():
+    with errors_to_exit(stopped=stopped(cache)):
         require_folder(json_file)
         from guard.embedders.registry import load_embedder
         from guard.evaluation.edits import EDITS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from guard.cli.console import errors_to_exit
+from guard.cli.console import errors_to_exit, goes_on
 from guard.cli.index_options import (
     BatchOption,
     CaptionOption,
@@ -129,7 +129,7 @@ def build(
     from guard.indexes.hashes import HASHES_BY_DEFAULT
     from guard.sources import open_source
 
-    with errors_to_exit():
+    with errors_to_exit(stopped=goes_on(restart=restart)):
         model = load_embedder(embedder)
         reader = open_source(
             source, spec=model.spec, caption_column=caption_column, image_column=image_column, metadata=metadata

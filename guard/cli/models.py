@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from guard.cli.console import err, errors_to_exit, out, percent, print_json
+from guard.cli.console import err, errors_to_exit, goes_on, out, percent, print_json
 
 __all__ = ["models_app"]
 
@@ -133,7 +133,7 @@ def fetch(
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with errors_to_exit():
+    with errors_to_exit(stopped=goes_on()):
         card = model_card(name)
         err.print(f"{card.title}; licence: {card.licence}", soft_wrap=True)
         with Progress(*columns, console=err, transient=True) as bar:

@@ -22,7 +22,7 @@ HEADER = """# Commands
 Also `python -m guard`. Each verb prints for people, and with `--json` for programs.
 Exit codes: 0 fine; 1 found what was asked for (`check --fail-on`, damage in `index verify`, a wrong
 decision in `demo`, a memorised picture in `audit`); 2 usage or bad input, one unreadable file among many
-included; 3 the guard could not run. The highest that applies wins.
+included; 3 the guard could not run; 130 stopped by Ctrl-C. The highest that applies wins.
 """
 
 

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from guard.audit.confirm import Criterion
-from guard.cli.console import errors_to_exit, out, print_json
+from guard.cli.console import errors_to_exit, goes_on, out, print_json
 from guard.cli.index_small import KeyOption, sealing_key
 from guard.errors import ConfigError
 
@@ -153,7 +153,7 @@ def run(
     from guard_diffusers.audit.command import Choose, Outputs, run_audit, run_demo
     from guard_diffusers.audit.demo import GENERATIONS as OF_THE_DEMO
 
-    with errors_to_exit():
+    with errors_to_exit(stopped=goes_on(restart=restart)):
         outputs = Outputs(json_file, html_file, sheet_file)
         plan = Plan(
             generations=generations or (OF_THE_DEMO if demo else GENERATIONS),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from guard.cli.console import Exit, errors_to_exit, out
+from guard.cli.console import Exit, errors_to_exit, goes_on, out
 from guard.cli.progress import staged
 
 __all__ = ["pipeline"]
@@ -47,7 +47,7 @@ def pipeline(
     """
     from guard.cli.eval_options import require_folder
 
-    with errors_to_exit():
+    with errors_to_exit(stopped=goes_on()):
         require_folder(json_file)
         from guard_diffusers.demo.evaluation import DECIDES, PipelineSettings, evaluate_pipeline
 
