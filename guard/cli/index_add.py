@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from guard.cli.console import errors_to_exit
+from guard.cli.console import errors_to_exit, goes_on
 from guard.cli.index_options import (
     BatchOption,
     CaptionOption,
@@ -45,11 +45,22 @@ def add(
     max_pixels: PixelsOption = None,
     key: KeyOption = None,
     pseudonyms: PseudonymsOption = None,
+    duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--duplicates",
+            help="Add what the index holds already, too: for training sets of which it matters how often they repeat a "
+            "picture.",
+        ),
+    ] = False,
     restart: RestartOption = False,
     keep: KeepOption = 2,
     as_json: JsonOption = False,
 ) -> None:
     """Add a source's pictures to an index, with the embedder that it was built with.
+
+    Pictures whose bytes the index holds already, in all of the collections, are left out and
+    counted; already_there.jsonl of the version lists them.
 
     [bold]Examples[/bold]
 
@@ -61,7 +72,7 @@ def add(
     from guard.indexes.builder import add_to_index
     from guard.sources import open_source
 
-    with errors_to_exit():
+    with errors_to_exit(stopped=goes_on(restart=restart)):
         secret = sealing_key(key)
         model = load_index_embedder(in_use(index)[1].embedder.name, embedder)
         reader = open_source(
@@ -80,7 +91,9 @@ def add(
                 restart=restart,
                 keep=keep,
                 key=secret,
+                duplicates=duplicates,
                 on_progress=on_progress,
             )
         private()
-        raise typer.Exit(show(report, as_json, measure_again(index, model, keep, key=secret, quiet=as_json)))
+        measured = measure_again(index, model, keep, changed=report.added > 0, key=secret, quiet=as_json)
+        raise typer.Exit(show(report, as_json, measured))

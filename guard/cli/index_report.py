@@ -29,7 +29,7 @@ def show(
 
     if small is not None or clusters is not None:
         report = replace(report, version=in_use(report.path)[0])
-    nothing = not (report.added or report.skipped or report.unchanged)
+    nothing = not (report.added or report.skipped or report.unchanged or report.already_there)
     code = Exit.INPUT if report.skipped or nothing else Exit.FINE
     if nothing:
         beside = f", only {report.ignored} other files" if report.ignored else ""
@@ -48,6 +48,13 @@ def show(
         resumed = f", resumed at item {report.resumed_at}" if report.resumed_at else ""
         rate = f"{report.seconds:.1f} s, {report.images_per_second:.0f} images/s{resumed}"
         out.print(f"{number_of(report.added, 'reference')} added in {rate}", soft_wrap=True)
+    if report.already_there:
+        listed = f", listed in {_beside(report, 'already_there.jsonl')}" if report.added else ""
+        out.print(
+            f"{number_of(report.already_there, 'picture')} left out that the index holds already{listed} (--duplicates "
+            "adds them too)",
+            soft_wrap=True,
+        )
     out.print(f"{report.path}, version {report.version}: {number_of(report.count, 'reference')}", soft_wrap=True)
     if manifest.regions > 1:
         out.print(f"regions: {regions_line(manifest)}", soft_wrap=True)
@@ -70,8 +77,7 @@ def show(
         for reason, count in report.skipped.items():
             table.add_row(reason, str(count))
         out.print(table)
-        listed = report.path / "versions" / report.version / "skipped.jsonl"
-        out.print(f"each one with its reason: {listed}", soft_wrap=True)
+        out.print(f"each one with its reason: {_beside(report, 'skipped.jsonl')}", soft_wrap=True)
     if small is not None:
         show_small(small)
     elif manifest.transform is not None:
@@ -84,6 +90,10 @@ def show(
 
         out.print(f"clusters: {describe_clusters(clusters, report.count)[0]}", soft_wrap=True)
     return code
+
+
+def _beside(report: BuildReport, name: str) -> Path:
+    return report.path / "versions" / report.version / name
 
 
 def regions_line(manifest: Manifest) -> str:

@@ -79,12 +79,12 @@ class SmallBuild:
 
 
 def measure_again(
-    index: Path, embedder: Embedder, keep: int, *, key: SealingKey | None, quiet: bool
+    index: Path, embedder: Embedder, keep: int, *, changed: bool, key: SealingKey | None, quiet: bool
 ) -> SmallReport | None:
-    """After references came or went; None if the index is of no small set."""
+    """After an addition; None if the index is of no small set. changed: whether anything was added."""
     from guard.indexes.layout import IndexFolder
     from guard.indexes.manifest import MANIFEST, Manifest
-    from guard.small.build import measure_small
+    from guard.small.build import known_report, measure_small
     from guard.small.record import read_small
 
     folder = IndexFolder(index)
@@ -92,6 +92,9 @@ def measure_again(
     before = read_small(at, Manifest.read(at / MANIFEST))
     if before is None:
         return None
+    known = None if changed else known_report(index, note=before.note)
+    if known is not None:
+        return known
     with counted("comparing pairs", quiet=quiet) as on_progress:
         return measure_small(index, embedder, note=before.note, keep=keep, key=key, on_progress=on_progress)
 

@@ -13,7 +13,7 @@ import numpy as np
 from guard.errors import ConfigError
 from guard.indexes.cluster_rows import Ids
 from guard.indexes.selection import storable
-from guard.indexes.staging import read_skipped
+from guard.indexes.staging import LEFT_OUT, read_skipped
 from guard.indexes.store import OpenIndex
 from guard.types import Record
 
@@ -61,6 +61,8 @@ class Fates:
         ids = np.arange(len(stays))
         self._stays = (stays == ids) | (stays < 0)
         self._skipped = {storable(skip.uri) for skip in read_skipped(index.folder)}
+        listed = read_skipped(index.folder, LEFT_OUT) if LEFT_OUT in index.manifest.files else []
+        self._left_out = {storable(skip.uri) for skip in listed}
         self._met: Counter[str] = Counter()
 
     def of(self, uri: str, *, size: int, modified: int, data: Callable[[], bytes]) -> Fate:
@@ -76,6 +78,8 @@ class Fates:
         if not same:
             if storable(uri) in self._skipped:
                 return Fate.UNREADABLE
+            if storable(uri) in self._left_out:
+                return Fate.GOES  # a reference of another name has its bytes
             raise ConfigError(f"{uri} is not what was looked at: the source has changed; look for duplicates again")
         return Fate.STAYS if self._stays[self._next(uri, same)] else Fate.GOES
 

@@ -6,9 +6,10 @@ Files, decoding and formats live elsewhere.
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,16 @@ from guard._version import __version__
 from guard.embedders.base import Embedder
 from guard.embedders.views import REGION_HANDICAP, view_count
 from guard.errors import ConfigError, IndexLoadError
+from guard.indexes.already_there import AlreadyThere
 from guard.indexes.build_report import BuildReport, report_of
 from guard.indexes.build_resume import finished_before
 from guard.indexes.faissfile import VECTORS, FlatLayout, map_rows
 from guard.indexes.hashes import takes_hashes
 from guard.indexes.layout import IndexFolder
 from guard.indexes.manifest import FORMAT_VERSION, MANIFEST, Manifest, SealedEntry, TransformEntry, vector_kind
-from guard.indexes.preparation import Limits, Rows, prepare
+from guard.indexes.preparation import LeftOut, Limits, Rows, prepare
 from guard.indexes.sealing import CIPHER, SealingKey, keypoints_name
-from guard.indexes.staging import Staging, complete, is_sealed, settings_sha256, writing
+from guard.indexes.staging import ALREADY_THERE, Staging, complete, is_sealed, settings_sha256, writing
 from guard.indexes.transform import POWER, Transform, fit_whitening
 from guard.indexes.transformed_rows import near_references, read_transform
 from guard.indexes.usual import has_usual_regions, is_usual, usual_transform
@@ -61,7 +63,9 @@ class BuildJob:
         transform: Transform | None = None,
         whiten: bool | None = None,
         key: SealingKey | None = None,
+        duplicates: bool = True,
     ) -> None:
+        """duplicates: whether items are added that the version which is gone on from holds already."""
         if batch < 1 or (workers is not None and workers < 1) or keep < 1 or thumbnails < 0:
             raise ConfigError("batch, workers and keep must be at least 1, and thumbnails 0 or more")
         if not collections or not all(collections):
@@ -87,6 +91,7 @@ class BuildJob:
         self.kind = vector_kind(embedder.spec)
         if whiten and self.kind == "bits":
             raise ConfigError(f"{embedder.spec.name} makes bits, which are compared as they are: no --whiten")
+        self.duplicates = duplicates
         self.regions = regions
         if regions not in (None, 1, view_count("crops")):
             raise ConfigError(
@@ -127,8 +132,11 @@ class BuildJob:
             )
         start = staging.position
         try:
-            self._fill(staging, survey)
-            done = staging.position - start
+            self._fill(staging, survey, base, before)
+            done, there = staging.position - start, staging.already_there()
+            if before is not None and there and _adds_nothing(staging, survey, before):
+                shutil.rmtree(building)
+                return self._report(before, before, survey, began, resumed_at=start, done=done, already_there=there)
             with writing(building):
                 manifest = self._manifest(staging, survey, before, base)
                 staging.seal(manifest)
@@ -137,7 +145,7 @@ class BuildJob:
         with writing(self.folder.path):
             self.folder.publish(building)
             self.folder.prune(self.keep)
-        report = self._report(manifest, before, survey, began, resumed_at=start, done=done)
+        report = self._report(manifest, before, survey, began, resumed_at=start, done=done, already_there=there)
         lost = had is not None and not (manifest.transform and is_usual(had, self.layout.dim))
         return replace(report, transform_lost=lost)
 
@@ -148,19 +156,28 @@ class BuildJob:
         usual = self.transform is None and survey.pixels and has_usual_regions(self.embedder.spec, survey.total)
         return view_count("crops") if usual else 1
 
-    def _fill(self, staging: Staging, survey: Survey) -> None:
+    def _fill(self, staging: Staging, survey: Survey, base: str | None, before: Manifest | None) -> None:
         """Append the rest of the source, a batch a step."""
         step = Rows()
         self.on_progress(staging.position, survey.total)
         items = self.source.items(staging.position)
-        for rows in prepare(items, self.embedder, self.limits, workers=self.workers):
-            step.extend(rows)
-            self.on_progress(staging.position + step.items, survey.total)
-            if step.items >= self.batch:
-                self._commit(staging, step)
-                step = Rows()
+        with self._left_out(base, before) as left_out:
+            for rows in prepare(items, self.embedder, self.limits, workers=self.workers, left_out=left_out):
+                step.extend(rows)
+                self.on_progress(staging.position + step.items, survey.total)
+                if step.items >= self.batch:
+                    self._commit(staging, step)
+                    step = Rows()
         if step.items:
             self._commit(staging, step)
+
+    @contextmanager
+    def _left_out(self, base: str | None, before: Manifest | None) -> Iterator[LeftOut | None]:
+        if self.duplicates or base is None or before is None:
+            yield None
+            return
+        with closing(AlreadyThere(self.folder.version(base), before, self.layout, self.collections)) as there:
+            yield there.skip
 
     def _commit(self, staging: Staging, step: Rows) -> None:
         with writing(staging.folder):
@@ -194,10 +211,11 @@ class BuildJob:
             **({"transform": self.transform.identity} if self.transform else {"whiten": self.whiten}),
             **({"key": self.key.id} if self.key else {}),
             **({"keypoints": METHOD} if self.limits.keypoints else {}),
+            **({"left_out": ALREADY_THERE} if not self.duplicates else {}),
         }
 
     def _manifest(self, staging: Staging, survey: Survey, before: Manifest | None, base: str | None) -> Manifest:
-        sources = (*(before.sources if before else ()), survey.description)
+        sources = tuple(dict.fromkeys((*(before.sources if before else ()), survey.description)))
         if base and before:
             transform = read_transform(self.folder.version(base), before)
         else:
@@ -236,6 +254,12 @@ class BuildJob:
         return report_of(
             manifest, before, path=self.folder.path, version=version, ignored=survey.ignored, seconds=seconds, **run
         )
+
+
+def _adds_nothing(staging: Staging, survey: Survey, before: Manifest) -> bool:
+    """Whether the version would be the one before: no reference, nothing that could not be read, no folder is new."""
+    same = staging.rows == before.count and staging.skipped() == before.skipped
+    return same and (before.sealed is not None or set(survey.folders).issubset(before.folders))
 
 
 def _silent(done: int, total: int | None) -> None:

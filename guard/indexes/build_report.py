@@ -37,6 +37,9 @@ class BuildReport:
     """True: this very build was complete already; nothing was written."""
     background_left_out: int = 0
     """Pictures of the transform's background that are references now, and no longer belong to it."""
+    already_there: int = 0
+    """Items of the source that were left out, since the index holds them; where anything was added, every one is a line
+    of already_there.jsonl in the version."""
     transform_lost: bool = False
     """True: the version before had a transform, and this one, built from the beginning, has none."""
 
@@ -55,6 +58,7 @@ def report_of(
     resumed_at: int,
     done: int = 0,
     unchanged: bool = False,
+    already_there: int = 0,
 ) -> BuildReport:
     """What the version `manifest` has more than `before`, the one that it goes on from. done: items of this run."""
     return BuildReport(
@@ -69,6 +73,7 @@ def report_of(
         images_per_second=done / seconds,
         resumed_at=resumed_at,
         unchanged=unchanged,
+        already_there=already_there,
         background_left_out=_background(before) - _background(manifest) if before else 0,
     )
 

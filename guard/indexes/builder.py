@@ -100,10 +100,14 @@ def add_to_index(
     restart: bool = False,
     keep: int = KEEP,
     key: SealingKey | None = None,
+    duplicates: bool = False,
     on_progress: Progress | None = None,
 ) -> BuildReport:
     """Make a version that also holds a source's pictures, after those that are there; ids stay.
 
+    What the index holds already, in all of the collections, is left out and counted (guard.indexes.already_there), and
+    no version is made where nothing else is left. duplicates: add it all the same, where it matters how often a
+    training set repeats its pictures.
     Thumbnails, keypoints and hashes are stored if the index has them; sealed ones need its key. Resumable and otherwise
     as build_index; the index must exist and fit the embedder (IndexLoadError).
     """
@@ -129,6 +133,7 @@ def add_to_index(
             keypoints=KEYPOINTS in manifest.files,
             regions=manifest.regions,
             key=fitting_key(manifest, key, str(path)) if side else None,
+            duplicates=duplicates,
         )
         return job.run(base=name, restart=restart)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -28,7 +28,7 @@ from guard.pixels import ImageBatch, RGBArray
 from guard.sources.base import Item, Skip
 from guard.types import Record
 
-__all__ = ["GROUP", "Limits", "Row", "Rows", "prepare", "thumbnail_of"]
+__all__ = ["GROUP", "LeftOut", "Limits", "Row", "Rows", "prepare", "thumbnail_of"]
 
 GROUP = 16  # items that one worker takes at a time, and that an embedder sees in one batch
 
@@ -94,8 +94,15 @@ class Rows:
         self.notes += other.notes
 
 
-def prepare(items: Iterable[Item | Skip], embedder: Embedder, limits: Limits, *, workers: int) -> Iterator[Rows]:
-    """Yield the outcome of each group of items, in their order.
+LeftOut = Callable[[Item, str], Skip | None]
+"""Called with an item and the SHA-256 of its bytes, "" for a vector without, by several threads: why it is not wanted,
+or None if it is."""
+
+
+def prepare(
+    items: Iterable[Item | Skip], embedder: Embedder, limits: Limits, *, workers: int, left_out: LeftOut | None = None
+) -> Iterator[Rows]:
+    """Yield the outcome of each group of items, in their order. What is left out is neither decoded nor embedded.
 
     An embedder without weights (PDQ) is plain code that runs on one core, so the workers call it, a
     picture at a time; one with weights has threads or a device of its own and is called here, a group at a time.
@@ -109,7 +116,7 @@ def prepare(items: Iterable[Item | Skip], embedder: Embedder, limits: Limits, *,
             while True:
                 group = list(islice(source, GROUP))
                 if group:
-                    pending.append(pool.submit(_read_group, group, embedder if in_workers else None, limits))
+                    pending.append(pool.submit(_read_group, group, embedder if in_workers else None, limits, left_out))
                 if not pending:
                     return
                 if not group or len(pending) > 2 * workers:
@@ -120,21 +127,25 @@ def prepare(items: Iterable[Item | Skip], embedder: Embedder, limits: Limits, *,
                 future.cancel()
 
 
-def _read_group(group: Sequence[Item | Skip], embedder: Embedder | None, limits: Limits) -> Rows:
+def _read_group(
+    group: Sequence[Item | Skip], embedder: Embedder | None, limits: Limits, left_out: LeftOut | None
+) -> Rows:
     rows = Rows(items=len(group))
     for item in group:
         if isinstance(item, Skip):
             rows.skipped.append(item)
             continue
         try:
-            rows.rows.append(_read(item, limits, rows.notes))
+            read = _read(item, limits, rows.notes, left_out)
         except ImageFileError as exc:
             rows.skipped.append(Skip(item.uri, exc.reason, str(exc)))
             continue
-        if embedder is not None:
-            one = _embed_singly(
-                [rows.rows.pop()], embedder, limits.views
-            )  # now, so that the pixels are dropped at once
+        if isinstance(read, Skip):
+            rows.skipped.append(read)
+        elif embedder is None:
+            rows.rows.append(read)
+        else:
+            one = _embed_singly([read], embedder, limits.views)  # now, so that the pixels are dropped at once
             rows.rows += one.rows
             rows.skipped += one.skipped
     if embedder is not None and not rows.rows and len(rows.skipped) > 1:
@@ -142,14 +153,21 @@ def _read_group(group: Sequence[Item | Skip], embedder: Embedder | None, limits:
     return rows
 
 
-def _read(item: Item, limits: Limits, notes: Counter[str]) -> Row:
+def _read(item: Item, limits: Limits, notes: Counter[str], left_out: LeftOut | None) -> Row | Skip:
     if item.vector is not None:
+        unwanted = left_out(item, item.sha256) if left_out else None
+        if unwanted is not None:
+            return unwanted
         return Row(item, Record(-1, item.uri, item.sha256, item.caption), vector=item.vector)
     data, modified = item.data, item.modified
     if data is None:
         assert item.path is not None
         data = read_file(item.path, where=item.uri, max_bytes=limits.max_bytes)
         modified = _modified(item.path)
+    sha256 = hashlib.sha256(data).hexdigest()
+    unwanted = left_out(item, sha256) if left_out else None
+    if unwanted is not None:
+        return unwanted
     picture = decode(data, where=item.uri, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels)
     notes.update(picture.notes)
     thumbnail = thumbnail_of(picture.rgb, limits.thumbnail_px) if limits.thumbnail_px else None
@@ -159,7 +177,7 @@ def _read(item: Item, limits: Limits, notes: Counter[str]) -> Row:
     record = Record(
         -1,
         item.uri,
-        hashlib.sha256(data).hexdigest(),
+        sha256,
         item.caption,
         width=width,
         height=height,

@@ -49,9 +49,24 @@ from guard.indexes.transformed_rows import apply_transform, undo_transform
 from guard.sources.base import Skip
 from guard.types import Record
 
-__all__ = ["SKIPPED", "Staging", "complete", "is_sealed", "read_skipped", "settings_sha256", "unseal", "writing"]
+__all__ = [
+    "ALREADY_THERE",
+    "LEFT_OUT",
+    "SKIPPED",
+    "Staging",
+    "complete",
+    "is_sealed",
+    "read_skipped",
+    "settings_sha256",
+    "unseal",
+    "writing",
+]
 
 SKIPPED = "skipped.jsonl"
+ALREADY_THERE = "already_there"
+"""Reason of a skip of what the index holds already (guard.indexes.already_there): nothing is wrong with it."""
+LEFT_OUT = "already_there.jsonl"
+"""Those of the addition that made a version, where it left out any; the versions after it do not list them."""
 _SETTINGS = "settings.json"
 _PROGRESS = "progress.sqlite"
 _PROGRESS_TABLES = """
@@ -151,7 +166,14 @@ class Staging:
         )
 
     def skipped(self) -> dict[str, int]:
-        return dict(self._progress.execute("SELECT reason, COUNT(*) FROM skipped GROUP BY reason ORDER BY reason"))
+        """By reason, without what was there already."""
+        sql = "SELECT reason, COUNT(*) FROM skipped WHERE reason != ? GROUP BY reason ORDER BY reason"
+        return dict(self._progress.execute(sql, (ALREADY_THERE,)))
+
+    def already_there(self) -> int:
+        """Items that were left out since the index holds them."""
+        sql = "SELECT COUNT(*) FROM skipped WHERE reason = ?"
+        return int(self._progress.execute(sql, (ALREADY_THERE,)).fetchone()[0])
 
     def notes(self) -> dict[str, int]:
         return dict(self._progress.execute("SELECT note, count FROM notes ORDER BY note"))
@@ -163,18 +185,23 @@ class Staging:
         if self._hashes is not None:
             self._hashes.seek(0)
             self._hashes.write(HASH_LAYOUT.header(self.rows))
-        with (self.folder / SKIPPED).open("w", encoding="utf-8") as file:
-            for uri, reason, detail in self._progress.execute(
-                "SELECT uri, reason, detail FROM skipped ORDER BY number"
-            ):
-                file.write(json.dumps({"uri": uri, "reason": reason, "detail": detail}, ensure_ascii=False) + "\n")
+        names = [VECTORS, RECORDS, SKIPPED, *self._blobs]
+        names += [HASHES] * (self._hashes is not None) + [LEFT_OUT] * (self.already_there() > 0)
+        for name, which in ((SKIPPED, "!="), (LEFT_OUT, "=")):
+            if name in names:
+                self._list(self.folder / name, which)
         self._records.executescript(f"BEGIN; {INDEXES} COMMIT;")
         self.close()
-        names = [VECTORS, RECORDS, SKIPPED, *self._blobs]
-        names += [HASHES] * (self._hashes is not None)
         for name in names:
             sync_path(self.folder / name)
         return {name: file_entry(self.folder / name) for name in names}
+
+    def _list(self, path: Path, which: str) -> None:
+        """A line a skip. which: SQL's comparison of its reason with ALREADY_THERE."""
+        sql = f"SELECT uri, reason, detail FROM skipped WHERE reason {which} ? ORDER BY number"  # noqa: S608
+        with path.open("w", encoding="utf-8") as file:
+            for uri, reason, detail in self._progress.execute(sql, (ALREADY_THERE,)):
+                file.write(json.dumps({"uri": uri, "reason": reason, "detail": detail}, ensure_ascii=False) + "\n")
 
     def hashes(self) -> HashesEntry | None:
         """What the manifest says of the hashes; None without any."""
@@ -325,12 +352,13 @@ def writing(folder: Path) -> Iterator[None]:
         ) from exc
 
 
-def read_skipped(version: Path) -> list[Skip]:
+def read_skipped(version: Path, name: str = SKIPPED) -> list[Skip]:
+    """name: SKIPPED, or LEFT_OUT where a version has it."""
     try:
-        lines = (version / SKIPPED).read_text(encoding="utf-8").splitlines()
+        lines = (version / name).read_text(encoding="utf-8").splitlines()
         return [Skip(**json.loads(line)) for line in lines]
     except (OSError, ValueError, TypeError) as exc:
-        raise IndexLoadError(f"{version / SKIPPED} is damaged or missing ({exc}); rebuild the index") from exc
+        raise IndexLoadError(f"{version / name} is damaged or missing ({exc}); rebuild the index") from exc
 
 
 def is_sealed(folder: Path) -> bool:

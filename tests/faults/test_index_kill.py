@@ -127,7 +127,7 @@ def test_a_second_writer_is_refused_and_a_killed_one_is_not_in_the_way(tmp_path:
 def test_a_publication_cut_off_at_any_step_leaves_the_old_version_serving(tmp_path: Path) -> None:
     """The states between the steps of a publication, made by undoing its last renames."""
     pdq, first = load_embedder("pdq"), photo_folder(tmp_path / "photos", 5)
-    more, out = photo_folder(tmp_path / "more", 3), tmp_path / "x.index"
+    more, out = photo_folder(tmp_path / "more", 3, first=500), tmp_path / "x.index"
     build_index(first, out, pdq)
     add_to_index(more, out, pdq)
     states = {"before the rename": True, "before CURRENT": False}
@@ -183,6 +183,6 @@ def test_what_another_crash_left_is_not_served_and_goes_away(tmp_path: Path) -> 
     (out / "editing").mkdir()
     with open_index(out) as index:
         assert index.version == "0001"
-    report = add_to_index(photo_folder(tmp_path / "more", 2), out, pdq)
+    report = add_to_index(photo_folder(tmp_path / "more", 2, first=500), out, pdq)
     assert report.count == 6
     assert IndexFolder(out).published() == ["0001", report.version]

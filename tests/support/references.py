@@ -23,11 +23,11 @@ def jpeg(seed: int, side: int = 64) -> bytes:
     return buffer.getvalue()
 
 
-def photo_folder(folder: Path, n: int, side: int = 64) -> Path:
-    """n JPEGs 0000.jpg ..., the picture of seed i in file i."""
+def photo_folder(folder: Path, n: int, side: int = 64, *, first: int = 0) -> Path:
+    """n JPEGs 0000.jpg ..., the picture of seed first + i in file i."""
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(n):
-        (folder / f"{i:04d}.jpg").write_bytes(jpeg(i, side))
+        (folder / f"{i:04d}.jpg").write_bytes(jpeg(first + i, side))
     return folder
 
 

@@ -83,7 +83,7 @@ def place(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     if request.param == "whitened":
         transform_index(path, whiten=True)
     else:
-        add_to_index(photo_folder(tmp_path / "more", 1), path, ToyEmbedder())
+        add_to_index(photo_folder(tmp_path / "more", 1, first=500), path, ToyEmbedder())
     rgb = decode(jpeg(3)).rgb
     vectors = np.asarray(ToyEmbedder().embed(to_batch(rgb)))
     overlay = Overlay(path)

@@ -215,7 +215,7 @@ def test_an_index_of_a_model_file_can_be_extended(tmp_path: Path, photos: Path, 
         file = onnx_file(tmp_path / "own.onnx", preprocessing=str(preparation))
     else:
         file = script_file(tmp_path / "own.pt", preprocessing=str(preparation))
-    more, index = photo_folder(tmp_path / "more", 2), tmp_path / "x.index"
+    more, index = photo_folder(tmp_path / "more", 2, first=500), tmp_path / "x.index"
     assert run("build", photos, "--out", index, "--embedder", f"{kind}:{file}")[0] == 0
     code, text = run("add", more, "--index", index)
     assert code == 2

@@ -37,7 +37,7 @@ def test_a_small_folder_is_built_as_a_small_set(tmp_path: Path, photos: Path) ->
     info = as_json("index", "info", index)[1]
     assert info["small"]["flag"] == report["small"]["flag"]
     assert info["transform"]["whitening"] is not None
-    code, report = as_json("index", "add", photo_folder(tmp_path / "more", 10, side=160), "--index", index)
+    code, report = as_json("index", "add", photo_folder(tmp_path / "more", 10, side=160, first=500), "--index", index)
     assert report["small"]["count"] == 18
     assert as_json("index", "remove", index, "--id", 0)[1]["count"] == 17
     assert run("check", photos / "0003.jpg", "--index", index, "--fail-on", "block")[0] == 1
@@ -112,7 +112,7 @@ def test_a_stolen_index_shows_nobody(tmp_path: Path) -> None:
     assert "sealed (aes-256-gcm" in text
     check = ("check", patients / "jones.jpg", "--index", index, "--fail-on", "block")
     assert run(*check, env={"MEMGUARD_INDEX_KEY_FILE": str(key)})[0] == 1
-    more = photo_folder(tmp_path / "more", 6)
+    more = photo_folder(tmp_path / "more", 6, first=500)
     assert run("index", "add", more / "0005.jpg", "--index", index)[0] == 2
     assert run("index", "add", more / "0005.jpg", "--index", index, "--key", key, "--pseudonyms", names)[0] == 0
     assert run("optout", "add", more / "0004.jpg", "--index", index, "--key", key)[0] == 0

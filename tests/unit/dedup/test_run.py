@@ -114,7 +114,7 @@ def test_page_and_plot(index: Path, photos: Path, tmp_path: Path, out: Path) -> 
     for name in ("a.png", f"{evil[:8]}b.png".replace("/", "-")):
         shutil.copy(photos / "astronaut.png", folder / name)
     (folder / "a.txt").write_text(evil)
-    add_to_index(folder, index, load_embedder())
+    add_to_index(folder, index, load_embedder(), duplicates=True)
     dedup_index(index, out, Options(keep=Keep.CAPTION))
     text = (out / "clusters.html").read_text(encoding="utf-8")
     page = Page()

@@ -73,7 +73,7 @@ def test_removal_shrinks_clusters_and_names_them_anew(built: Path) -> None:
 
 def test_what_is_added_stands_alone(built: Path, tmp_path: Path) -> None:
     manifest = write_clusters(built, PAIRS, method="by hand")
-    add_to_index(photo_folder(tmp_path / "more", 2), built, TOY)
+    add_to_index(photo_folder(tmp_path / "more", 2, first=500), built, TOY)
     assert clusters_of(built)[4:] == [(1, 3), (1, 3), (-1, 1), (-1, 1)]
     with open_index(built) as index:
         entry = index.manifest.clusters
@@ -156,7 +156,7 @@ def test_an_index_of_an_older_version_opens_and_can_be_extended(built: Path, tmp
     assert problems(built) == []
     write_clusters(built, PAIRS, method="by hand")
     assert clusters_of(built)[0] == (0, 2)
-    add_to_index(photo_folder(tmp_path / "more", 1), built, TOY)
+    add_to_index(photo_folder(tmp_path / "more", 1, first=500), built, TOY)
     with open_index(built) as index:
         assert [r.width for r in index.records([0, 6])] == [0, 64]
     assert problems(built) == []

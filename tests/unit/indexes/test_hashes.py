@@ -78,7 +78,7 @@ def test_what_has_none(photos: Path, tmp_path: Path) -> None:
         with open_index(tmp_path / f"{name}.index") as index:
             assert (index.hashes, index.manifest.hashes) == (None, None), name
             assert not (index.folder / HASHES).exists()
-    add_to_index(photos, tmp_path / "off.index", TOY)
+    add_to_index(photos, tmp_path / "off.index", TOY, duplicates=True)
     with open_index(tmp_path / "off.index") as index:
         assert index.hashes is None
 
@@ -86,7 +86,7 @@ def test_what_has_none(photos: Path, tmp_path: Path) -> None:
 def test_adding_and_removing_carry_them_along(built: Path, tmp_path: Path) -> None:
     before = stored(built)
     np.save(tmp_path / "rows.npy", unit_rows(2, TOY.spec.dim))
-    add_to_index(photo_folder(tmp_path / "more", 12), built, TOY)
+    add_to_index(photo_folder(tmp_path / "more", 12), built, TOY, duplicates=True)
     add_to_index(open_source(tmp_path / "rows.npy", spec=TOY.spec), built, TOY)  # no pixels: no hashes
     after = stored(built)
     assert len(after) == 24

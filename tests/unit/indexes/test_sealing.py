@@ -85,7 +85,7 @@ def test_nobody_sees_a_thumbnail_without_the_key(tmp_path: Path, photos: Path, s
 
 
 def test_sealed_thumbnails_are_carried_along(tmp_path: Path, photos: Path, sealed: Path) -> None:
-    more = photo_folder(tmp_path / "more", 7)
+    more = photo_folder(tmp_path / "more", 7, first=500)
     for wrong, said in ((None, "are sealed"), (OTHER, "another key")):
         with pytest.raises(ConfigError, match=said):
             add_to_index(more, sealed, ToyEmbedder(), key=wrong)

@@ -134,7 +134,7 @@ def test_a_fork_opens_its_own_connections(built: Path) -> None:
 def test_an_open_index_goes_on_while_versions_are_published(built: Path, tmp_path: Path) -> None:
     with open_index(built) as old:
         for i in range(3):
-            add_to_index(photo_folder(tmp_path / f"more{i}", 2), built, TOY, keep=1)
+            add_to_index(photo_folder(tmp_path / f"more{i}", 2, first=500 + 2 * i), built, TOY, keep=1)
         assert old.records([11])[0].uri == "0011.jpg"
         assert old.thumbnail(11)
         with open_index(built) as new:

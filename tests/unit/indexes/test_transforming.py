@@ -299,7 +299,7 @@ def test_a_build_that_was_killed_within_the_transform_goes_on(
 ) -> None:
     """The process ends after the vectors were transformed, and before the manifest was written."""
     transform_index(index, whiten=True)
-    more = photo_folder(tmp_path / "more", 3)
+    more = photo_folder(tmp_path / "more", 3, first=500)
 
     class Killed(BaseException):
         pass

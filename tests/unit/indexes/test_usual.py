@@ -125,7 +125,7 @@ def test_a_set_that_is_not_large_has_regions_and_thresholds_for_them(
             rules = rules_of(config, opened, knows, None, "x.index")
             assert rules.of_the_policy == (known.flag, known.block)
             assert advice_of(opened, knows.spec) == known
-    add_to_index(photo_folder(tmp_path / "more", 10), index, knows)
+    add_to_index(photo_folder(tmp_path / "more", 10, first=500), index, knows)
     assert manifest(index).regions == view_count("crops")  # it goes on as it was built
     build_index(photos, tmp_path / "without.index", knows, thumbnails=0, regions=False)
     assert manifest(tmp_path / "without.index").regions == 1
@@ -167,7 +167,7 @@ def test_it_stays_when_references_come_and_go(tmp_path: Path) -> None:
     index = tmp_path / "x.index"
     build_index(photo_folder(tmp_path / "photos", MANY), index, ADVISED, thumbnails=0)
     fitted = manifest(index).transform
-    add_to_index(photo_folder(tmp_path / "more", 3), index, ADVISED)
+    add_to_index(photo_folder(tmp_path / "more", 3, first=500), index, ADVISED)
     assert manifest(index).transform == fitted
     remove_from_index(index, ids=[0])
     assert manifest(index).transform == fitted
