@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from guard.cli.calibrate import calibration_lines, calibration_summary
-from guard.cli.console import errors_to_exit, out, print_json
+from guard.cli.console import errors_to_exit, number_of, out, print_json
 from guard.cli.index_options import IndexArgument, JsonOption
 from guard.cli.index_report import counts, in_use, regions_line
 
@@ -56,7 +56,8 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
         if manifest.sealed:
             table.add_row("thumbnails", f"sealed ({manifest.sealed.cipher}, key {manifest.sealed.key_id})")
         if small:
-            lines = [f"flag {small.flag:.4f}, block {small.block:.4f}, of {small.count} references", *small.warnings]
+            own = f"flag {small.flag:.4f}, block {small.block:.4f}, of {number_of(small.count, 'reference')}"
+            lines = [own] * (small.count > 0) + small.warnings
             table.add_row("small set", "\n".join(lines))
         table.add_row("hashes", f"PDQ, of {manifest.hashes.usable} references" if manifest.hashes else "none")
         table.add_row("keypoints", "stored" if KEYPOINTS in manifest.files else "none")

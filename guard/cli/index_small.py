@@ -141,11 +141,12 @@ def small_json(report: SmallReport | None) -> dict[str, Any] | None:
 def show_small(report: SmallReport) -> None:
     small = report.small
     most = "" if small.strangers is None else f"two of its pictures have {small.strangers:.4f} at most, and "
-    out.print(
-        f"small set: flag {small.flag:.4f}, block {small.block:.4f}; {most}one has {small.own:.4f} with itself; every "
-        "candidate's pixels are compared",
-        soft_wrap=True,
-    )
+    if small.count:
+        out.print(
+            f"small set: flag {small.flag:.4f}, block {small.block:.4f}; {most}one has {small.own:.4f} with itself; "
+            "every candidate's pixels are compared",
+            soft_wrap=True,
+        )
     for warning in small.warnings:
         err.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     for one, other in report.alike[:SHOWN]:

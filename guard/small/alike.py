@@ -22,6 +22,7 @@ from guard.indexes.hashes import IDENTICAL_BITS, map_hashes
 from guard.indexes.store import OpenIndex
 from guard.indexes.transformed_rows import original_rows
 from guard.pixels import ImageBatch, RGBArray
+from guard.small.record import LOWEST_FLAG
 from guard.types import Descriptors
 
 __all__ = ["MOST", "Alike", "measure"]
@@ -175,7 +176,7 @@ def _edit(
         own = similarity[np.arange(len(some)), [i for i, _ in some]]
         others = np.where(one, -np.inf, similarity).max(axis=1)
         found.edited += len(some)
-        bar = -np.inf if found.strangers is None else found.strangers
+        bar = -np.inf if found.strangers is None else max(found.strangers, LOWEST_FLAG)
         found.told += int(((own > others) & (own > bar)).sum())
 
 

@@ -23,7 +23,7 @@ from guard.indexes.staging import writing
 from guard.indexes.store import OpenIndex, open_index
 from guard.indexes.transform import NEAREST, Normalisation, Transform, Whitening
 from guard.small.alike import Alike, measure
-from guard.small.record import SmallSet, read_small
+from guard.small.record import LOWEST_FLAG, SmallSet, read_small
 
 __all__ = ["BETA", "SIZE", "SmallReport", "known_report", "measure_small", "small_transform"]
 
@@ -121,7 +121,8 @@ def _small(index: OpenIndex, alike: Alike, note: str) -> SmallSet:
 
 
 def _thresholds(alike: Alike, manifest: Manifest) -> tuple[float, float]:
-    """(flag, block): just above all strangers, and half way from there to what a picture has with itself.
+    """(flag, block): just above all strangers (LOWEST_FLAG at least), and half way from there to what a picture has
+    with itself.
 
     Without strangers the embedder's advice stands; under a transform, where that does not hold, shares of the latter.
     """
@@ -129,5 +130,5 @@ def _thresholds(alike: Alike, manifest: Manifest) -> tuple[float, float]:
         if manifest.transform is None and manifest.thresholds is not None:
             return manifest.thresholds.flag, manifest.thresholds.block
         return 0.5 * alike.own, 0.75 * alike.own
-    flag = min(max(alike.strangers + ABOVE, -1.0), 1.0)
+    flag = min(max(alike.strangers + ABOVE, LOWEST_FLAG), 1.0)
     return flag, min(max(flag, (flag + alike.own) / 2), 1.0)

@@ -16,12 +16,16 @@ from guard.indexes.manifest import SMALL, EmbedderEntry, Manifest, TransformEntr
 if TYPE_CHECKING:
     from guard.config import GuardConfig
 
-__all__ = ["ENOUGH", "FORMAT_VERSION", "SmallSet", "read_small", "small_of"]
+__all__ = ["ENOUGH", "FEW", "FORMAT_VERSION", "LOWEST_FLAG", "SmallSet", "read_small", "small_of"]
 
 _log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 ENOUGH = 0.9  # share of lightly edited copies that must be told from strangers
+FEW = 10  # references below which the highest similarity of two says little of pictures to come
+LOWEST_FLAG = 0.2
+"""Flag lies no lower, however unlike the few references of a set are: what that lets through and what it spares was
+measured on eight folders of real pictures (docs/small-sets.md)."""
 
 
 class SmallSet(BaseModel):
@@ -64,9 +68,10 @@ class SmallSet(BaseModel):
     def thresholds(self) -> Thresholds:
         source = "a guess: no two pictures of the small set are different"
         if self.strangers is not None:
+            lowest = f", and no lower than {LOWEST_FLAG}" if self.flag == LOWEST_FLAG else ""
             source = (
                 f"flag: above every similarity of two of the {self.count} references that are not known to be one "
-                "picture; block: half way to what a reference has with itself (small set)"
+                f"picture{lowest}; block: half way to what a reference has with itself (small set)"
             )
         return Thresholds(self.flag, self.block, source)
 
@@ -74,6 +79,14 @@ class SmallSet(BaseModel):
     def warnings(self) -> list[str]:
         """Why copies and strangers may not be told apart, in words; empty if they were."""
         said = [self.note] if self.note else []
+        if not self.count:
+            return [*said, "no picture: nothing can be found in this index"]
+        if self.strangers is not None and self.count < FEW:
+            before = " before its pixels are compared" if self.compared else ""
+            said.append(
+                f"thresholds rest on {self.count} pictures: of new ones that are like them, and no copies, about 1 in "
+                f"{self.count + 1} may lie above flag{before}"
+            )
         if self.edited and self.told < ENOUGH * self.edited:
             said.append(
                 f"too alike for the descriptor: {self.edited - self.told} of {self.edited} lightly edited copies of "

@@ -69,6 +69,19 @@ def test_shards_and_parquet_are_counted_too(tmp_path: Path) -> None:
     assert as_json("index", "build", shard, "--out", tmp_path / "u.index", "--no-small")[1]["small"] is None
 
 
+def test_no_picture_has_no_thresholds(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"no picture")
+    code, text = run("index", "build", tmp_path / "photos", "--out", tmp_path / "x.index")
+    assert code == 2
+    assert "not_an_image" in text
+    assert "no picture: nothing can be found in this index" in text
+    assert "flag" not in text
+    told = run("index", "info", tmp_path / "x.index")[1]
+    assert "nothing can be found" in told
+    assert "flag" not in told
+
+
 def test_what_is_missing_is_said(tmp_path: Path, photos: Path) -> None:
     options = ["--small", "--embedder", "pdq", "--thumbnails", 0]
     warnings = as_json("index", "build", photos, "--out", tmp_path / "x.index", *options)[1]["small"]["warnings"]

@@ -22,7 +22,7 @@ from guard.indexes import build_index, open_index, transform_index
 from guard.indexes.manifest import SMALL
 from guard.small.alike import measure
 from guard.small.build import known_report, measure_small, small_transform
-from guard.small.record import SmallSet, read_small
+from guard.small.record import LOWEST_FLAG, SmallSet, read_small
 from tests.support.references import photo_folder
 from tests.support.scans import scan_folder
 from tests.support.toys import ToyEmbedder
@@ -121,7 +121,7 @@ def test_without_thumbnails_it_says_that_no_pixels_are_compared(tmp_path: Path) 
     report = measure_small(tmp_path / "x.index", ToyEmbedder(), note="plain cosines are compared")
     assert (report.small.compared, report.small.edited) == (0, 0)
     assert report.small.warnings[0] == "plain cosines are compared"
-    assert "similarity alone decides" in report.small.warnings[1]
+    assert "similarity alone decides" in report.small.warnings[-1]
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -130,7 +130,30 @@ def test_next_to_nothing(tmp_path: Path, count: int) -> None:
     small = measure_small(tmp_path / "x.index", ToyEmbedder()).small
     assert (small.count, small.strangers, small.flag, small.block) == (count, None, 0.8, 0.95)
     assert (small.edited, small.told) == (4 * count, 4 * count)
-    assert "no two different pictures" in small.warnings[0]
+    assert ("no picture" if count == 0 else "no two different pictures") in small.warnings[0]
+    assert len(small.warnings) == 1
+
+
+def test_two_pictures_set_no_flag_that_everything_reaches(tmp_path: Path) -> None:
+    """They are less alike than nothing: a threshold just above that says nothing of a third."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize((256, 256), Image.Resampling.BICUBIC)
+    coarse.save(folder / "coarse.png")
+    stripes = np.tile(np.where(np.arange(256) % 16 < 8, 30, 220).astype(np.uint8), (256, 1))
+    Image.fromarray(stripes).save(folder / "stripes.png")
+    embedder = load_embedder()
+    build_index(folder, tmp_path / "x.index", embedder, transform=small_transform(embedder.spec)[0])
+    small = measure_small(tmp_path / "x.index", embedder).small
+    assert small.strangers is not None
+    assert small.strangers < 0
+    assert (small.flag, small.block) == (LOWEST_FLAG, pytest.approx((LOWEST_FLAG + small.own) / 2))
+    assert "no lower than 0.2" in small.thresholds.source
+    assert "thresholds rest on 2 pictures" in small.warnings[0]
+    guard = Guard.open(tmp_path / "x.index", deadline_s=None, verify_budget_ms=60_000)
+    assert guard.rules.of_the_policy == (small.flag, small.block)
+    assert guard.check([edited(folder / "coarse.png")])[0].decision is not Decision.ALLOW
 
 
 def test_one_picture_under_a_transform(tmp_path: Path) -> None:
