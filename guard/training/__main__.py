@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, help="folder of the run; one that holds a run goes on with it"
     )
     parser.add_argument(
-        "--config", default="default", help="default, gpu, small, or a JSON file with settings that differ"
+        "--config", default="default", help="default, gpu, continued, small, or a JSON file with settings that differ"
     )
     parser.add_argument("--minutes", type=float, help="length of the run over all its sessions, the bank not counted")
     parser.add_argument("--steps", type=int, help="length of the run in steps instead")

@@ -84,20 +84,31 @@ class TrainingConfig(BaseModel):
         return self
 
 
-CONFIGS: Mapping[str, TrainingConfig] = MappingProxyType(
+_GPU = TrainingConfig(
+    programs=24_000,
+    pairs=1536,
+    kin_share=0.6,
+    phases=(Phase(until=0.3, size=96), Phase(until=0.6, size=128), Phase(until=1, size=160)),
+    learning_rate=3e-3,
+    warm_up_steps=200,
+    strength_from=0.4,
+    strength_full_at=0.25,
+    ema=0.999,
+    device_batches=5,
+)
+
+CONFIGS: Mapping[str, TrainingConfig] = MappingProxyType(  # which ones the weights that ship had: docs/training.md
     {
         "default": TrainingConfig(),
-        "gpu": TrainingConfig(  # of the weights that ship; docs/training.md
-            programs=24_000,
-            pairs=1536,
-            kin_share=0.6,
-            phases=(Phase(until=0.3, size=96), Phase(until=0.6, size=128), Phase(until=1, size=160)),
-            learning_rate=3e-3,
-            warm_up_steps=200,
-            strength_from=0.4,
-            strength_full_at=0.25,
-            ema=0.999,
-            device_batches=5,
+        "gpu": _GPU,
+        "continued": _GPU.model_copy(  # with --init: weights that know small pictures and full strength already
+            update={
+                "phases": (Phase(until=0.2, size=96), Phase(until=0.45, size=128), Phase(until=1, size=160)),
+                "learning_rate": 2e-3,
+                "strength_from": 0.8,
+                "strength_full_at": 0.1,
+                "device_batches": 7,
+            }
         ),
         "small": TrainingConfig(  # for a test: seconds, not a useful descriptor
             network=NetworkConfig(widths=(8, 16, 24, 32), depths=(1, 1, 1), pooled=(8, 24), dim=32),
