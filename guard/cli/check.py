@@ -23,7 +23,7 @@ from guard.cli.check_options import (
     settings_of,
     unhurried,
 )
-from guard.cli.console import STYLES, Exit, err, errors_to_exit, print_json, rows
+from guard.cli.console import STYLES, Exit, err, errors_to_exit, print_json, print_rows
 from guard.cli.explain import Strips
 from guard.cli.progress import counted
 from guard.errors import InputError
@@ -91,10 +91,6 @@ def _check(
     code = Exit.FINE
     results: list[dict[str, object]] = []
     table = Table("picture", "decision", "similarity", "reference", "pixels", box=None, pad_edge=False)
-    for column in (0, 3, 4):
-        table.columns[column].overflow = "fold"  # a path that is cut is no path
-    for column in (1, 2):
-        table.columns[column].no_wrap = True
     files = list(_files(images))
     waiting = iter(files)
     with counted("checking", quiet=as_json or len(files) <= BATCH) as progress:
@@ -119,7 +115,7 @@ def _check(
     if as_json:
         print_json({"index": str(index), "index_version": guard.index.version, "results": results})
     elif table.rows:
-        rows.print(table)
+        print_rows(table)
     return code
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from guard.errors import ConfigError, GuardError, InputError
 from guard.types import Decision
@@ -26,15 +28,14 @@ __all__ = [
     "out",
     "percent",
     "print_json",
-    "rows",
+    "print_rows",
 ]
 
 # No markup and no emoji codes: what is printed are paths, and "scans[draft]" is one.
 # Piped into a file there is no width to fit, and rich's 80 columns would only cut them.
 out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
-rows = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 10_000)
-"""For tables whose rows stay lines where they are piped: a path that is broken in two is no path."""
+_wide = Console(highlight=False, markup=False, emoji=False, width=10_000)
 STYLES = {Decision.ALLOW: "green", Decision.FLAG: "yellow", Decision.BLOCK: "red"}
 
 
@@ -63,6 +64,14 @@ def percent(rate: Mapping[str, float | None]) -> str:
 def number_of(count: int, one: str, more: str = "") -> str:
     """1, "picture" -> "1 picture"; 0 or 3 -> "3 pictures". more: a plural that takes more than an s."""
     return f"{count} {one if count == 1 else more or one + 's'}"
+
+
+def print_rows(table: Table) -> None:
+    """A table whose rows stay lines, in a terminal too: a path that is broken in two, or padded, cannot be copied."""
+    for line in _wide.render_lines(table, pad=False):
+        text = Text.assemble(*((part.text, part.style or "") for part in line))
+        text.rstrip()
+        _wide.print(text, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from guard.cli.console import Exit, errors_to_exit, goes_on, number_of, out, print_json
+from guard.cli.console import Exit, errors_to_exit, goes_on, number_of, print_json, print_rows
 from guard.cli.index_small import KeyOption, sealing_key
 from guard.cli.progress import staged
 from guard.dedup.choose import Keep
@@ -149,7 +149,7 @@ def _show(report: DedupReport, apply: Path | None, as_json: bool) -> None:
             f"{apply}: {number_of(made.kept, 'picture')} kept, {made.dropped} dropped, {made.unreadable} unreadable; "
             f"{number_of(made.linked, 'file')} linked, {made.copied} written",
         )
-    out.print(table)
+    print_rows(table)
 
 
 def _stem(target: str) -> str:

@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from guard.cli.console import STYLES, err, errors_to_exit, number_of, out, print_json
+from guard.cli.console import STYLES, err, errors_to_exit, number_of, out, print_json, print_rows
 from guard.cli.events_review import review
 from guard.cli.moments import moment_of, time_cell
 from guard.errors import ConfigError
@@ -102,10 +102,9 @@ def list_events(
             return
         table = Table("seq", "id", "time (UTC)", "pipeline", "decision", "similarity", "nearest reference", "review",
                       box=None, pad_edge=False)  # fmt: skip
-        table.columns[6].overflow = "fold"
         for event in events:
             table.add_row(*_row(event))
-        out.print(table)
+        print_rows(table)
         err.print(f"{len(events)} of {number_of(count, 'event')}", style="dim")
 
 
@@ -145,7 +144,7 @@ def show(
         for review in reviews:
             note = f": {review['note']}" if review["note"] else ""
             table.add_row("review", Text(f"{review['outcome']} by {review['who']}, {review['time']}{note}"))
-        out.print(table)
+        print_rows(table)
 
 
 @events_app.command()

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from guard.cli.check import decoded
 from guard.cli.check_options import ConfigOption, EmbedderOption, IndexOption, unhurried
-from guard.cli.console import STYLES, errors_to_exit, number_of, out, print_json, rows
+from guard.cli.console import STYLES, errors_to_exit, number_of, out, print_json, print_rows
 from guard.cli.moments import moment_of, time_cell
 from guard.cli.optout import IdOption, UntilOption, UriOption, WhoOption, WhyOption
 from guard.errors import InputError
@@ -109,13 +109,12 @@ def exemptions(
             print_json({"index": str(index), "pairs": [one.to_dict() for one in found]})
             return
         table = Table("pair", "reference", "since (UTC)", "until", "who", "why", box=None, pad_edge=False)
-        table.columns[1].overflow = "fold"
         for one in found:
             ends = "for ever" if one.until is None else time_cell(one.until) + (", over" if one.over else "")
             cells = (str(one.pair), one.uri or f"{one.key} (gone)", time_cell(one.since), ends, one.who, one.why)
             table.add_row(*map(Text, cells))
         if found:
-            rows.print(table)
+            print_rows(table)
         else:
             out.print("no picture is exempt")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from guard.cli.calibrate import calibration_lines, calibration_summary
-from guard.cli.console import errors_to_exit, number_of, out, print_json
+from guard.cli.console import errors_to_exit, number_of, print_json, print_rows
 from guard.cli.index_options import IndexArgument, JsonOption
 from guard.cli.index_report import counts, in_use, regions_line
 
@@ -91,7 +91,7 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
         else:
             table.add_row("calibration", "none")
         table.add_row("files", counts({n: f"{f.bytes} bytes" for n, f in manifest.files.items()}))
-        out.print(table)
+        print_rows(table)
 
 
 def _folder(name: str) -> str:

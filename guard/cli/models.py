@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from guard.cli.console import err, errors_to_exit, goes_on, out, percent, print_json
+from guard.cli.console import err, errors_to_exit, goes_on, out, percent, print_json, print_rows
 
 __all__ = ["models_app"]
 
@@ -104,7 +104,7 @@ def show(
                 table.add_row(label, Text(text))
         elif value not in (None, ""):
             table.add_row(key, Text(str(value)))
-    out.print(table)
+    print_rows(table)
 
 
 @models_app.command("fetch")

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from guard.cli.console import Exit, err, errors_to_exit, number_of, out, print_json
+from guard.cli.console import Exit, err, errors_to_exit, number_of, out, print_json, print_rows
 from guard.cli.index_edit import LogOption, purge_keys
 from guard.cli.index_small import KeyOption, sealing_key
 from guard.cli.moments import moment_of, time_cell
@@ -219,8 +219,6 @@ def list_entries(
         table = Table(
             "picture", "collection", "since (UTC)", "until", "who", "why", "held by", box=None, pad_edge=False
         )
-        for column in table.columns:
-            column.overflow = "fold"
         for one in entries:
             until = "for ever" if one.until is None else time_cell(one.until) + (", over" if one.over else "")
             collection_said = one.collection if one.member else f"not {one.collection}"
@@ -235,7 +233,7 @@ def list_entries(
             )
             table.add_row(*map(Text, cells))
         if entries:
-            out.print(table)
+            print_rows(table)
         else:
             out.print("the overlay protects nothing")
         if itself:
@@ -266,15 +264,13 @@ def history(
             print_json({"index": str(index), "changes": said})
             return
         table = Table("time (UTC)", "who", "what", "picture", "why", box=None, pad_edge=False)
-        table.columns[0].no_wrap = True
-        table.columns[3].overflow = "fold"
         names = {change.key: change.detail["uri"] for change in changes if change.detail.get("uri")}
         for change in changes:
             action = " ".join(filter(None, [change.action, change.detail.get("collection", "")]))
             place = names.get(change.key) or change.key or "(purged)"
             cells = (time_cell(change.time), change.who, action, place, change.detail.get("why", ""))
             table.add_row(*map(Text, cells))
-        out.print(table)
+        print_rows(table)
 
 
 optout_app.command()(export)

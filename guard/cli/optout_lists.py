@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from guard.cli.console import Exit, err, errors_to_exit, number_of, out, print_json
+from guard.cli.console import Exit, err, errors_to_exit, number_of, out, print_json, print_rows
 from guard.cli.progress import counted
 
 if TYPE_CHECKING:
@@ -200,14 +200,13 @@ def _show(reports: list[CheckReport], listed: Any, as_json: bool, out_file: Path
         )
         return
     table = Table("item", "by", "entry", "how near", box=None, pad_edge=False)
-    table.columns[0].overflow = table.columns[2].overflow = "fold"
     for item in found[:SHOWN]:
         row = item.to_dict()
         near = "" if row["similarity"] is None else f"similarity {row['similarity']:.3f}"
         near += "" if row["pdq_bits"] is None else f", PDQ {row['pdq_bits']} bits"
         table.add_row(*map(Text, (row["uri"], ", ".join(row["by"]), row["entry"], near.strip(", "))))
     if found:
-        out.print(table)
+        print_rows(table)
     more = f"; {len(found) - SHOWN} more are not shown" if len(found) > SHOWN else ""
     out.print(
         f"{len(found)} of {number_of(items, 'item')} on the list "

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from guard.cli.console import err, errors_to_exit, number_of, out, print_json
+from guard.cli.console import err, errors_to_exit, number_of, out, print_json, print_rows
 
 if TYPE_CHECKING:
     from guard.embedders.base import Thresholds
@@ -140,12 +140,10 @@ def _show(
         print_json({"index": str(index), "thresholds": near, **page.to_dict()})
         return
     table = Table("similarity", "uri", "cluster", "collections", "caption", box=None, pad_edge=False)
-    table.columns[0].no_wrap = True
-    table.columns[1].overflow = "fold"
     for hit in page.hits:
         table.add_row(*_row(hit))
     if page.hits:
-        out.print(table)
+        print_rows(table)
     if query.picture is not None and not query.words and not page.offset:
         answer = _answer(page, advice, _hint(searcher, query))
         if answer:

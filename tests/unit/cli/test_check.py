@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -182,3 +183,18 @@ def test_version_and_help() -> None:
     assert "Examples" in run("index", "--help")[1]
     for verb in ("check", "index", "models", "bench", "demo"):
         assert verb in out
+
+
+def test_a_long_path_stays_in_one_piece(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the terminal is narrow, too, and nothing is padded to the longest of all."""
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = tmp_path / ("a folder of a long name " * 4).strip() / "and another one within it"
+    folder.mkdir(parents=True)
+    for name in ("a picture of a long name.png", "b.png"):
+        picture(99, 200, 200).save(folder / name)
+    out = run("check", folder, "--index", index)[1]
+    assert str(folder / "a picture of a long name.png") in out
+    assert all(line == line.rstrip() for line in out.splitlines())
+    moved = folder / "the index of a long name.index"
+    shutil.copytree(index, moved)
+    assert f"{moved}, version 0001" in run("index", "info", moved)[1]
