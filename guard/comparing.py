@@ -66,7 +66,7 @@ def in_force(
 
     examiner: of that index. small: of a small set, which has an opinion of its own. Raises nothing.
     """
-    config = small.applied(config) if small is not None else config
+    config = small.applied(config, embedder) if small is not None else config
     if config.query_views == "auto":
         config = config.model_copy(update={"query_views": _views(config.policy.build(), embedder, calibration)})
     if config.verify != "auto":

@@ -1,9 +1,9 @@
 """A small set of look-alikes under three guards: copies that are found, strangers that are flagged. Knows no table.
 
 In each of a few seeded splits half of the sources (patients), or so many pictures as are asked for, are the private
-set, and the pictures of the others are strangers, as they are and edited. Each split is indexed as a small set, with
-crops of its pictures and without, and the usual way: without and with pixels compared. Intervals come from a bootstrap
-over sources. What was decided is written down as it goes (small_journal).
+set, and the pictures of the others are strangers, as they are and edited. Each split is indexed as a small set, also
+with images looked up as one view and with crops of its pictures, and the usual way: without and with pixels compared.
+Intervals come from a bootstrap over sources. What was decided is written down as it goes (small_journal).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from guard._version import __version__
 from guard.config import GuardConfig
 from guard.embedders.base import Embedder
-from guard.embedders.views import windows_identity
+from guard.embedders.views import ViewKind, windows_identity
 from guard.errors import ConfigError
 from guard.evaluation.edits import VERSION as EDITS_VERSION
 from guard.evaluation.edits import Edit
@@ -52,10 +52,13 @@ class Way:
     regions: bool | None
     """None: as such an index has them by default."""
     settings: Mapping[str, Any]
+    views: ViewKind | None = None
+    """As which a small set is looked up in itself, and images in it; None: as by default."""
 
 
 WAYS: Mapping[str, Way] = {
     "small": Way(True, False, {}),
+    "small, one view": Way(True, False, {}, "one"),
     "small, regions": Way(True, True, {}),
     "usual": Way(False, None, {"verify": False}),
     "usual, verified": Way(False, None, {"verify": True}),
@@ -165,7 +168,8 @@ def evaluate_small(
             "seed": seed, "embedder": embedder.spec.identity(), "windows": windows_identity(embedder),
             "verifier": identity_of(),
             "version": [__version__, EDITS_VERSION],
-            "ways": {name: [way.small, way.regions, dict(way.settings)] for name, way in WAYS.items()}}  # fmt: skip
+            "ways": {name: [way.small, way.regions, dict(way.settings), way.views]
+                     for name, way in WAYS.items()}}  # fmt: skip
     decisions: dict[str, dict[str, dict[int, list[Decision]]]] = {
         way: defaultdict(lambda: defaultdict(list)) for way in WAYS
     }
@@ -268,19 +272,19 @@ def _guards(
     folder: Path, references: Sequence[PictureFile], embedder: Embedder
 ) -> tuple[dict[str, Guard], dict[str, Any]]:
     transform, note = small_transform(embedder.spec)
-    paths: dict[tuple[bool, bool | None], Path] = {}
+    paths: dict[tuple[bool, bool | None, ViewKind | None], Path] = {}
     said: list[SmallSet] = []
     for way in WAYS.values():
-        if (way.small, way.regions) not in paths:
-            path = paths[way.small, way.regions] = folder / str(len(paths))
+        if (way.small, way.regions, way.views) not in paths:
+            path = paths[way.small, way.regions, way.views] = folder / str(len(paths))
             used = transform if way.small else None
             build_index(_Pictures(references), path, embedder, transform=used, regions=way.regions)
             if way.small:
-                said.append(measure_small(path, embedder, note=note).small)
+                said.append(measure_small(path, embedder, note=note, views=way.views).small)
     shared, comparing = Remembering(embedder), _Comparing()
     guards = {
         name: Guard(
-            open_index(paths[way.small, way.regions], embedder=shared),
+            open_index(paths[way.small, way.regions, way.views], embedder=shared),
             shared,
             config=GuardConfig(deadline_s=None, mode=Mode.FLAG, **way.settings),
             verifier=comparing,

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 __all__ = ["draw"]
 
 INK, FAINT, LINES = "#222222", "#6b7280", "#e4e4e4"
-COLOURS = ("#2f6f8f", "#7fb3c9", "#c9a25f", "#8a6f9c")  # a guard each, in the order of the document
+COLOURS = ("#2f6f8f", "#5b9a6f", "#7fb3c9", "#c9a25f", "#8a6f9c")  # a guard each, in the order of the document
 LABEL, PANEL, GAP, RIGHT = 120, 300, 48, 28  # px across
 HEAD, BAR, PAD, FOOT = 92, 8, 8, 40  # px down
 KINDS = {"copies": "edited copies that were flagged or blocked", "strangers": "pictures of other sources, likewise"}

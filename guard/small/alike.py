@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance
 
 from guard.decode import ImageFileError, decode
-from guard.embedders.base import Embedder
-from guard.embedders.views import embed_views
+from guard.embedders.base import Embedder, QueryDescriptors
+from guard.embedders.views import ViewKind, embed_views, view_count
 from guard.errors import IndexLoadError, MissingExtraError
 from guard.indexes.hashes import IDENTICAL_BITS, map_hashes
 from guard.indexes.store import OpenIndex
 from guard.indexes.transformed_rows import original_rows
 from guard.pixels import ImageBatch, RGBArray
 from guard.small.record import LOWEST_FLAG
-from guard.types import Descriptors
 
 __all__ = ["MOST", "Alike", "measure"]
 
@@ -52,41 +51,67 @@ def measure(
     index: OpenIndex,
     embedder: Embedder,
     *,
+    views: ViewKind = "one",
     seed: int = 0,
     on_progress: Callable[[int, int | None], None] = lambda _done, _total: None,
 ) -> Alike:
-    """Look each reference up among the others; of more than MOST, so many drawn by seed. Deterministic."""
+    """Look each reference up among the others; of more than MOST, so many drawn by seed. Deterministic.
+
+    views: how checks will look pictures up. Windows of a reference are those of its thumbnail.
+    """
     found, count = Alike(), len(index)
     if count == 0:
         return found
     asked = np.sort(np.random.default_rng(seed).permutation(count)[:MOST])
-    rows = _as_queries(index, asked)
-    similarity = _with_all(index, rows)
+    pictures = _Thumbnails(index)
+    similarity = _with_all(index, _as_queries(index, asked, embedder, views, pictures))
     one = _one_picture(index, asked)
     found.own = float(np.median(similarity[np.arange(len(asked)), asked]))
     strangers = np.where(one, -np.inf, similarity)
-    pictures = _Thumbnails(index)
     _compare(asked, strangers, pictures, found, on_progress)
     for i, j in found.pairs:  # they are reported, and no measure of how alike strangers are
         for a, b in ((i, j), (j, i)):
             strangers[np.flatnonzero(asked == a), b] = -np.inf
     if np.isfinite(strangers).any():
         found.strangers = float(strangers.max())
-    _edit(index, embedder, asked[:EDITED] if len(asked) <= EDITED else asked[:: len(asked) // EDITED], pictures, found)
+    edited = asked[:EDITED] if len(asked) <= EDITED else asked[:: len(asked) // EDITED]
+    _edit(index, embedder, views, edited, pictures, found)
     return found
 
 
-def _as_queries(index: OpenIndex, ids: npt.NDArray[np.int64]) -> Descriptors:
-    """(n, d) descriptors of references as the embedder made them."""
+def _as_queries(
+    index: OpenIndex, ids: npt.NDArray[np.int64], embedder: Embedder, views: ViewKind, pictures: _Thumbnails
+) -> QueryDescriptors:
+    """References as a check would look them up: descriptors as the embedder made them, and windows of thumbnails."""
     if index.manifest.vectors == "bits":
-        return index.descriptors(ids.tolist())
-    return np.array(original_rows(index.folder, index.manifest)[:: index.manifest.regions][ids])
+        whole = index.descriptors(ids.tolist())
+    else:
+        whole = np.array(original_rows(index.folder, index.manifest)[:: index.manifest.regions][ids])
+    usable = np.ones(len(ids), np.bool_)
+    if views == "one":
+        return QueryDescriptors(whole[:, None], usable)
+    vectors, handicap = np.repeat(whole[:, None], view_count(views), axis=1), None
+    for start in range(0, len(ids), _BATCH):
+        shown = {row: pictures(int(ids[row])) for row in range(start, min(start + _BATCH, len(ids)))}
+        there = {row: picture for row, picture in shown.items() if picture is not None}
+        if there:
+            seen = embed_views(embedder, ImageBatch(arrays=tuple(there.values())), views)
+            vectors[list(there), 1:] = np.asarray(seen.vectors)[:, 1:]
+            handicap = seen.handicap
+    return QueryDescriptors(vectors, usable, handicap)
 
 
-def _with_all(index: OpenIndex, rows: Descriptors) -> npt.NDArray[np.float32]:
-    """(n, count) similarities with every reference, as a check finds them: each at the best of its regions."""
-    blocks = (list(range(i, min(i + _ROWS, len(index)))) for i in range(0, len(index), _ROWS))
-    return np.concatenate([index.similarity(rows, ids) for ids in blocks], axis=1)
+def _with_all(index: OpenIndex, query: QueryDescriptors) -> npt.NDArray[np.float32]:
+    """(n, count) similarities with every reference, as a check finds them: each at the best of views and regions."""
+    n, views, dim = query.vectors.shape
+    blocks = [list(range(i, min(i + _ROWS, len(index)))) for i in range(0, len(index), _ROWS)]
+    out = np.empty((n, len(index)), np.float32)
+    for start in range(0, n, _BATCH):
+        rows = query.vectors[start : start + _BATCH].reshape(-1, dim)
+        for ids in blocks:
+            near = query.counted(index.similarity(rows, ids))
+            out[start : start + _BATCH, ids] = near.reshape(-1, views, len(ids)).max(axis=1)
+    return out
 
 
 def _one_picture(index: OpenIndex, asked: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -157,7 +182,12 @@ def _nearest(asked: npt.NDArray[np.int64], strangers: npt.NDArray[np.float32]) -
 
 
 def _edit(
-    index: OpenIndex, embedder: Embedder, chosen: npt.NDArray[np.int64], pictures: _Thumbnails, found: Alike
+    index: OpenIndex,
+    embedder: Embedder,
+    views: ViewKind,
+    chosen: npt.NDArray[np.int64],
+    pictures: _Thumbnails,
+    found: Alike,
 ) -> None:
     """Look up lightly edited copies of what thumbnails show; a copy of a picture is one of its duplicates too."""
     duplicates: dict[int, list[int]] = {}
@@ -168,8 +198,8 @@ def _edit(
     for start in range(0, len(copies), _BATCH):
         some = copies[start : start + _BATCH]
         batch = ImageBatch(arrays=tuple(copy for _, copy in some))
-        rows = np.asarray(embed_views(embedder, batch, "one").vectors)[:, 0]
-        similarity = _with_all(index, rows)
+        seen = embed_views(embedder, batch, views)
+        similarity = _with_all(index, replace(seen, vectors=np.asarray(seen.vectors)))
         one = _one_picture(index, np.array([i for i, _ in some]))
         for row, (i, _) in enumerate(some):
             one[row, duplicates.get(i, [])] = True

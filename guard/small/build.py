@@ -15,6 +15,7 @@ import numpy as np
 from guard._version import __version__
 from guard.embedders.base import Embedder, EmbedderSpec
 from guard.embedders.statistics import statistics_of
+from guard.embedders.views import ViewKind, usual_views, windows_identity
 from guard.indexes.attach import attach
 from guard.indexes.layout import KEEP, IndexFolder
 from guard.indexes.manifest import MANIFEST, SMALL, Manifest
@@ -64,13 +65,16 @@ def measure_small(
     embedder: Embedder,
     *,
     note: str = "",
+    views: ViewKind | None = None,
     keep: int = KEEP,
     key: SealingKey | None = None,
     on_progress: Callable[[int, int | None], None] = lambda _done, _total: None,
 ) -> SmallReport:
     """Look the references up in themselves, and publish a version with the thresholds that follow.
 
-    note: what was not as it should be when the index was built. To be called after references come or go, too.
+    note: what was not as it should be when the index was built. views: how references are looked up, and images will
+    be; None: by windows where the embedder has them and there are thumbnails, of which they are taken. To be called
+    after references come or go, too.
     key: of sealed thumbnails; without it no pixels are compared.
     Raises IndexLoadError if the index is damaged or of another embedder.
     """
@@ -78,8 +82,10 @@ def measure_small(
     folder.current()
     with folder.writer():
         with open_index(folder.path, embedder=embedder, key=key) as index:
-            alike = measure(index, embedder, on_progress=on_progress)
-            small = _small(index, alike, note)
+            seen_as = views or (usual_views(embedder) if index.has_thumbnails else "one")
+            alike = measure(index, embedder, views=seen_as, on_progress=on_progress)
+            windows = windows_identity(embedder) if seen_as == "windows" else ""
+            small = _small(index, alike, seen_as, windows, note)
             uris = [record.uri for record in index.records([i for pair in alike.pairs for i in pair])]
             with writing(folder.path):
                 version = attach(folder, index.folder, index.manifest, SMALL, small.to_json().encode())
@@ -98,7 +104,7 @@ def known_report(path: str | Path, *, note: str = "") -> SmallReport | None:
     return SmallReport(folder.path, name, found)
 
 
-def _small(index: OpenIndex, alike: Alike, note: str) -> SmallSet:
+def _small(index: OpenIndex, alike: Alike, views: ViewKind, windows: str, note: str) -> SmallSet:
     manifest = index.manifest
     flag, block = _thresholds(alike, manifest)
     return SmallSet(
@@ -107,6 +113,8 @@ def _small(index: OpenIndex, alike: Alike, note: str) -> SmallSet:
         embedder=manifest.embedder,
         transform=manifest.transform,
         regions=manifest.regions,
+        views=views,
+        windows=windows,
         count=len(index),
         strangers=alike.strangers,
         own=alike.own,

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from guard.embedders.base import Thresholds
+from guard.embedders.views import ViewKind, windows_identity
 from guard.errors import IndexLoadError
 from guard.indexes.manifest import SMALL, EmbedderEntry, Manifest, TransformEntry
 
 if TYPE_CHECKING:
     from guard.config import GuardConfig
+    from guard.embedders.base import Embedder
 
 __all__ = ["ENOUGH", "FEW", "FORMAT_VERSION", "LOWEST_FLAG", "SmallSet", "read_small", "small_of"]
 
@@ -39,6 +41,10 @@ class SmallSet(BaseModel):
     embedder: EmbedderEntry
     transform: TransformEntry | None
     regions: int = Field(ge=1)
+    views: ViewKind = "one"
+    """How its pictures were looked up, and checks look pictures up."""
+    windows: str = ""
+    """Of windows, what they depend on beside the embedder's identity (guard.embedders.views.windows_identity)."""
     count: int = Field(ge=0)
     """References when it was measured."""
     strangers: float | None = Field(ge=-11, le=1.001)
@@ -112,10 +118,13 @@ class SmallSet(BaseModel):
         )
         return [f"the {what} is another one" for what, then, now in pairs if then != now]
 
-    def applied(self, config: GuardConfig) -> GuardConfig:
+    def applied(self, config: GuardConfig, embedder: Embedder) -> GuardConfig:
         """The settings of a guard, with what a small set needs where nobody set something else: the pixels of every
-        candidate are compared, and pictures are looked up as its thresholds were found."""
-        needed: dict[str, Any] = {"verify": True, "verify_budget_ms": 1000.0, "query_views": "one"}
+        candidate are compared, and pictures are looked up as its thresholds were found, by windows only if these are
+        seen as they were then."""
+        fits = self.views != "windows" or self.windows == windows_identity(embedder)
+        views = self.views if fits else "one"
+        needed: dict[str, Any] = {"verify": True, "verify_budget_ms": 1000.0, "query_views": views}
         chosen = config.model_fields_set - {name for name in needed if getattr(config, name) == "auto"}
         unset = {name: value for name, value in needed.items() if name not in chosen}
         return config.model_copy(update=unset)
