@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ from tests.support.references import photo_folder
 from tests.support.waiting import WAIT_S, until
 
 FILES = 300
+
+
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """Where the tests run in the background of a shell, Ctrl-C is ignored, and what they start would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def memguard(*words: object) -> subprocess.Popen[str]:
