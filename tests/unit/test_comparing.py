@@ -249,5 +249,8 @@ def test_a_small_set_is_looked_up_as_its_thresholds_were_found(tmp_path: Path) -
     scans = InMemory([picture(seed, 96, 96) for seed in range(30)])
     build_index(scans, path, embedder, transform=small_transform(embedder.spec)[0])
     measure_small(path, embedder)
+    assert Guard.open(path).config.views == "windows"
+    assert Guard.open(path, query_views="one").config.views == "one"
+    measure_small(path, embedder, views="one")
     assert Guard.open(path).config.views == "one"
     assert Guard.open(path, query_views="windows").config.views == "windows"
