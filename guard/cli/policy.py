@@ -22,7 +22,7 @@ from guard.cli.check_options import (
     settings_of,
     unhurried,
 )
-from guard.cli.console import STYLES, err, errors_to_exit, number_of, out, print_json
+from guard.cli.console import STYLES, err, errors_to_exit, number_of, out, print_json, print_rows
 from guard.cli.exempt import exempt, exemptions, unexempt
 from guard.errors import InputError
 from guard.types import Status
@@ -104,7 +104,7 @@ def _show(image: Path, told: Explanation) -> None:
     _step(2, "embedder", *_embedder_lines(told.embedder))
     _step(3, "index", *_index_lines(index, told.calibration))
     _step(4, "thresholds", "of each collection that a reference is in; inclusive")
-    out.print(_rules(told.rules))
+    print_rows(_rules(told.rules))
     for line in _strengths(told.rules):
         _line(line)
     reasoning = told.reasoning
@@ -113,7 +113,7 @@ def _show(image: Path, told: Explanation) -> None:
     case = reasoning.case
     _step(5, "candidates", "the nearest references, and those with an identical hash" if case.candidates else "none")
     if case.candidates:
-        out.print(_candidates(told))
+        print_rows(_candidates(told))
     _step(6, "pixels compared", _compared(told, case), *_evidence_lines(told, case))
     if pixels["flat"]:
         _line("the image is flat: whatever the similarity, only near-identical pixels count")

@@ -108,12 +108,12 @@ def _coarse(x: Tensor, strength: Tensor, dice: BatchDice, *, share: float) -> Te
 
 
 def redrawn(x: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:
-    """As a generative model redraws: new detail over a low-pass, strokes, other colours; 0.3 of the rows."""
+    """As a generative model redraws: other detail over a low-pass, strokes, other colours or levels; 0.3 of the rows."""
     rows = dice.some(0.3)
     ends = [round(share * len(rows)) for share in (0.2, 0.4, 0.6, 0.7)]
-    grained, moved, strokes, colours, levels = rows.tensor_split(ends)
+    noise, moved, strokes, colours, levels = rows.tensor_split(ends)
     x = x.clone()
-    _on(x, grained, _new_detail, strength, dice)
+    _on(x, noise, _new_detail, strength, dice)
     _on(x, moved, _moved_detail, strength, dice)
     for bar, some in zip(BARS, strokes.tensor_split(len(BARS)), strict=True):
         _on(x, some, partial(_strokes, bar=bar), strength, dice)
