@@ -108,7 +108,7 @@ def _coarse(x: Tensor, strength: Tensor, dice: BatchDice, *, share: float) -> Te
 
 
 def redrawn(x: Tensor, strength: Tensor, dice: BatchDice) -> Tensor:
-    """As a generative model redraws: other detail over a low-pass, strokes, other colours or levels; 0.3 of the rows."""
+    """As a generative model redraws: other detail over a low-pass, strokes, other colours or levels; 0.3 of rows."""
     rows = dice.some(0.3)
     ends = [round(share * len(rows)) for share in (0.2, 0.4, 0.6, 0.7)]
     noise, moved, strokes, colours, levels = rows.tensor_split(ends)
