@@ -1,10 +1,10 @@
-"""Several views of a picture that is looked up: quarter turns, and parts of it for partial copies.
+"""Several views of a picture that is looked up: quarter turns, parts of it for partial copies, and other levels.
 
 A copy that fills a part of a picture is far from its original as a whole, and near to it as a crop. Crops of a query
 find a reference that stands within it (inset, collage); crops of a reference find a query that shows a part of it.
 Windows are the same parts of a query, but the picture is embedded once more instead of fourteen times, larger, and
-the network's last maps are averaged over each part. Knows pixels and embedders; what an index does with the rows is
-its own.
+the network's last maps are averaged over each part. A copy whose levels are others is near to its original where both
+are equalised. Knows pixels and embedders; what an index does with the rows is its own.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from guard.embedders.base import Embedder, QueryDescriptors, SupportsWindows, check_rows, embed_query
+from guard.embedders.levels import equalised
 from guard.errors import ConfigError
 from guard.pixels import ImageBatch, RGBArray
 
 __all__ = [
     "CROPS",
     "REGION_HANDICAP",
+    "REGION_KINDS",
     "VIEW_KINDS",
     "WINDOW_HANDICAP",
     "AskedViews",
@@ -30,6 +32,7 @@ __all__ = [
     "embed_views",
     "has_windows",
     "is_plain",
+    "looks_at_windows",
     "require_views",
     "usual_views",
     "view_count",
@@ -37,8 +40,10 @@ __all__ = [
     "windows_identity",
 ]
 
-ViewKind = Literal["one", "turns", "crops", "turns+crops", "windows"]
-VIEW_KINDS: tuple[ViewKind, ...] = ("one", "turns", "crops", "turns+crops", "windows")
+ViewKind = Literal["one", "turns", "crops", "turns+crops", "windows", "levels", "crops+levels", "windows+levels"]
+VIEW_KINDS: tuple[ViewKind, ...] = (
+    "one", "turns", "crops", "turns+crops", "windows", "levels", "crops+levels", "windows+levels"
+)  # fmt: skip
 AskedViews = ViewKind | Literal["auto"]
 """auto: usual_views."""
 
@@ -72,10 +77,20 @@ CROPS: tuple[Box, ...] = _boxes()
 """Five of 0.65 of each side (corners and middle), nine of 0.45 (a grid)."""
 
 
+def looks_at_windows(kind: AskedViews) -> bool:
+    """Whether windows are among the views."""
+    return "windows" in kind
+
+
 def view_count(kind: ViewKind) -> int:
     """How many views a picture has, itself included: rows that are looked up, and, but for windows, embeddings."""
-    parts = "crops" in kind or kind == "windows"
-    return 1 + (len(TURNS) if "turns" in kind else 0) + (len(CROPS) if parts else 0)
+    parts = "crops" in kind or looks_at_windows(kind)
+    return 1 + (len(TURNS) if "turns" in kind else 0) + (len(CROPS) if parts else 0) + ("levels" in kind)
+
+
+_OF_REFERENCES: tuple[ViewKind, ...] = ("one", "crops", "crops+levels")
+REGION_KINDS: dict[int, ViewKind] = {view_count(kind): kind for kind in _OF_REFERENCES}
+"""How many rows an index has of each reference -> which views of it these are."""
 
 
 def has_windows(embedder: Embedder) -> bool:
@@ -85,7 +100,7 @@ def has_windows(embedder: Embedder) -> bool:
 
 def require_views(embedder: Embedder, kind: ViewKind) -> None:
     """Raise ConfigError for windows of an embedder that has none: at the beginning, and not at each picture."""
-    if kind == "windows" and not has_windows(embedder):
+    if looks_at_windows(kind) and not has_windows(embedder):
         raise ConfigError(f"the embedder {embedder.spec.name} has no windows; look pictures up as one, or by crops")
 
 
@@ -97,9 +112,12 @@ def windows_identity(embedder: Embedder) -> str:
     return f"{embedder.windows_identity()} {CROPS}"
 
 
-def usual_views(embedder: Embedder) -> ViewKind:
-    """How pictures are looked up where nobody says how: with windows where they can be had in one pass."""
-    return "windows" if has_windows(embedder) else "one"
+def usual_views(embedder: Embedder, regions: int = 1) -> ViewKind:
+    """How pictures are looked up where nobody says how: with windows where they can be had in one pass, and equalised
+    where the index has such a row of each reference. regions: rows that it has of each."""
+    if not has_windows(embedder):
+        return "one"
+    return "windows+levels" if "levels" in REGION_KINDS.get(regions, "one") else "windows"
 
 
 def embed_views(embedder: Embedder, batch: ImageBatch, kind: ViewKind, *, own: bool = True) -> QueryDescriptors:
@@ -110,15 +128,15 @@ def embed_views(embedder: Embedder, batch: ImageBatch, kind: ViewKind, *, own: b
     Such a part is replaced by the whole picture. Raises CheckError(stage="embed") as embed_query does, and ConfigError
     for windows of an embedder that has none.
     """
-    if kind == "windows":
-        return _with_windows(embedder, batch)
+    if looks_at_windows(kind):
+        return _with_windows(embedder, batch, kind)
     looks = own and hasattr(embedder, "embed_query")  # isinstance of a protocol takes as long as a small index
     if kind == "one" and looks:
         return embed_query(embedder, batch)
     if looks and "turns" in kind:
         kind = "crops" if "crops" in kind else "one"
     parts = views_of(batch, kind)
-    plain = _are_plain(parts)
+    plain = _are_plain(parts, kind)
     seen = [embed_query(embedder, part) for part in parts] if looks else _together(embedder, parts, ~plain[:, 0])
     rows = [seen[0].vectors]
     for nothing, query in zip(plain.T[1:], seen[1:], strict=True):
@@ -137,6 +155,8 @@ def views_of(batch: ImageBatch, kind: ViewKind) -> list[ImageBatch]:
         views += [_turned(batch, turns) for turns in TURNS]
     if "crops" in kind:
         views += [_cropped(batch, box) for box in CROPS]
+    if "levels" in kind:
+        views.append(equalised(batch))
     return views
 
 
@@ -145,8 +165,18 @@ def is_plain(batch: ImageBatch) -> npt.NDArray[np.bool_]:
     return _are_plain([batch])[:, 0]
 
 
-def _are_plain(parts: Sequence[ImageBatch]) -> npt.NDArray[np.bool_]:
-    """(n, v) of v views of n pictures, see is_plain; a device is waited for once."""
+def _are_plain(parts: Sequence[ImageBatch], kind: ViewKind = "one") -> npt.NDArray[np.bool_]:
+    """(n, v) of v views of n pictures, see is_plain; a device is waited for once.
+
+    An equalised copy, which makes a picture of noise, is plain where its picture is.
+    """
+    plain = _shows_little(parts)
+    if "levels" in kind:
+        plain[:, -1] = plain[:, 0]
+    return plain
+
+
+def _shows_little(parts: Sequence[ImageBatch]) -> npt.NDArray[np.bool_]:
     if parts[0].arrays is not None:
         plain = [[_sampled(array).std() < PLAIN_LEVELS for array in part.as_arrays()] for part in parts]
         return np.array(plain, np.bool_).T
@@ -170,19 +200,21 @@ def _together(embedder: Embedder, parts: Sequence[ImageBatch], usable: npt.NDArr
     return [QueryDescriptors(rows[:, None], usable) for rows in vectors]
 
 
-def _with_windows(embedder: Embedder, batch: ImageBatch) -> QueryDescriptors:
-    require_views(embedder, "windows")
+def _with_windows(embedder: Embedder, batch: ImageBatch, kind: ViewKind) -> QueryDescriptors:
+    require_views(embedder, kind)
     assert isinstance(embedder, SupportsWindows)
-    plain = _are_plain([batch, *(_cropped(batch, box) for box in CROPS)])
-    whole = _together(embedder, [batch], ~plain[:, 0])[0]
+    levels = [equalised(batch)] if "levels" in kind else []
+    plain = _are_plain([batch, *(_cropped(batch, box) for box in CROPS), *levels], kind)
+    whole, *others = _together(embedder, [batch, *levels], ~plain[:, 0])
     n, windows, dim = len(batch), embedder.windows, embedder.spec.dim
     rows = embedder.embed_windows(batch)
     check_rows(rows.reshape(n * windows, dim), embedder.spec, n * windows)
+    parts = _joined([rows, *(other.vectors for other in others)])
     if plain[:, 1:].any():
-        rows = _chosen(plain[:, 1:], whole.vectors, rows)
-    handicap = np.full(1 + windows, WINDOW_HANDICAP, np.float32)
+        parts = _chosen(plain[:, 1:], whole.vectors, parts)
+    handicap = np.full(view_count(kind), WINDOW_HANDICAP, np.float32)
     handicap[0] = 0
-    return QueryDescriptors(_joined([whole.vectors, rows]), whole.usable, handicap)
+    return QueryDescriptors(_joined([whole.vectors, parts]), whole.usable, handicap)
 
 
 def _chosen(where: npt.NDArray[np.bool_], these: Any, others: Any) -> Any:

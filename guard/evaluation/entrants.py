@@ -30,6 +30,7 @@ from guard.evaluation.untrained import untrained
 from guard.pixels import ImageBatch, RGBArray
 
 __all__ = [
+    "LEVELS",
     "REGIONS",
     "WINDOWS",
     "Entrant",
@@ -48,6 +49,8 @@ WINDOWS = "+windows"
 """Ends the name of an embedder that looks at windows of a query."""
 REGIONS = "+regions"
 """Ends the name of one that knows crops of each reference too."""
+LEVELS = "+levels"
+"""Ends the name of one that also compares equalised copies of query and reference, as an index with crops has them."""
 
 BATCH = 16  # pictures embedded together
 PHASH_SIDE, PHASH_KEPT = 32, 8  # px; 8 x 8 frequencies = 64 bits
@@ -104,9 +107,7 @@ def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
         found.append(Entrant(f"{name}+views", f"{identity}+views", one_view, own_views, sha256, advice))
     if has_windows(embedder):
 
-        def windows(images: Sequence[RGBArray]) -> Vectors:
-            return np.concatenate([_array(embed_views(embedder, part, "windows").vectors) for part in _batches(images)])
-
+        windows = _last_kept(embedder, "windows")
         seen_as, advice = f"{identity}{WINDOWS}{windows_identity(embedder)}", advice and advice.of(windows=True)
         found.append(
             Entrant(f"{name}{WINDOWS}", seen_as, one_view, windows, sha256, advice, WINDOW_HANDICAP, against=name)
@@ -114,22 +115,33 @@ def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
     return found
 
 
-def with_regions(name: str, embedder: Embedder) -> list[Entrant]:
-    """The embedder with windows of a query and crops of each reference, as an index of regions has them; none without
-    windows."""
-    if not has_windows(embedder):
-        return []
-    windows = entrants_of(name, embedder)[-1]
-    known = replace(
+def with_regions(windows: Entrant, embedder: Embedder) -> list[Entrant]:
+    """Beside an embedder with windows of a query: with crops of each reference, and with equalised copies of both as
+    well, as an index of regions has them."""
+    crops, levels = _last_kept(embedder, "crops"), _last_kept(embedder, "levels")
+    regions = replace(
         windows,
         name=f"{windows.name}{REGIONS}",
         identity=f"{windows.identity}{REGIONS}",
-        references=_last_kept(embedder, "crops"),
+        references=crops,
         region_handicap=REGION_HANDICAP,
         looks_as=windows.name,
         against=windows.name,
     )
-    return [known]
+
+    def and_levels(views: Views) -> Views:
+        return lambda images: np.concatenate([views(images), levels(images)[:, 1:]], axis=1)
+
+    equalised = replace(
+        regions,
+        name=f"{regions.name}{LEVELS}",
+        identity=f"{regions.identity}{LEVELS}",
+        references=and_levels(crops),
+        queries=and_levels(windows.queries),
+        looks_as="",
+        against=regions.name,
+    )
+    return [regions, equalised]
 
 
 def multi_view_entrants(name: str, embedder: Embedder) -> list[Entrant]:

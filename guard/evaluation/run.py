@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from guard.embedders.registry import DEFAULT, load_embedder
+from guard.embedders.views import has_windows
 from guard.errors import ConfigError
 from guard.evaluation.background import BACKGROUND, beside, divided, embed_background
 from guard.evaluation.derived import Derived
 from guard.evaluation.document import aliased, called_of, described, paired_of
 from guard.evaluation.edits import EDITS, Edit
 from guard.evaluation.entrants import (
+    LEVELS,
     REGIONS,
     WINDOWS,
     Entrant,
@@ -65,15 +67,18 @@ def takes_part(
     """The default embedder (also as `default`), those that are named, and the baselines; by name.
 
     Each takes part with windows as well, where it has them. multi_view: the first of them with quarter turns and crops
-    as well, each an entrant of its own. regions: those with windows also with crops of the references.
+    as well, each an entrant of its own. regions: those with windows also with crops of the references, and with
+    equalised copies beside these.
     """
     entrants: dict[str, Entrant] = {}
     named = dict.fromkeys([DEFAULT, *names]) if with_baselines else dict.fromkeys(names or [DEFAULT])
     for i, name in enumerate(named):
         embedder = load_embedder(name)
+        own = entrants_of(name, embedder)
         ways = multi_view_entrants(name, embedder) if multi_view and i == 0 else []
-        ways += with_regions(name, embedder) if regions else []
-        entrants |= {entrant.name: entrant for entrant in [*entrants_of(name, embedder), *ways]}
+        if regions and has_windows(embedder):
+            ways += with_regions(own[-1], embedder)
+        entrants |= {entrant.name: entrant for entrant in [*own, *ways]}
     if with_baselines:
         entrants |= {entrant.name: entrant for entrant in baselines() if entrant.name not in entrants}
     return entrants
@@ -145,9 +150,9 @@ def evaluate_descriptors(
     """Run the protocol; docs/evaluation.md describes the document that comes back.
 
     derived: what takes part beside the entrants, each compared with its base among them. What is called `default` is
-    the default embedder as a guard uses it: with windows, with crops of the references and with PDQ beside it, if these
-    take part, and whitened and beside rivals, where there are as many references as an index has that with by default
-    (guard.indexes.usual); each also takes part alone then.
+    the default embedder as a guard uses it: with windows, with crops and equalised copies of the references and with
+    PDQ beside it, if these take part, and whitened and beside rivals, where there are as many references as an index
+    has that with by default (guard.indexes.usual); each also takes part alone then.
     Raises ConfigError for folders, tables or groups that cannot serve, and what an embedder raises.
     """
     settings = settings or Settings()
@@ -224,7 +229,8 @@ def _as_guarded(entrants: Mapping[str, Entrant], derived: Sequence[Derived], dra
         return DEFAULT, []
     views = DEFAULT + WINDOWS if DEFAULT + WINDOWS in entrants else DEFAULT
     count = drawn.is_reference.sum(axis=1)
-    usual = views + REGIONS if views + REGIONS in entrants and count.max() <= REGIONS_UP_TO else views
+    of_regions = [views + REGIONS + LEVELS, views + REGIONS] if count.max() <= REGIONS_UP_TO else []
+    usual = next((name for name in of_regions if name in entrants), views)
     bases = dict.fromkeys([DEFAULT, views, usual])
     white = [Transformed(base, whitened=True, rivals=rivals) for rivals in (False, True) for base in bases]
     asked = {one.name: one for one in derived}

@@ -135,8 +135,7 @@ def score(similarities: Similarities, sources: npt.NDArray[np.intp], is_referenc
     own = np.empty((parts, n, variants), np.float32)
     best = np.empty((splits, n, variants), np.float32)
     untouched = np.empty((parts, n, n), np.float32)
-    for i in range(n):
-        found = similarities(i)
+    for i, found in enumerate(ahead(similarities, n)):
         own[:, i], untouched[:, i] = found[:, :, i], found[:, 0]
         other = np.where(sources == sources[i], np.float32(-np.inf), found)
         for split, chosen in enumerate(is_reference):

@@ -114,7 +114,7 @@ def test_the_default_looks_at_windows_where_it_has_them(folder: Path) -> None:
 
 def test_regions_share_the_queries_and_count_less(folder: Path, tmp_path: Path) -> None:
     embedder = Windowed()
-    (regions,) = with_regions("toy", embedder)
+    (regions,) = with_regions(entrants_of("toy", embedder)[-1], embedder)
     assert (regions.name, regions.looks_as, regions.against) == ("toy+windows+regions", "toy+windows", "toy+windows")
     assert not with_regions("toy", ToyEmbedder())
     arrays = [np.asarray(picture(seed, 80, 64)) for seed in range(3)]
