@@ -68,7 +68,7 @@ def in_force(
     """
     config = small.applied(config, embedder) if small is not None else config
     if config.query_views == "auto":
-        config = config.model_copy(update={"query_views": _views(config.policy.build(), embedder, calibration)})
+        config = config.model_copy(update={"query_views": _views(config.policy.build(), embedder, index, calibration)})
     if config.verify != "auto":
         return InForce(config)
     missing, to_mend = _missing(index, examiner)
@@ -124,11 +124,11 @@ def _empty(file: Path) -> bool:
         reader.close()
 
 
-def _views(policy: Policy, embedder: Embedder, calibration: Calibrated | None) -> ViewKind:
+def _views(policy: Policy, embedder: Embedder, index: Any, calibration: Calibrated | None) -> ViewKind:
     """A rate is kept by checks that look as the clean pictures were looked at."""
     if calibration is not None and (_rates(policy, "flag") or _rates(policy, "block")):
         return calibration.calibration.query_views
-    return usual_views(embedder)
+    return usual_views(embedder, getattr(index.manifest, "regions", 1))
 
 
 def _missing(index: Any, examiner: Examiner) -> tuple[str, bool]:

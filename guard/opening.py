@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from guard.embedders.views import looks_at_windows
 from guard.indexes.manifest import MANIFEST, Manifest
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def open_parts(
         index.manifest.require(embedder.spec, index=str(path))
         name = path.resolve().name
         # In other views windows, a network of their own, stay closed.
-        looks = config.query_views in ("auto", "windows")
+        looks = config.query_views == "auto" or looks_at_windows(config.query_views)
         return Parts(index, embedder, name, Calibrated.of(index.base, name, embedder if looks else None))
     except BaseException:
         index.close()

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from guard.calibration.target import FalsePositiveRate
+from guard.embedders.views import looks_at_windows
 from guard.indexes.usual import advised
 from guard.rules import Rules
 from guard.small.record import small_of
@@ -87,7 +88,7 @@ def rules_of(
         )
     transform = getattr(index.manifest, "transform", None)
     regions = getattr(index.manifest, "regions", 1) > 1
-    advice = advised(embedder.spec, transform, windows=config.views == "windows", regions=regions)
+    advice = advised(embedder.spec, transform, windows=looks_at_windows(config.views), regions=regions)
     if transform is None or advice is not None:
         return Rules.resolve(policy, advice, threshold_of=asked, strength_of=strength_of)
     return Rules.resolve(

@@ -27,7 +27,7 @@ from guard.calibration.references import MOST_QUERIES, leave_one_out
 from guard.calibration.scored import Scored
 from guard.calibration.strength import PIXELS_SHARE, left_to_similarity, strength_keeping
 from guard.embedders.base import Embedder
-from guard.embedders.views import VIEW_KINDS, AskedViews, ViewKind, usual_views
+from guard.embedders.views import VIEW_KINDS, AskedViews, ViewKind, looks_at_windows, usual_views
 from guard.errors import ConfigError, MissingExtraError
 from guard.indexes.attach import attach
 from guard.indexes.layout import KEEP, IndexFolder
@@ -112,11 +112,6 @@ def calibrate_index(
         raise ConfigError("clean pictures are looked up with the index's embedder: give it too")
     if limit < 1 or not 0 < duplicate <= 1:
         raise ConfigError("limit must be at least 1, and the bar of duplicates a cosine above 0, at most 1")
-    views: ViewKind = "one"
-    if query_views != "auto":
-        views = query_views
-    elif clean is not None and embedder is not None:
-        views = usual_views(embedder)
     folder = IndexFolder(path)
     folder.current()
     source = open_source(clean, spec=embedder.spec) if embedder and isinstance(clean, str | Path) else clean
@@ -124,6 +119,11 @@ def calibrate_index(
         _require_enough(count_items(source, LEAST_PICTURES), "clean pictures")
     with folder.writer():
         with open_index(folder.path) as index:
+            views: ViewKind = "one"
+            if query_views != "auto":
+                views = query_views
+            elif clean is not None and embedder is not None:
+                views = usual_views(embedder, index.manifest.regions)
             if source is None:
                 _require_enough(min(limit, len(index)), "references")
             examiner = _examiner(index, verify)
@@ -160,7 +160,7 @@ def calibrate_index(
                 targets,
                 source="references" if clean is None else "clean",
                 query_views=views,
-                windows=windows_seen(embedder) if embedder and views == "windows" else None,
+                windows=windows_seen(embedder) if embedder and looks_at_windows(views) else None,
                 hashes=hashes and index.hashes is not None,
                 duplicate=duplicate if clean is None else None,
                 verifier=verifier,

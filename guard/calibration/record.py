@@ -15,7 +15,7 @@ from guard.calibration.rates import Rates, Threshold
 from guard.calibration.sample import GRID, Sample
 from guard.calibration.tail import Tail, TailRefused, fit_tail
 from guard.embedders.base import Embedder
-from guard.embedders.views import WINDOW_HANDICAP, ViewKind, windows_identity
+from guard.embedders.views import WINDOW_HANDICAP, ViewKind, looks_at_windows, windows_identity
 from guard.errors import IndexLoadError
 from guard.indexes.manifest import CALIBRATION, EmbedderEntry, Manifest
 
@@ -248,7 +248,7 @@ class Calibration(SampleEntry):
     @property
     def unknown(self) -> list[str]:
         """What it does not say and might misfit by, in words; [] if it says all."""
-        if self.query_views == "windows" and self.windows is None:
+        if looks_at_windows(self.query_views) and self.windows is None:
             return ["at what size windows of the pictures were seen was not recorded, and is taken to be that of now"]
         return []
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from guard.calibration.pixels import compare_clean, copies_of, joined
 from guard.calibration.scored import NEIGHBOURS, Scored, design_effect
 from guard.decode import decode
-from guard.embedders.views import ViewKind
+from guard.embedders.views import REGION_KINDS, ViewKind, view_count
 from guard.errors import ConfigError, InputError
 from guard.indexes.best import best_of_each
 from guard.indexes.hashes import IDENTICAL_BITS, map_hashes
@@ -55,14 +55,15 @@ def leave_one_out(
     duplicate: cosine of descriptors, as the embedder made them, above which two references are one picture. Of each
     group of duplicates only the first asks; the others are counted in left_out. examiner: compares the thumbnails of a
     seeded choice of `compared` of them with those of so many nearest candidates; None compares none.
-    Raises ConfigError for views that the index does not hold of its references (turns, windows; crops without regions),
+    Raises ConfigError for views that the index does not hold of its references (turns, windows; crops, levels without),
     an index of packed bits (its queries are looked up in views of their own), or fewer than two references.
     """
     manifest = index.manifest
     if manifest.vectors == "bits":
         raise ConfigError(f"{manifest.embedder.name} looks a picture up in views that the index does not hold; give "
                           "clean pictures (--clean)")  # fmt: skip
-    if "turns" in query_views or query_views == "windows" or (query_views == "crops" and manifest.regions == 1):
+    held = _held(query_views, manifest.regions)
+    if not held:
         raise ConfigError(f"the index does not hold its references as query_views = {query_views!r} looks them up; "
                           "give clean pictures (--clean)")  # fmt: skip
     if manifest.count < 2:
@@ -77,7 +78,7 @@ def leave_one_out(
     on_progress(0, len(wanted))
     for start in range(0, len(wanted), _BLOCK):
         block = wanted[start : start + _BLOCK]
-        views = np.ascontiguousarray(rows[block] if query_views == "crops" else rows[block, :1])
+        views = np.ascontiguousarray(rows[block][:, held])
         asking, nearest, similarity = others.of(block, views)
         ids.append(block[asking])
         others_of.append(nearest[asking])
@@ -110,6 +111,16 @@ def leave_one_out(
     pixels = replace(pixels, design_effect=design_effect(queries, pixels.reference, pixels.strength))
     names = [record.uri for record in index.records(queries.tolist())]
     return replace(scored, compared=pixels, pairs=copies_of(index, names, pixels))
+
+
+def _held(query_views: ViewKind, regions: int) -> list[int]:
+    """Which of the rows that an index has of a reference are these views of it; [] if it has not all of them."""
+    stored = REGION_KINDS.get(regions, "one")
+    parts = set(query_views.split("+")) - {"one"}
+    if not parts <= set(stored.split("+")):
+        return []
+    crops = range(1, view_count("crops")) if "crops" in parts else ()
+    return [0, *crops, *([regions - 1] if "levels" in parts else [])]
 
 
 def _thumbnails(index: OpenIndex, ids: npt.NDArray[np.int64]) -> tuple[list[RGBArray], npt.NDArray[np.bool_]]:

@@ -45,6 +45,9 @@ class Views(StrEnum):
     TURNS = "turns"
     CROPS = "crops"
     BOTH = "turns+crops"
+    LEVELS = "levels"
+    CROPS_AND_LEVELS = "crops+levels"
+    WINDOWS_AND_LEVELS = "windows+levels"
 
 
 def calibrate(

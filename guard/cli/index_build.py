@@ -52,9 +52,9 @@ def build(
         bool | None,
         typer.Option(
             "--regions/--no-regions",
-            help="Index 14 crops of each picture too, for images that show a part of it; 15 times the vectors, and "
-            "most of the build's time (default: up to 2,000 pictures that are no small set, with the embedder that "
-            "ships).",
+            help="Index 14 crops and an equalised copy of each picture too, for images that show a part of it or have "
+            "other levels; 16 times the vectors, and most of the build's time (default: up to 2,000 pictures that are "
+            "no small set, with the embedder that ships).",
         ),
     ] = None,
     hashes: Annotated[

@@ -101,7 +101,12 @@ def regions_line(manifest: Manifest) -> str:
     if manifest.regions == 1:
         return ""
     less = f", which count {manifest.region_handicap:g} less" if manifest.region_handicap else ""
-    return f"{manifest.regions - 1} crops of each picture{less}"
+    from guard.embedders.views import CROPS, REGION_KINDS
+
+    kind = REGION_KINDS.get(manifest.regions)
+    crops = manifest.regions - 1 if kind is None else len(CROPS)
+    levels = " and an equalised copy" if kind and "levels" in kind else ""
+    return f"{crops} crops{levels} of each picture{less}"
 
 
 def counts(numbers: dict[str, Any], between: str = "\n") -> str:

@@ -30,6 +30,9 @@ class Views(StrEnum):
     TURNS = "turns"
     CROPS = "crops"
     BOTH = "turns+crops"
+    LEVELS = "levels"
+    CROPS_AND_LEVELS = "crops+levels"
+    WINDOWS_AND_LEVELS = "windows+levels"
 
 
 def search(
@@ -58,7 +61,8 @@ def search(
     views: Annotated[
         Views,
         typer.Option(
-            help="Views of the picture: windows and crops find what is pictured within it, turns turned ones."
+            help="Views of the picture: windows and crops find what is pictured within it, turns turned ones, levels "
+            "those in other levels."
         ),
     ] = Views.ONE,
     collection: Annotated[
@@ -112,7 +116,7 @@ def search(
             beside = opened.base if meaning is None else stack.enter_context(open_index(meaning))
             tower = Meaning(beside, text_model)
         model = None if picture is None else _embedder(opened, embedder)
-        advice = None if model is None else advice_of(opened, model.spec, windows=views is Views.WINDOWS)
+        advice = None if model is None else advice_of(opened, model.spec, windows="windows" in views)
         _show(Searcher(opened, model, meaning=tower), query, limit, index, out_file, as_json, advice)
 
 

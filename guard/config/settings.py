@@ -90,8 +90,9 @@ class GuardConfig(BaseModel):
         "auto",
         description="How each image is looked up: one (as it is), windows (and in 14 parts, for copies that fill a "
         "part of it, embedded in one more pass), crops (the same parts, embedded one by one), turns (and in three "
-        "quarter turns), turns+crops. auto: as the calibration was for policies with rates, else windows if the "
-        "embedder has them, else one.",
+        "quarter turns), levels (and with equalised channels, for copies in other levels, where the index has such "
+        "rows), and crops with turns or levels or windows with levels, joined by +. auto: as the calibration was for "
+        "policies with rates, else windows if the embedder has them, with levels if the index has, else one.",
     )
     verify: Verify = Field(
         "auto",

@@ -42,11 +42,12 @@ class Thresholds:
     whitened: Thresholds | None = None
     """Those of an index with the whitening that it has by default (guard.indexes.usual); None: it has none then."""
     windows: Thresholds | None = None
-    """Those of checks that look at windows of a picture (query_views = "windows"); None: these serve for them too."""
+    """Those of checks that look at windows of a picture (query_views = "windows" or "windows+levels"); None: these
+    serve for them too."""
     rivals: Thresholds | None = None
     """Those of an index that weighs similarities beside rivals (guard.indexes.rivals); None: it does not by itself."""
     regions: Thresholds | None = None
-    """Those of an index that holds crops of each reference too, whatever the views; None: these serve for it too."""
+    """Those of an index that holds crops and an equalised copy of each reference too; None: these serve for it too."""
 
     def of(self, *, windows: bool) -> Thresholds:
         """Those of checks with windows, or without."""

@@ -22,6 +22,7 @@ from guard.pixels import ImageBatch, RGBArray
 
 __all__ = [
     "CROPS",
+    "REGIONS",
     "REGION_HANDICAP",
     "REGION_KINDS",
     "VIEW_KINDS",
@@ -90,7 +91,10 @@ def view_count(kind: ViewKind) -> int:
 
 _OF_REFERENCES: tuple[ViewKind, ...] = ("one", "crops", "crops+levels")
 REGION_KINDS: dict[int, ViewKind] = {view_count(kind): kind for kind in _OF_REFERENCES}
-"""How many rows an index has of each reference -> which views of it these are."""
+"""How many rows an index has of each reference -> which views of it these are. Those that were built before equalised
+copies were among them have 15."""
+REGIONS = max(REGION_KINDS)
+"""Rows of each reference in an index that is built with regions now."""
 
 
 def has_windows(embedder: Embedder) -> bool:

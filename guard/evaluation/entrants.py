@@ -106,7 +106,6 @@ def entrants_of(name: str, embedder: Embedder) -> list[Entrant]:
 
         found.append(Entrant(f"{name}+views", f"{identity}+views", one_view, own_views, sha256, advice))
     if has_windows(embedder):
-
         windows = _last_kept(embedder, "windows")
         seen_as, advice = f"{identity}{WINDOWS}{windows_identity(embedder)}", advice and advice.of(windows=True)
         found.append(

@@ -16,7 +16,7 @@ from typing import Any
 
 from guard._version import __version__
 from guard.embedders.base import Embedder
-from guard.embedders.views import REGION_HANDICAP, view_count
+from guard.embedders.views import REGION_HANDICAP, REGION_KINDS, REGIONS
 from guard.errors import ConfigError, IndexLoadError
 from guard.indexes.already_there import AlreadyThere
 from guard.indexes.build_report import BuildReport, report_of
@@ -93,7 +93,7 @@ class BuildJob:
             raise ConfigError(f"{embedder.spec.name} makes bits, which are compared as they are: no --whiten")
         self.duplicates = duplicates
         self.regions = regions
-        if regions not in (None, 1, view_count("crops")):
+        if regions is not None and regions not in REGION_KINDS:
             raise ConfigError(
                 f"the index has {regions} vectors a picture, which this version cannot make; build it anew"
             )
@@ -103,7 +103,7 @@ class BuildJob:
         survey = self.source.survey()
         regions = self._regions(survey)
         self.layout = FlatLayout(self.kind, self.embedder.spec.dim, regions)
-        self.limits = replace(self.limits, regions=regions > 1)
+        self.limits = replace(self.limits, views=REGION_KINDS[regions])
         if not survey.pixels and regions > 1:
             raise ConfigError(
                 f"{survey.description} holds finished descriptors, one a picture: no crops can be indexed; build the "
@@ -154,7 +154,7 @@ class BuildJob:
         if self.regions is not None:
             return self.regions
         usual = self.transform is None and survey.pixels and has_usual_regions(self.embedder.spec, survey.total)
-        return view_count("crops") if usual else 1
+        return REGIONS if usual else 1
 
     def _fill(self, staging: Staging, survey: Survey, base: str | None, before: Manifest | None) -> None:
         """Append the rest of the source, a batch a step."""

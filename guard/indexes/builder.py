@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from guard.embedders.base import Embedder
-from guard.embedders.views import view_count
+from guard.embedders.views import REGIONS
 from guard.indexes.build_job import BuildJob, Progress
 from guard.indexes.build_report import BuildReport
 from guard.indexes.hashes import HASHES_BY_DEFAULT
@@ -53,9 +53,9 @@ def build_index(
     descriptor says; none are for an index of PDQ itself, or a source that holds no pictures.
     keypoints: whether what a verifier needs of each thumbnail is stored too (guard.verification.stored), some 25 kB a
     picture, so that a check need not extract it; OpenCV is needed then.
-    regions: whether the crops of guard.embedders.views are indexed too, so that images are found that show a part of a
-    picture; 15 times the vectors, and as much longer to build and to search. None: where they are neither few nor many
-    and the embedder has thresholds for it (guard.indexes.usual).
+    regions: whether the crops of guard.embedders.views and an equalised copy are indexed too, so that images are found
+    that show a part of a picture, or show it in other levels; 16 times the vectors, and as much longer to build and to
+    search. None: where they are neither few nor many and the embedder has thresholds for it (guard.indexes.usual).
     workers: decoding threads, None for one a core. keep: published versions to keep, this one included.
     transform: what descriptors and queries go through; None: what `whiten` says. whiten: whether a whitening is fitted
     on the references; None: where they are many and the embedder has thresholds for it (guard.indexes.usual).
@@ -79,7 +79,7 @@ def build_index(
         on_progress,
         hashes=hashes,
         keypoints=keypoints,
-        regions=None if regions is None else view_count("crops") if regions else 1,
+        regions=None if regions is None else REGIONS if regions else 1,
         transform=transform,
         whiten=whiten,
         key=key,

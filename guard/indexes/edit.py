@@ -152,8 +152,7 @@ def _rewrite(
 ) -> Manifest:
     """refit: with a whitening of all that stay, in place of the first part's transform."""
     spec = parts[0].manifest.spec
-    counts = {part.layout.regions for part in parts}
-    regions = counts.pop() if len(counts) == 1 else 1
+    regions = min(part.layout.regions for part in parts)
     layout = FlatLayout(parts[0].layout.kind, spec.dim, regions)
     editing = folder.path / "editing"
     staging = Staging(

@@ -174,7 +174,8 @@ class Manifest(_Model):
     count: int = Field(ge=0)
     """Of references; their ids are 0 .. count - 1 in this version."""
     regions: int = Field(1, ge=1)
-    """Vectors of each reference: 1, or with those of its crops (guard.embedders.views.CROPS when it was built)."""
+    """Vectors of each reference: 1, or with those of its crops, and of its equalised copy if it was built since there
+    are any (guard.embedders.views.REGION_KINDS)."""
     region_handicap: float = Field(0, ge=0, le=1)
     """By how much less the similarity of a crop counts than that of the picture itself, in the overlay too, which may
     hold crops where this version does not (of an index that was merged into it)."""

@@ -45,12 +45,8 @@ class Limits:
     """Whether a PDQ hash is kept."""
     keypoints: bool = False
     """Whether what guard.verification.stored makes of the thumbnail is kept too."""
-    regions: bool = False
-    """Whether crops are embedded as well."""
-
-    @property
-    def views(self) -> ViewKind:
-        return "crops" if self.regions else "one"
+    views: ViewKind = "one"
+    """What is embedded of it: one of guard.embedders.views.REGION_KINDS."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from guard.embedders.base import Embedder
-from guard.embedders.views import view_count
+from guard.embedders.views import REGION_KINDS
 from guard.indexes.manifest import Manifest
 from guard.indexes.overlay import Addition, Overlay
 from guard.indexes.preparation import Limits, Rows, prepare
@@ -84,7 +84,7 @@ def _limits(manifest: Manifest, key: SealingKey | None) -> Limits:
     return Limits(
         thumbnail_px=THUMBNAIL_PX if shown else 0,
         hashes=manifest.hashes is not None,
-        regions=manifest.regions == view_count("crops"),
+        views=REGION_KINDS.get(manifest.regions, "one"),
     )
 
 

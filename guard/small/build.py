@@ -15,7 +15,7 @@ import numpy as np
 from guard._version import __version__
 from guard.embedders.base import Embedder, EmbedderSpec
 from guard.embedders.statistics import statistics_of
-from guard.embedders.views import ViewKind, usual_views, windows_identity
+from guard.embedders.views import ViewKind, looks_at_windows, usual_views, windows_identity
 from guard.indexes.attach import attach
 from guard.indexes.layout import KEEP, IndexFolder
 from guard.indexes.manifest import MANIFEST, SMALL, Manifest
@@ -82,9 +82,9 @@ def measure_small(
     folder.current()
     with folder.writer():
         with open_index(folder.path, embedder=embedder, key=key) as index:
-            seen_as = views or (usual_views(embedder) if index.has_thumbnails else "one")
+            seen_as = views or (usual_views(embedder, index.manifest.regions) if index.has_thumbnails else "one")
             alike = measure(index, embedder, views=seen_as, on_progress=on_progress)
-            windows = windows_identity(embedder) if seen_as == "windows" else ""
+            windows = windows_identity(embedder) if looks_at_windows(seen_as) else ""
             small = _small(index, alike, seen_as, windows, note)
             uris = [record.uri for record in index.records([i for pair in alike.pairs for i in pair])]
             with writing(folder.path):

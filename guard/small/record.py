@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from guard.embedders.base import Thresholds
-from guard.embedders.views import ViewKind, windows_identity
+from guard.embedders.views import ViewKind, looks_at_windows, windows_identity
 from guard.errors import IndexLoadError
 from guard.indexes.manifest import SMALL, EmbedderEntry, Manifest, TransformEntry
 
@@ -122,7 +122,7 @@ class SmallSet(BaseModel):
         """The settings of a guard, with what a small set needs where nobody set something else: the pixels of every
         candidate are compared, and pictures are looked up as its thresholds were found, by windows only if these are
         seen as they were then."""
-        fits = self.views != "windows" or self.windows == windows_identity(embedder)
+        fits = not looks_at_windows(self.views) or self.windows == windows_identity(embedder)
         views = self.views if fits else "one"
         needed: dict[str, Any] = {"verify": True, "verify_budget_ms": 1000.0, "query_views": views}
         chosen = config.model_fields_set - {name for name in needed if getattr(config, name) == "auto"}

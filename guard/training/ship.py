@@ -27,7 +27,8 @@ __all__ = ["make_card", "ship"]
 
 FLAG_FPRS, BLOCK_FPR = ("0.01", "0.001"), "0.0001"  # look-alikes of one kind set the second: a flag alone may be wrong
 RATES = ("0.01", "0.001")
-WINDOWS, REGIONS, WHITENED, RIVALS = "+windows", "+regions", "+whitened", "+rivals"
+WINDOWS, OF_INDEX, WHITENED, RIVALS = "+windows", "+windows+regions+levels", "+whitened", "+rivals"
+IN_INDEX = "windows, crops of the references and equalised copies"
 WHITENED_FLAG_FPR = "0.001"  # whitened, copies that were blurred are still above it
 WEAK = 0.9  # recall at FPR 1 % below which an edit is named as a weak spot
 Document = Mapping[str, Any]
@@ -150,9 +151,9 @@ def _thresholds(evaluation: Document, entrant: str, measured: Document, today: d
         )
 
     def pair(way: str, fprs: Sequence[str], flag: str) -> Thresholds:
-        windows, regions = f"{entrant}{WINDOWS}{way}", f"{entrant}{WINDOWS}{REGIONS}{way}"
+        windows, regions = f"{entrant}{WINDOWS}{way}", f"{entrant}{OF_INDEX}{way}"
         seen = advice(windows, fprs, flag, ", looked at with windows") if windows in limits else None
-        known = advice(regions, fprs, flag, ", with windows and crops of the references") if regions in limits else None
+        known = advice(regions, fprs, flag, f", with {IN_INDEX}") if regions in limits else None
         return replace(advice(f"{entrant}{way}", fprs, flag), windows=seen, regions=known)
 
     plain = pair("", FLAG_FPRS, "halfway between what 1 % and 0.1 %")
@@ -179,7 +180,7 @@ def _weak_spots(evaluation: Document, entrant: str) -> tuple[str, ...]:
         by_edit = results[name][first]
         return {edit: one["recall_at_own_fpr"]["0.01"]["value"] for edit, one in by_edit.items() if _is_edit(edit)}
 
-    with_more = (("windows", WINDOWS), ("windows and crops of the references", WINDOWS + REGIONS))
+    with_more = (("windows", WINDOWS), (IN_INDEX, OF_INDEX))
     seen = [(said, found(f"{entrant}{way}")) for said, way in with_more if f"{entrant}{way}" in results]
     weak = [
         f"{edit}: {100 * value:.0f} % found at FPR 1 % ({first})"

@@ -196,8 +196,8 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_windows_are_looked_at_where_the_embedder_has_them(shipped: Path, indexes: Path) -> None:
     guard = Guard.open(shipped)
     assert guard.asked.query_views == "auto"
-    assert guard.config.views == "windows"
-    assert guard.explain(piece()).to_dict()["embedder"]["query_views"] == "windows"
+    assert guard.config.views == "windows+levels"  # the index has equalised copies to compare with
+    assert guard.explain(piece()).to_dict()["embedder"]["query_views"] == "windows+levels"
     one = {"query_views": "one"}
     assert guard.explain(piece(), options=one).to_dict()["embedder"]["query_views"] == "one"
     assert Guard.open(shipped, **one).config.views == "one"
@@ -221,6 +221,7 @@ def test_thresholds_are_those_of_the_views_in_use(shipped: Path, tmp_path: Path)
         (tmp_path / "whole.index", "windows", advice.windows),
         (tmp_path / "whole.index", "auto", advice.windows),
         (tmp_path / "whole.index", "one", advice),
+        (shipped, "auto", advice.regions),
         (shipped, "windows", advice.regions),
         (shipped, "one", advice.regions),
     ):
@@ -235,12 +236,12 @@ def test_a_rate_looks_as_its_calibration_did(tmp_path: Path) -> None:
     calibrate_index(path, targets=(0.2,))
     rate = Policy(flag=fpr(0.2), block=fpr(0.2))
     assert Guard.open(path, policy=rate).config.views == "one"  # of references: the index holds no windows of them
-    assert Guard.open(path).config.views == "windows"
+    assert Guard.open(path).config.views == "windows+levels"
     with pytest.raises(ConfigError, match="query_views is 'windows', and was 'one'"):
         Guard.open(path, policy=rate, query_views="windows")
     clean = InMemory([picture(seed, 40, 40) for seed in range(1000, 1120)])
     calibrate_index(path, clean=clean, embedder=load_embedder(), targets=(0.2,))
-    assert Guard.open(path, policy=rate).config.views == "windows"
+    assert Guard.open(path, policy=rate).config.views == "windows+levels"
 
 
 def test_a_small_set_is_looked_up_as_its_thresholds_were_found(tmp_path: Path) -> None:

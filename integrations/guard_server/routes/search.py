@@ -48,7 +48,9 @@ class SearchFields(BaseModel):
         "captions",
         description="meaning: the words are compared with the pictures instead, where a CLIP is there for it.",
     )
-    views: ViewKind = Field("one", description="Views of the picture that are looked up; crops find parts of it.")
+    views: ViewKind = Field(
+        "one", description="Views of the picture that are looked up; crops find parts of it, levels other levels."
+    )
     source: str = Field("", max_length=200, description="Part of the reference's uri: a folder, a shard, a domain.")
     min_similarity: float | None = Field(None, ge=-1, le=1, description="Of hits by the picture, inclusive.")
     offset: int = Field(0, ge=0, le=100_000)

@@ -114,9 +114,8 @@ def test_the_default_looks_at_windows_where_it_has_them(folder: Path) -> None:
 
 def test_regions_share_the_queries_and_count_less(folder: Path, tmp_path: Path) -> None:
     embedder = Windowed()
-    (regions,) = with_regions(entrants_of("toy", embedder)[-1], embedder)
+    regions, _ = with_regions(entrants_of("toy", embedder)[-1], embedder)
     assert (regions.name, regions.looks_as, regions.against) == ("toy+windows+regions", "toy+windows", "toy+windows")
-    assert not with_regions("toy", ToyEmbedder())
     arrays = [np.asarray(picture(seed, 80, 64)) for seed in range(3)]
     expected = embed_views(embedder, to_batch(arrays), "crops", own=False).vectors
     np.testing.assert_array_equal(regions.references(arrays), expected)
@@ -132,6 +131,25 @@ def test_regions_share_the_queries_and_count_less(folder: Path, tmp_path: Path) 
     queries, references = unit_rows(3 * 4, D, seed=1).reshape(3, 4, D), unit_rows(5 * 2, D, seed=2).reshape(5, 2, D)
     inner = np.einsum("qvd,rwd->qrvw", queries, references) - [[0, 0.1], *[[0.05, 0.15]] * 3]
     np.testing.assert_allclose(similarities_of(queries, references, 0.05, 0.1), inner.max((2, 3)), atol=1e-6)
+
+
+def test_equalised_copies_are_compared_as_an_index_of_regions_does() -> None:
+    embedder = Windowed()
+    windows = entrants_of("toy", embedder)[-1]
+    regions, levels = with_regions(windows, embedder)
+    assert (levels.name, levels.against, levels.looks_as) == ("toy+windows+regions+levels", regions.name, "")
+    assert len({windows.identity, regions.identity, levels.identity}) == 3
+    arrays = [np.asarray(picture(seed, 80, 64)) for seed in range(18)]
+    looked = embed_views(embedder, to_batch(arrays), "windows+levels")
+    np.testing.assert_array_equal(levels.queries(arrays), looked.vectors)
+    known = embed_views(embedder, to_batch(arrays), "crops+levels", own=False).vectors
+    np.testing.assert_array_equal(levels.references(arrays), known)
+    assert looked.handicap is not None
+    assert looked.handicap.tolist() == pytest.approx([0.0, *[levels.handicap] * (len(CROPS) + 1)])
+    asked = embedder.asked
+    regions.queries(arrays)
+    levels.queries(arrays)
+    assert embedder.asked == asked + 2  # pictures in two batches: what the one looked at, the other need not
 
 
 def test_regions_whitened_beside_rivals_are_as_in_an_index(tmp_path: Path) -> None:
@@ -199,13 +217,14 @@ def test_the_default_knows_regions_of_no_large_number_of_references(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedder = Windowed()
-    entrants = part(DEFAULT, embedder) | {one.name: one for one in with_regions(DEFAULT, embedder)}
+    entrants = part(DEFAULT, embedder)
+    entrants |= {one.name: one for one in with_regions(entrants[f"{DEFAULT}+windows"], embedder)}
     entrants |= takes_part(["pdq"], with_baselines=False)
     windows = f"{DEFAULT}+windows"
     for least, most, usual in (
-        (3, 100, f"{windows}+regions+whitened+rivals+pdq"),
+        (3, 100, f"{windows}+regions+levels+whitened+rivals+pdq"),
         (3, 4, f"{windows}+whitened+rivals+pdq"),
-        (100, 1000, f"{windows}+regions+pdq"),
+        (100, 1000, f"{windows}+regions+levels+pdq"),
     ):
         monkeypatch.setattr("guard.evaluation.run.ABOVE", least)
         monkeypatch.setattr("guard.evaluation.run.REGIONS_UP_TO", most)

@@ -309,7 +309,7 @@ def test_regions_of_what_is_added_are_searched(tmp_path: Path) -> None:
     folder = photo_folder(tmp_path / "photos", 3)
     build_index(folder, tmp_path / "x.index", TOY, regions=True)
     one = picture(40, 128, 128)
-    rows = np.asarray(embed_views(TOY, to_batch(one), "crops", own=False).vectors)[0]
+    rows = np.asarray(embed_views(TOY, to_batch(one), "crops+levels", own=False).vectors)[0]
     overlay = Overlay(tmp_path / "x.index")
     overlay.add([Addition("whole.jpg", "", rows[:1])], ["opt-out"], who="ops")
     corner = np.asarray(TOY.embed(to_batch(one.crop((0, 0, 83, 83)))))

@@ -1,4 +1,4 @@
-"""Crops of the references in the index: stored together, found as one reference, carried along, refused."""
+"""Crops and equalised copies of references in the index: stored together, found as one, carried along, refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from guard import Guard
 from guard.embedders.pdq import PdqEmbedder
-from guard.embedders.views import CROPS, REGION_HANDICAP, embed_views, view_count
+from guard.embedders.views import CROPS, REGION_HANDICAP, REGIONS, embed_views, view_count
 from guard.errors import ConfigError
 from guard.indexes.best import best_of_each
 from guard.indexes.builder import add_to_index, build_index
@@ -27,8 +27,6 @@ from guard.indexes.verify import verify_index
 from guard.pixels import to_batch
 from guard.types import Decision
 from tests.support.toys import ToyEmbedder, picture
-
-REGIONS = view_count("crops")
 
 
 def folder_of(path: Path, seeds: range) -> Path:
@@ -59,7 +57,9 @@ def test_each_picture_is_stored_with_its_crops(tmp_path: Path, embedder: ToyEmbe
     assert report.count == manifest.count == 5
     assert manifest.regions == rows.shape[1] == REGIONS
     assert fine(tmp_path / "my.index")
-    expected = embed_views(embedder, to_batch([picture(seed, 160, 128) for seed in range(5)]), "crops", own=False)
+    expected = embed_views(
+        embedder, to_batch([picture(seed, 160, 128) for seed in range(5)]), "crops+levels", own=False
+    )
     flat = expected.vectors.reshape(5 * REGIONS, -1)
     with open_index(tmp_path / "my.index") as index:
         found = index.search(flat, 3)
@@ -114,6 +114,31 @@ def test_added_removed_and_merged_references_keep_their_crops(tmp_path: Path) ->
     assert manifest.regions == 1
     np.testing.assert_array_equal(mixed, np.concatenate([left, both[4:]])[:, :1])
     assert fine(tmp_path / "mixed")
+
+
+def test_an_index_of_before_equalised_copies_goes_on_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy, path, crops = ToyEmbedder(), tmp_path / "old.index", view_count("crops")
+    with monkeypatch.context() as then:
+        then.setattr("guard.indexes.builder.REGIONS", crops)
+        build_index(folder_of(tmp_path / "a", range(4)), path, toy, regions=True)
+    add_to_index(folder_of(tmp_path / "b", range(4, 7)), path, toy)
+    manifest, rows = stored(path)
+    assert (manifest.count, manifest.regions) == (7, crops)
+    whole = embed_views(toy, to_batch([picture(seed, 160, 128) for seed in range(7)]), "crops", own=False)
+    np.testing.assert_allclose(rows, whole.vectors, atol=1e-6)
+    assert fine(path)
+    build_index(tmp_path / "b", tmp_path / "new.index", toy, regions=True)
+    merge_indexes(path, tmp_path / "new.index", tmp_path / "merged")  # what both have is kept: the crops
+    manifest, merged = stored(tmp_path / "merged")
+    assert (manifest.count, manifest.regions) == (10, crops)
+    np.testing.assert_array_equal(merged[7:], stored(tmp_path / "new.index")[1][:, :crops])
+    assert fine(tmp_path / "merged")
+
+
+def test_another_number_of_vectors_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("guard.indexes.builder.REGIONS", 9)
+    with pytest.raises(ConfigError, match="9 vectors a picture"):
+        build_index(folder_of(tmp_path / "a", range(2)), tmp_path / "my.index", ToyEmbedder(), regions=True)
 
 
 def test_crops_of_an_overlay_count_less_where_they_were_merged_into_an_index_without(tmp_path: Path) -> None:

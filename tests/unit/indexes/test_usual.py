@@ -11,7 +11,7 @@ import pytest
 from guard import Guard
 from guard.config import GuardConfig
 from guard.embedders.base import Thresholds
-from guard.embedders.views import view_count
+from guard.embedders.views import REGIONS
 from guard.errors import ConfigError
 from guard.indexes import usual
 from guard.indexes.builder import add_to_index, build_index
@@ -117,7 +117,7 @@ def test_a_set_that_is_not_large_has_regions_and_thresholds_for_them(
     photos, index = photo_folder(tmp_path / "photos", MANY), tmp_path / "x.index"
     build_index(photos, index, knows, thumbnails=0)
     assert whitened(index)
-    assert manifest(index).regions == view_count("crops")
+    assert manifest(index).regions == REGIONS
     assert manifest(index).spec.thresholds == knows.spec.thresholds
     for kind in ("one", "crops"):
         config = GuardConfig().model_copy(update={"query_views": kind})
@@ -126,11 +126,11 @@ def test_a_set_that_is_not_large_has_regions_and_thresholds_for_them(
             assert rules.of_the_policy == (known.flag, known.block)
             assert advice_of(opened, knows.spec) == known
     add_to_index(photo_folder(tmp_path / "more", 10, first=500), index, knows)
-    assert manifest(index).regions == view_count("crops")  # it goes on as it was built
+    assert manifest(index).regions == REGIONS  # it goes on as it was built
     build_index(photos, tmp_path / "without.index", knows, thumbnails=0, regions=False)
     assert manifest(tmp_path / "without.index").regions == 1
     build_index(photo_folder(tmp_path / "few", 3), tmp_path / "few.index", knows, thumbnails=0)
-    assert manifest(tmp_path / "few.index").regions == view_count("crops")
+    assert manifest(tmp_path / "few.index").regions == REGIONS
     with open_index(tmp_path / "few.index") as opened:
         assert advice_of(opened, knows.spec) == few
     np.save(tmp_path / "rows.npy", unit_rows(MANY, knows.spec.dim, seed=0))

@@ -13,7 +13,7 @@ from guard import Decision, Guard
 from guard.decode import decode
 from guard.embedders.base import Embedder
 from guard.embedders.registry import load_embedder
-from guard.embedders.views import CROPS, view_count
+from guard.embedders.views import CROPS, REGIONS
 from guard.indexes import add_to_index, build_index, open_index
 from guard.indexes.edit import remove_from_index
 from guard.indexes.overlay import Overlay, key_of
@@ -27,7 +27,6 @@ from guard.sources import open_source
 from tests.support.scans import scan_folder
 
 COUNT = 10
-REGIONS = view_count("crops")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from guard.embedders.files import sha256_of
 from guard.embedders.ort import OrtEmbedder
 from guard.embedders.registry import load_embedder
 from guard.embedders.shipped import SHIPPED, ShippedCard, shipped_card
+from guard.embedders.views import has_windows
 from guard.errors import ConfigError
 from guard.evaluation.edits import EDITS
 from guard.evaluation.entrants import entrants_of, with_regions
@@ -22,7 +23,7 @@ from guard.evaluation.transformed import transformed
 from guard.training.config import NetworkConfig
 from guard.training.export import export, preprocessing_for
 from guard.training.network import DescriptorNet
-from guard.training.ship import main, ship
+from guard.training.ship import IN_INDEX, main, ship
 from tests.support.toys import picture
 
 SMALL = NetworkConfig(widths=(8, 16, 24), depths=(1, 1), dim=16)
@@ -53,7 +54,9 @@ def an_evaluation(run: Path, pictures: Path, *, whitened: bool = False) -> dict[
     """whitened: and with windows, as `--embedder onnx:FILE --whitened` evaluates a run's files."""
     name, file = "onnx:somewhere", run / f"{SHIPPED}.onnx"
     embedder = load_embedder(f"onnx:{file}") if whitened else OrtEmbedder(file)
-    found = [*entrants_of(name, embedder), *with_regions(name, embedder)]
+    found = entrants_of(name, embedder)
+    if has_windows(embedder):
+        found += with_regions(found[-1], embedder)
     entrants = {entrant.name: entrant for entrant in found}
     groups = {"photographs": [pictures / "a"], "scans": [pictures / "b"]}
     settings = Settings(edits=SOME, resamples=10, splits=2)
@@ -117,7 +120,7 @@ def test_windows_have_thresholds_of_their_own_by_the_same_rules(
     found = an_evaluation(run, pictures, whitened=True)
     some = (("", 0.61), ("+whitened", 0.52), ("+whitened+rivals", 0.57))
     limited = [(f"+windows{way}", highest) for way, highest in some]
-    limited += [(f"+windows+regions{way}", highest + 0.1) for way, highest in some]
+    limited += [(f"+windows+regions+levels{way}", highest + 0.1) for way, highest in some]
     for way, highest in limited:
         assert f"onnx:somewhere{way}" in found["thresholds"]  # what took part
         limits = {"0.01": 0.3, "0.001": 0.4, "0.0001": highest}
@@ -125,10 +128,10 @@ def test_windows_have_thresholds_of_their_own_by_the_same_rules(
     card = ship(run, found, tmp_path, today=TODAY)
     seen, known = (
         found["results"][f"onnx:somewhere+windows{way}"]["photographs"]["crop_25"]["recall_at_own_fpr"]["0.01"]["value"]
-        for way in ("", "+regions")
+        for way in ("", "+regions+levels")
     )
     (spot,) = (spot for spot in card.weak_spots if spot.startswith("crop_25"))
-    said = f"{100 * seen:.0f} % with windows, {100 * known:.0f} % with windows and crops of the references"
+    said = f"{100 * seen:.0f} % with windows, {100 * known:.0f} % with {IN_INDEX}"
     assert spot.endswith(f"(photographs), {said}")
     whitened = card.thresholds.whitened
     assert whitened is not None
