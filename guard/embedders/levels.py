@@ -47,9 +47,8 @@ def _tensor(tensor: Any) -> Any:
     factor = _factor(*small.shape[2:])
     if factor > 1:
         small = avg_pool2d(small, factor, ceil_mode=True)
-    n, channels = small.shape[:2]
-    levels = (small.clamp(0, 1) * 255).round().long().reshape(n * channels, -1)
-    counts = torch.zeros(n * channels, 256, dtype=torch.long, device=small.device)
+    levels = (small.clamp(0, 1) * 255).round().long().flatten(2).flatten(0, 1)
+    counts = torch.zeros(len(levels), 256, dtype=torch.long, device=small.device)
     counts.scatter_add_(1, levels, torch.ones_like(levels))
     shares = (counts.cumsum(1) - counts / 2) / counts.sum(1, keepdim=True)
     table = (shares * 255 + 0.5).floor() / 255

@@ -2,8 +2,8 @@
 thresholds; no maths.
 
 A whitening fitted on the references tells copies from look-alikes better than plain cosines do, rivals do it
-better still, and crops of the references find images that show a part of one (docs/results.md). All have thresholds of
-their own, which come with the embedder. An embedder without those is left as it is.
+better still; crops of the references find images that show a part of one, and equalised copies those in other levels
+(docs/results.md). All have thresholds of their own, which come with the embedder. An embedder without those is left as it is.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["ABOVE", "REGIONS_UP_TO", "advised", "has_usual_regions", "is_usual",
 ABOVE = 250
 """References from which a set says enough about its 256 directions, exclusive: 260 do, 70 do not (docs/results.md)."""
 REGIONS_UP_TO = 2000
-"""References up to which crops cost little: 30,000 vectors, 31 MB, and a few minutes of a build on two cores."""
+"""References up to which regions cost little: 32,000 vectors, 33 MB, and a few minutes of a build on two cores."""
 
 
 def usual_transform(spec: EmbedderSpec, rows: npt.NDArray[np.float32]) -> Transform | None:

@@ -189,5 +189,17 @@ class EmbedderContract:
         assert query.handicap[0] == 0
         assert embedder.windows_identity()
 
+    def test_an_equalised_copy_is_one_more_view(self, embedder: Embedder, pictures: list[Any]) -> None:
+        batch = to_batch(pictures)
+        whole, both = (embed_views(embedder, batch, kind, own=False) for kind in ("one", "levels"))
+        found = rows(both.vectors)
+        assert found.shape == (len(pictures), 2, embedder.spec.dim)
+        np.testing.assert_allclose(found[:, 0], rows(whole.vectors)[:, 0], atol=self.batch_tolerance)
+        tensor = torch.from_numpy(np.stack([np.asarray(one) for one in pictures])).permute(0, 3, 1, 2).float() / 255
+        as_tensor = rows(embed_views(embedder, to_batch(tensor), "levels", own=False).vectors)
+        assert (1 - (as_tensor * found).sum(axis=2)).max() <= self.form_tolerance
+        for nothing in (to_batch([]), ImageBatch(tensor=torch.empty(0, 3, 32, 32))):
+            assert embed_views(embedder, nothing, "levels", own=False).vectors.shape == (0, 2, embedder.spec.dim)
+
     def test_opened_twice_it_has_one_identity(self, tmp_path: Any) -> None:
         assert self.build(tmp_path).spec.identity() == self.build(tmp_path).spec.identity()

@@ -69,8 +69,8 @@ def test_descriptors_are_the_cpus(pictures: torch.Tensor, wanted: torch.Tensor, 
 def test_onnx_runtime_on_the_cpu_gives_them_too(pictures: torch.Tensor) -> None:
     """What an index was built with on a CPU, and what looks it up on a GPU."""
     batch = to_batch(pictures)
-    of_cpu: Any = embed_views(load_shipped(runtime="onnx"), batch, "windows").vectors
-    of_gpu: Any = embed_views(load_shipped(device=DEVICE), to_batch(pictures.to(DEVICE)), "windows").vectors
+    of_cpu: Any = embed_views(load_shipped(runtime="onnx"), batch, "windows+levels").vectors
+    of_gpu: Any = embed_views(load_shipped(device=DEVICE), to_batch(pictures.to(DEVICE)), "windows+levels").vectors
     assert (1 - (of_gpu.cpu() * of_cpu).sum(2)).max() <= 2e-3
 
 
