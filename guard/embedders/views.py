@@ -49,9 +49,10 @@ AskedViews = ViewKind | Literal["auto"]
 """auto: usual_views."""
 
 WINDOW_HANDICAP = 0.05
-"""By how much less the similarity of a window counts: chosen among 0 to 0.3 with 96 real pictures (docs/results.md)."""
+"""By how much less the similarity of a window counts: chosen among 0 to 0.3 with 96 real pictures (docs/results.md);
+and that of an equalised copy beside windows."""
 REGION_HANDICAP = 0.05
-"""The same of a crop of a reference in an index; not chosen anew, and compared with 0 and 0.1 there."""
+"""The same of a crop or an equalised copy of a reference in an index; not chosen anew, and compared with 0 and 0.1."""
 
 Box = tuple[float, float, float]
 """Top, left and side, as shares of height and width: a crop has the aspect of its picture."""

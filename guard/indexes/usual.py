@@ -3,7 +3,8 @@ thresholds; no maths.
 
 A whitening fitted on the references tells copies from look-alikes better than plain cosines do, rivals do it
 better still; crops of the references find images that show a part of one, and equalised copies those in other levels
-(docs/results.md). All have thresholds of their own, which come with the embedder. An embedder without those is left as it is.
+(docs/results.md). All have thresholds of their own, which come with the embedder. An embedder without those is left as
+it is.
 """
 
 from __future__ import annotations
