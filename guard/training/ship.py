@@ -1,4 +1,4 @@
-"""`python -m guard.training.ship`: put the weights of a run into the package, with their card.
+"""`python -m guard.training.ship`: put the weights of a run into the package, with their card; or new figures alone.
 
 Knows the card's fields and where its figures come from: the run's own record and the document of
 `memguard eval descriptors`. Nothing on the card is typed by hand but the words around the figures.
@@ -23,7 +23,7 @@ from guard.embedders.shipped import FOLDER, SHIPPED, ShippedCard
 from guard.errors import ConfigError, GuardError
 from guard.evaluation.protocol import POOLED
 
-__all__ = ["make_card", "ship"]
+__all__ = ["make_card", "measure_anew", "ship"]
 
 FLAG_FPRS, BLOCK_FPR = ("0.01", "0.001"), "0.0001"  # look-alikes of one kind set the second: a flag alone may be wrong
 RATES = ("0.01", "0.001")
@@ -46,13 +46,6 @@ def make_card(run: Path, evaluation: Document, *, today: date, earlier: Sequence
     sha256 = record["result"]["weights_sha256"]
     if sha256_of(weights) != sha256:
         raise ConfigError(f"{weights.name} is not what the run's record says; export the run again")
-    try:
-        entrant = _entrant(evaluation, sha256)
-        measured = _measured(evaluation, entrant)
-        thresholds = _thresholds(evaluation, entrant, measured, today)
-        weak = _weak_spots(evaluation, entrant)
-    except KeyError as exc:
-        raise ConfigError(f"the evaluation lacks {exc}; run `memguard eval descriptors` on these weights") from exc
     config = record["run"]["config"]
     return ShippedCard(
         name=SHIPPED,
@@ -63,10 +56,8 @@ def make_card(run: Path, evaluation: Document, *, today: date, earlier: Sequence
         onnx_sha256=sha256_of(graph),
         windows_preprocessing=record["result"]["windows_preprocessing"],
         windows_sha256=sha256_of(run / f"{SHIPPED}.windows.onnx"),
-        thresholds=thresholds,
         training={"data": record["training_data"], "runs": [*earlier, _training(record)]},
-        evaluation={"date": today.isoformat(), **measured},
-        weak_spots=weak,
+        **_figures(evaluation, sha256, today),
     )
 
 
@@ -84,8 +75,34 @@ def ship(run: Path, evaluation: Document, folder: Path = FOLDER, *, today: date)
     folder.mkdir(parents=True, exist_ok=True)
     for suffix in ("safetensors", "onnx", "windows.onnx"):
         shutil.copyfile(run / f"{SHIPPED}.{suffix}", folder / f"{SHIPPED}.{suffix}")
-    (folder / f"{SHIPPED}.json").write_text(json.dumps(card.model_dump(mode="json"), indent=1) + "\n", "utf-8")
+    _write(card, folder)
     return card
+
+
+def measure_anew(evaluation: Document, folder: Path = FOLDER, *, today: date) -> ShippedCard:
+    """Write thresholds, figures and weak spots of the weights that are there already, as make_card has them."""
+    before = ShippedCard.model_validate_json((folder / f"{SHIPPED}.json").read_text("utf-8"))
+    card = before.model_copy(update=_figures(evaluation, before.weights_sha256, today))
+    _write(card, folder)
+    return card
+
+
+def _write(card: ShippedCard, folder: Path) -> None:
+    (folder / f"{SHIPPED}.json").write_text(json.dumps(card.model_dump(mode="json"), indent=1) + "\n", "utf-8")
+
+
+def _figures(evaluation: Document, sha256: str, today: date) -> dict[str, Any]:
+    """The fields of the card that an evaluation decides."""
+    try:
+        entrant = _entrant(evaluation, sha256)
+        measured = _measured(evaluation, entrant)
+        return {
+            "thresholds": _thresholds(evaluation, entrant, measured, today),
+            "evaluation": {"date": today.isoformat(), **measured},
+            "weak_spots": _weak_spots(evaluation, entrant),
+        }
+    except KeyError as exc:
+        raise ConfigError(f"the evaluation lacks {exc}; run `memguard eval descriptors` on these weights") from exc
 
 
 def _training(record: Document) -> dict[str, Any]:
@@ -202,13 +219,18 @@ def _is_edit(name: str) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m guard.training.ship", description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of a finished or exported run")
+    parser.add_argument(
+        "run", type=Path, nargs="?", help="folder of a finished or exported run; without: the weights that are there"
+    )
     parser.add_argument("--evaluation", type=Path, required=True, help="what memguard eval descriptors wrote")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the shipped weights")
     parsed = parser.parse_args(arguments)
     try:
         document = json.loads(parsed.evaluation.read_text("utf-8"))
-        card = ship(parsed.run, document, parsed.out, today=date.today())
+        if parsed.run is None:
+            card = measure_anew(document, parsed.out, today=date.today())
+        else:
+            card = ship(parsed.run, document, parsed.out, today=date.today())
     except (GuardError, OSError, ValueError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 2

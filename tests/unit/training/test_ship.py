@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from datetime import date
 from pathlib import Path
@@ -23,7 +24,7 @@ from guard.evaluation.transformed import transformed
 from guard.training.config import NetworkConfig
 from guard.training.export import export, preprocessing_for
 from guard.training.network import DescriptorNet
-from guard.training.ship import IN_INDEX, main, ship
+from guard.training.ship import IN_INDEX, main, measure_anew, ship
 from tests.support.toys import picture
 
 SMALL = NetworkConfig(widths=(8, 16, 24), depths=(1, 1), dim=16)
@@ -102,6 +103,23 @@ def test_the_card_says_what_was_measured(run: Path, evaluation: dict[str, Any], 
     assert group["figures"]["all_edits"]["recall_at_1"] == measured
     weak = evaluation["results"]["onnx:somewhere"]["photographs"]["crop_25"]["recall_at_own_fpr"]["0.01"]["value"]
     assert any(spot.startswith(f"crop_25: {100 * weak:.0f} %") for spot in card.weak_spots)
+
+
+def test_weights_that_are_there_are_measured_anew(
+    run: Path, evaluation: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = ship(run, evaluation, tmp_path, today=TODAY)
+    later = copy.deepcopy(evaluation)
+    later["thresholds"]["onnx:somewhere"]["photographs"]["0.0001"] = 0.93
+    (file := tmp_path / "later.json").write_text(json.dumps(later), "utf-8")
+    assert main(["--evaluation", str(file), "--out", str(tmp_path)]) == 0
+    assert "block 0.93" in capsys.readouterr().out
+    card = ShippedCard.model_validate_json((tmp_path / f"{SHIPPED}.json").read_text("utf-8"))
+    assert (card.weights_sha256, card.training) == (before.weights_sha256, before.training)
+    assert (card.thresholds.block, card.thresholds.flag) == (0.93, before.thresholds.flag)
+    later["weights_sha256"] = {"onnx:somewhere": "f" * 64}
+    with pytest.raises(ConfigError, match="other weights"):
+        measure_anew(later, tmp_path, today=TODAY)
 
 
 def test_a_whitened_index_has_thresholds_of_its_own(run: Path, pictures: Path, tmp_path: Path) -> None:
