@@ -6,8 +6,11 @@ copy, so that a match that it cannot explain stays a false one. Every measure is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+
+import numpy as np
 
 from guard.evaluation.laid_over import SHARED_BLOCKS, places_kept, shared_blocks
 from guard.evaluation.same_drawing import SAME_DRAWING, same_contours
@@ -19,7 +22,8 @@ __all__ = ["InCommon", "Related", "related"]
 
 class InCommon(StrEnum):
     ONE_DRAWING = "one_drawing"
-    """Most contours lie where the other's do, or most pieces nearly there: an edit could have made it of the other."""
+    """Most contours lie where the other's do, or most pieces nearly there, flipped or turned by quarters too: an edit
+    could have made it of the other."""
     SHARED_PART = "shared_part"
     """Not one drawing, and yet some of one picture is in the other pixel by pixel: a texture, a text."""
     OTHER_CONTENT = "other_content"
@@ -31,9 +35,9 @@ class Related:
     """What was measured of one pair."""
 
     contours: float
-    """See `same_contours`."""
+    """See `same_contours`; upright, since stripes that are flipped meet others."""
     places: float
-    """See `places_kept`."""
+    """See `places_kept`; the most that one of the other's eight flips and quarter turns keeps."""
     shared: float
     """See `shared_pixels`: of the first picture, what the other shows of it."""
     blocks: int
@@ -52,7 +56,13 @@ def related(first: RGBArray, other: RGBArray) -> Related:
     """Of two square pictures of any size."""
     return Related(
         same_contours(first, other),
-        places_kept(first, other),
+        max(places_kept(first, turned) for turned in _turns(other)),
         shared_pixels(first, other),
         shared_blocks(first, other),
     )
+
+
+def _turns(picture: RGBArray) -> Iterator[RGBArray]:
+    for side in (picture, picture[:, ::-1]):
+        for quarters in range(4):
+            yield np.ascontiguousarray(np.rot90(side, quarters))

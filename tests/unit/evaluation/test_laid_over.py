@@ -53,6 +53,15 @@ def test_what_was_moved_a_little_and_toned_is_one_drawing() -> None:
     assert places_kept(cat, np.roll(cat, (70, 90), (0, 1))) < SAME_DRAWING
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("quarters", range(4))
+def test_a_drawing_that_was_turned_is_one_drawing_still(quarters: int, mirrored: bool) -> None:
+    cat = square("chelsea")
+    turned = np.ascontiguousarray(np.rot90(cat[:, ::-1] if mirrored else cat, quarters)) // 2 + 60
+    assert related(cat, turned).in_common is related(turned, cat).in_common is InCommon.ONE_DRAWING
+    assert related(square("coffee"), turned).in_common is InCommon.OTHER_CONTENT
+
+
 @pytest.mark.parametrize("rows", [16, 64])
 def test_a_part_counts_by_its_area_wherever_it_lies(rows: int) -> None:
     """A quarter of another picture's grain is shared; a sixteenth of it is too little to say so."""
