@@ -115,6 +115,8 @@ class Guard(Hosted):
         self.metrics.set_embedder(embedder.spec, getattr(embedder, "provider", "cpu"))
         self.metrics.set_thresholds(self.rules)
         self._watch = self._watched(calibration)
+        if not len(index):
+            _log.warning("%s holds no reference: every image is allowed", name)
         if self.uncompared and self.metrics.shown:
             level = logging.WARNING if settings.to_mend else logging.INFO
             said = "" if self.config.verify else " are not compared"

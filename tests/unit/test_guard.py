@@ -70,6 +70,14 @@ def test_forms_agree() -> None:
         assert report[0].nearest.similarity == pytest.approx(1, abs=1e-4)
 
 
+def test_an_index_of_nothing_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    embedder = ToyEmbedder()
+    Guard(MemoryIndex(embedder, {"a.png": picture(1)}), embedder)
+    assert not caplog.records
+    Guard(MemoryIndex(embedder, {}), embedder, name="training")
+    assert [one.getMessage() for one in caplog.records] == ["training holds no reference: every image is allowed"]
+
+
 def test_no_images_give_an_empty_report() -> None:
     assert len(make_guard().check([])) == 0
     assert len(make_guard().check(np.zeros((0, 64, 64, 3), np.uint8))) == 0
