@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from guard.pixels import ImageBatch, RGBArray
 
@@ -29,8 +28,11 @@ def equalised(batch: ImageBatch) -> ImageBatch:
 
 
 def _array(array: RGBArray) -> RGBArray:
-    factor = _factor(array.shape[0], array.shape[1])
-    small = np.asarray(Image.fromarray(array).reduce(factor)) if factor > 1 else array
+    small, factor = array, _factor(array.shape[0], array.shape[1])
+    if factor > 1:
+        from PIL import Image
+
+        small = np.asarray(Image.fromarray(array).reduce(factor))
     out = np.empty(small.shape, np.uint8)
     for channel in range(3):
         counts = np.bincount(small[..., channel].ravel(), minlength=256)

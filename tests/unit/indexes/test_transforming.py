@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from guard.embedders.registry import load_embedder
+from guard.embedders.views import REGIONS
 from guard.errors import ConfigError, IndexLoadError
 from guard.indexes.builder import add_to_index, build_index
 from guard.indexes.edit import merge_indexes, remove_from_index
@@ -232,7 +233,7 @@ def test_the_crops_of_references_are_transformed_like_them(others: Path, tmp_pat
     report = transform_index(path, whiten=True, background=others, embedder=TOY)
     assert report.transform is not None
     assert report.transform.whitening is not None
-    assert (rows, report.transform.whitening.references) == (8 * 15, 8)
+    assert (rows, report.transform.whitening.references) == (8 * REGIONS, 8)
     part = np.array(picture(5))[22:, 22:]  # near to the last crops of 0.65, and not to the whole
     with now(path) as open_:
         assert open_.search(TOY.embed(to_batch(part)), 3).ids[0, 0] == 5
