@@ -77,7 +77,8 @@ class Limits:
     agreement_any_colours: float = 0.85
     """With fewer of them, and no less than inliers, the same from this agreement."""
     same_frame: float = 0.8
-    """Share of either picture that the overlap covers where both frames coincide."""
+    """Share of either picture that the overlap covers where both frames coincide; of one of them, where less than
+    `inliers` may do."""
     template: float = 0.68
     """Share of the reference's structure that must agree in coinciding frames; less of it is one layout with other
     content. Photographs under stickers keep 0.69."""
@@ -164,7 +165,8 @@ def judged(
 
 
 def _found(c: Comparison, inliers: int, few_keypoints: bool, coincide: bool, limits: Limits) -> float:
-    """Margin of the best of four ways to be found: by many inliers, by some, by pixels alone, as a redrawing."""
+    """Margin of the best of four ways to be found: by many inliers; or, where the overlap is the whole of either
+    picture, by some, by pixels alone, as a redrawing."""
     toned = c.agreement >= limits.agreement_alone and c.coloured >= limits.toned_colours
     plain = coincide and c.tiled_l2 <= limits.plain_tiled_l2
     needed = limits.structure if plain else limits.structure_toned if toned else limits.structure_alone
@@ -184,6 +186,8 @@ def _found(c: Comparison, inliers: int, few_keypoints: bool, coincide: bool, lim
         structure,
     )
     alone = min(_share(c.agreement, limits.agreement_alone), detail, structure)
+    if max(c.overlap_query, c.overlap_reference) < limits.same_frame:
+        return many  # an edit leaves the whole of one picture, or many keypoints; two scenes may share a house
     return max(many, some, alone, min(redrawn, structure))
 
 

@@ -67,6 +67,16 @@ def test_the_fewer_keypoints_agree_the_more_pixels_must(inliers: int, few: bool,
     assert kind(missed, inliers=inliers, few=few) is EvidenceKind.NONE
 
 
+def test_what_is_the_whole_of_neither_picture_needs_many_keypoints() -> None:
+    """Two scenes with one house in them."""
+    house = replace(WHOLE, overlap_query=0.37, overlap_reference=0.31, copied_query=0.3, copied_reference=0.25)
+    assert kind(house, inliers=9) is EvidenceKind.NONE
+    assert kind(house, inliers=12) is EvidenceKind.PARTIAL
+    for whole in ("overlap_query", "overlap_reference"):  # a crop, an inset
+        assert kind(replace(house, **{whole: LIMITS.same_frame}), inliers=9) is EvidenceKind.PARTIAL
+        assert kind(replace(house, **{whole: LIMITS.same_frame - 0.001}), inliers=9) is EvidenceKind.NONE
+
+
 def test_parts_on_either_side() -> None:
     assert kind(replace(WHOLE, copied_query=0.3, overlap_query=0.3)) is EvidenceKind.PARTIAL
     assert kind(replace(WHOLE, copied_reference=0.3, overlap_reference=0.3)) is EvidenceKind.PARTIAL
