@@ -22,8 +22,8 @@ PIECE = 30  # side of the middle of it that is looked for, up to a quarter of th
 MOVED = 0.12  # of the side, from which a place is another one
 CORRELATION = 0.7  # of the piece there, without its coarsest part
 STILL_MOVED = 0.1  # the same after refinement, which may lead a smooth picture back to where the piece came from
-EXPLAINED = 0.95  # share of its own structure that it shows in another place
-LEFT = 5.0  # windows of structure that it may not show there
+EXPLAINED = 0.9  # share of its own structure that it shows in another place
+LEFT = 20.0  # windows of structure that it may not show there
 
 Matrix = npt.NDArray[np.float64]
 

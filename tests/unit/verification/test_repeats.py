@@ -33,7 +33,24 @@ def motifs(seed: int, lean: float = 20) -> RGBArray:
     return picture
 
 
-@pytest.mark.parametrize("picture", [stripes(60, 0.6), stripes(25, 0.0), motifs(1)])
+def marks(seed: int, step: int = 24) -> RGBArray:
+    """Rings and squares by turns; some are darker, some have a dot."""
+    picture = np.full((256, 256, 3), 255, np.uint8)
+    rng = np.random.default_rng(seed)
+    for y in range(11):
+        for x in range(11):
+            ink, centre = (70 if rng.random() < 0.12 else 140), (step * x, step * y)
+            if (x + y) % 2:
+                cv2.circle(picture, centre, 9, (ink,) * 3, 2)
+            else:
+                square = cv2.boxPoints(((float(centre[0]), float(centre[1])), (18.0, 18.0), 25.0))
+                cv2.fillPoly(picture, [square.astype(np.int32)], (ink,) * 3)
+            if rng.random() < 0.15:
+                cv2.circle(picture, centre, 4, (60,) * 3, -1)
+    return picture
+
+
+@pytest.mark.parametrize("picture", [stripes(60, 0.6), stripes(25, 0.0), motifs(1), marks(1)])
 def test_patterns_repeat(picture: RGBArray) -> None:
     assert repeats(Prepared(picture))
 
@@ -61,6 +78,14 @@ def test_another_picture_of_the_same_pattern_is_no_copy_and_an_edit_of_it_is() -
     one, other = motifs(1), motifs(2, lean=50)
     assert not VERIFIER.verify(other, one).is_copy
     for name in ("jpeg_30", "gamma_2", "rotate_90", "grey"):
+        assert VERIFIER.verify(EDITS[name](one, [other], seed=(1, 1)), one).is_copy, name
+
+
+@pytest.mark.parametrize("seed", [1, 3, 7])
+def test_other_marks_of_one_pattern_are_no_copy(seed: int) -> None:
+    one, other = marks(seed), marks(seed + 1)
+    assert not VERIFIER.verify(other, one).is_copy
+    for name in ("jpeg_30", "gamma_2", "rotate_90"):
         assert VERIFIER.verify(EDITS[name](one, [other], seed=(1, 1)), one).is_copy, name
 
 
