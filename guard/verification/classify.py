@@ -84,8 +84,9 @@ class Limits:
     content. Photographs under stickers keep 0.69."""
     template_steady: float = 0.5
     """The same where that structure is steady: a picture under another one."""
-    template_few_inliers: float = 0.78
-    """The same below inliers_many: flags that share a canton reach 0.77 (and one pair 0.81)."""
+    template_few_inliers: float = 0.82
+    """The same below inliers_many: flags that share a canton reach 0.77 (and one pair 0.81), and emblems within one
+    ring 0.81."""
     crisp: float = 0.86
     """Correlation that three quarters of the agreeing windows must have, with some_inliers: what an overlay leaves is
     as it was, and what a drawing shares with another of the same layout mostly is not. Other signs: see `_kept`."""
