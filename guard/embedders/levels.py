@@ -50,8 +50,9 @@ def _tensor(tensor: Any) -> Any:
     if factor > 1:
         small = avg_pool2d(small, factor, ceil_mode=True)
     levels = (small.clamp(0, 1) * 255).round().long().flatten(2).flatten(0, 1)
-    counts = torch.zeros(len(levels), 256, dtype=torch.long, device=small.device)
-    counts.scatter_add_(1, levels, torch.ones_like(levels))
+    rows = torch.arange(len(levels), device=small.device)[:, None]
+    # not scatter_add_, which a GPU refuses where torch is asked to be deterministic
+    counts = torch.bincount((256 * rows + levels).flatten(), minlength=256 * len(levels)).reshape(len(levels), 256)
     shares = (counts.cumsum(1) - counts / 2) / counts.sum(1, keepdim=True)
     table = (shares * 255 + 0.5).floor() / 255
     return table.gather(1, levels).reshape(small.shape).to(tensor.dtype)
