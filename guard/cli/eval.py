@@ -97,7 +97,7 @@ def descriptors(
         groups = groups_of(images, group)
         require_folder(json_file)
         from guard.embedders.registry import DEFAULT
-        from guard.evaluation.entrants import LEVELS, REGIONS, WINDOWS
+        from guard.evaluation.entrants import OF_INDEX, REGIONS, WINDOWS
         from guard.evaluation.markdown import names_of
         from guard.evaluation.pdq_beside import pdq_beside
         from guard.evaluation.run import Settings, evaluate_descriptors, takes_part
@@ -116,11 +116,10 @@ def descriptors(
         entrants = takes_part(embedder or [], with_baselines=not no_baselines, multi_view=multi_view, regions=True)
         named = (DEFAULT, *(embedder or []))
         bases = [f"{name}{way}" for name in named for way in ("", "+turns")]
-        of_index = WINDOWS + REGIONS + LEVELS
         derived: list[Derived] = [
             *pdq_beside(bases, entrants),
             *transformed(
-                [f"{name}{way}" for way in ("", WINDOWS, WINDOWS + REGIONS, of_index) for name in named],
+                [f"{name}{way}" for way in ("", WINDOWS, WINDOWS + REGIONS, OF_INDEX) for name in named],
                 entrants,
                 whitened=whitened,
                 rivals=whitened,

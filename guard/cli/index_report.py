@@ -98,11 +98,11 @@ def _beside(report: BuildReport, name: str) -> Path:
 
 def regions_line(manifest: Manifest) -> str:
     """In words; empty for an index without crops of its references."""
+    from guard.embedders.views import CROPS, REGION_KINDS
+
     if manifest.regions == 1:
         return ""
     less = f", which count {manifest.region_handicap:g} less" if manifest.region_handicap else ""
-    from guard.embedders.views import CROPS, REGION_KINDS
-
     kind = REGION_KINDS.get(manifest.regions)
     crops = manifest.regions - 1 if kind is None else len(CROPS)
     levels = " and an equalised copy" if kind and "levels" in kind else ""

@@ -31,6 +31,7 @@ from guard.pixels import ImageBatch, RGBArray
 
 __all__ = [
     "LEVELS",
+    "OF_INDEX",
     "REGIONS",
     "WINDOWS",
     "Entrant",
@@ -51,6 +52,8 @@ REGIONS = "+regions"
 """Ends the name of one that knows crops of each reference too."""
 LEVELS = "+levels"
 """Ends the name of one that also compares equalised copies of query and reference, as an index with crops has them."""
+OF_INDEX = WINDOWS + REGIONS + LEVELS
+"""Ends the name of an embedder as an index of regions is looked up by default."""
 
 BATCH = 16  # pictures embedded together
 PHASH_SIDE, PHASH_KEPT = 32, 8  # px; 8 x 8 frequencies = 64 bits

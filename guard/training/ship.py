@@ -21,13 +21,15 @@ from guard.embedders.base import Thresholds
 from guard.embedders.files import sha256_of
 from guard.embedders.shipped import FOLDER, SHIPPED, ShippedCard
 from guard.errors import ConfigError, GuardError
+from guard.evaluation.entrants import OF_INDEX, WINDOWS
 from guard.evaluation.protocol import POOLED
+from guard.evaluation.transformed import RIVALS
 
 __all__ = ["make_card", "measure_anew", "ship"]
 
 FLAG_FPRS, BLOCK_FPR = ("0.01", "0.001"), "0.0001"  # look-alikes of one kind set the second: a flag alone may be wrong
 RATES = ("0.01", "0.001")
-WINDOWS, OF_INDEX, WHITENED, RIVALS = "+windows", "+windows+regions+levels", "+whitened", "+rivals"
+WHITENED = "+whitened"
 IN_INDEX = "windows, crops of the references and equalised copies"
 WHITENED_FLAG_FPR = "0.001"  # whitened, copies that were blurred are still above it
 WEAK = 0.9  # recall at FPR 1 % below which an edit is named as a weak spot

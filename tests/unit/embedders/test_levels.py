@@ -15,7 +15,7 @@ from skimage import data
 from guard import Guard, Policy
 from guard.embedders.levels import SIDE, equalised
 from guard.embedders.registry import load_embedder
-from guard.embedders.views import REGIONS, WINDOW_HANDICAP, embed_views
+from guard.embedders.views import REGIONS, WINDOW_HANDICAP, embed_views, usual_views
 from guard.indexes.builder import build_index
 from guard.pixels import ImageBatch, RGBArray, to_batch
 from tests.support.toys import ToyEmbedder, Windowed, picture
@@ -92,6 +92,13 @@ def test_the_copy_is_the_last_view_and_counts_less_than_the_picture() -> None:
         np.testing.assert_array_equal(found.vectors[0, -1], expected)
     assert found.handicap is not None
     assert (found.handicap[0], found.handicap[-1]) == (0, np.float32(WINDOW_HANDICAP))
+
+
+@pytest.mark.parametrize(("regions", "kind"), [(1, "windows"), (REGIONS - 1, "windows"), (REGIONS, "windows+levels")])
+def test_copies_are_looked_up_where_the_index_has_them(regions: int, kind: str) -> None:
+    """One that was built before there were any has all rows but the last."""
+    assert usual_views(Windowed(), regions) == kind
+    assert usual_views(ToyEmbedder(), regions) == "one"
 
 
 @pytest.mark.parametrize("name", ["coffee", "astronaut", "retina"])

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from guard import Guard
+from guard.cli.index_report import regions_line
 from guard.embedders.pdq import PdqEmbedder
 from guard.embedders.views import CROPS, REGION_HANDICAP, REGIONS, embed_views, view_count
 from guard.errors import ConfigError
@@ -125,6 +126,7 @@ def test_an_index_of_before_equalised_copies_goes_on_without(tmp_path: Path, mon
     add_to_index(folder_of(tmp_path / "b", range(4, 7)), path, toy)
     manifest, rows = stored(path)
     assert (manifest.count, manifest.regions) == (7, crops)
+    assert regions_line(manifest) == "14 crops of each picture, which count 0.05 less"
     whole = embed_views(toy, to_batch([picture(seed, 160, 128) for seed in range(7)]), "crops", own=False)
     np.testing.assert_allclose(rows, whole.vectors, atol=1e-6)
     assert fine(path)
@@ -132,7 +134,9 @@ def test_an_index_of_before_equalised_copies_goes_on_without(tmp_path: Path, mon
     merge_indexes(path, tmp_path / "new.index", tmp_path / "merged")  # what both have is kept: the crops
     manifest, merged = stored(tmp_path / "merged")
     assert (manifest.count, manifest.regions) == (10, crops)
-    np.testing.assert_array_equal(merged[7:], stored(tmp_path / "new.index")[1][:, :crops])
+    new, new_rows = stored(tmp_path / "new.index")
+    np.testing.assert_array_equal(merged[7:], new_rows[:, :crops])
+    assert regions_line(new) == "14 crops and an equalised copy of each picture, which count 0.05 less"
     assert fine(tmp_path / "merged")
 
 
