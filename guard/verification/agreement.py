@@ -18,7 +18,7 @@ from guard.verification.colours import same_colour
 from guard.verification.features import Floats, Prepared
 from guard.verification.opencv import opencv
 
-__all__ = ["TILES", "Comparison", "compare", "tiled_l2"]
+__all__ = ["TILES", "Comparison", "compare", "structure_cells", "tiled_l2"]
 
 CANVAS_PX = 144  # longest side of the area that is compared
 LEAST_PX = 12  # shorter sides hold no window
@@ -132,6 +132,17 @@ def compare(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64
         tiled_l2=distance,
         mask=Mask.pack(mask),
     )
+
+
+def structure_cells(picture: Prepared) -> Floats:
+    """How much structure of the picture lies in each cell of a mask over it: (height, width)."""
+    cv2 = opencv()
+    factor = min(1.0, CANVAS_PX / max(picture.width, picture.height))
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    drawn = cv2.resize(picture.rgb, size, interpolation=cv2.INTER_AREA)
+    own = _structure(drawn, drawn, np.ones(drawn.shape[:2], np.bool_)).own
+    cells: Floats = cv2.resize(own, _grid(picture), interpolation=cv2.INTER_AREA)
+    return cells
 
 
 def tiled_l2(ours: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8], seen: npt.NDArray[np.bool_]) -> float:
@@ -310,11 +321,16 @@ def _mean(values: Floats) -> Floats:
     return found
 
 
+def _grid(picture: Prepared) -> tuple[int, int]:
+    """Cells of a mask: (width, height)."""
+    cell = max(picture.width, picture.height) / GRID
+    return max(1, round(picture.width / cell)), max(1, round(picture.height / cell))
+
+
 def _mask(same: npt.NDArray[np.bool_], query: Prepared, box: tuple[int, int, int, int]) -> npt.NDArray[np.bool_]:
     """Agreeing canvas pixels -> cells of a grid over the whole query, holes of a cell closed."""
     cv2 = opencv()
-    cell = max(query.width, query.height) / GRID
-    width, height = max(1, round(query.width / cell)), max(1, round(query.height / cell))
+    width, height = _grid(query)
     left, top, right, bottom = box
     onto = np.array(
         [

@@ -109,9 +109,20 @@ class Limits:
     """Of the picture with fewer; drawings of one layout reach 0.23, or lie on one and the same texture."""
     whole: float = 0.6
     """Share of the reference that is shown, and of the query that shows it; less of either is a part."""
+    repetition: float = 0.85
+    """Share of its structure that a picture shows in another place too, mean of both pictures, from which they repeat
+    themselves: what agrees then agrees with the pattern, and with fewer inliers than inliers_many it takes more."""
+    telling: float = 0.2
+    """Of what they show in one place only, the share that may be missing: of lattices with other marks more is."""
+    telling_nothing: float = 0.04
+    """If they show no more than this in one place only, nothing tells one place from another: stripes."""
     agreement_repeating: float = 0.95
-    """Agreement needed, in coinciding frames, where either picture repeats itself and there are fewer inliers than
-    inliers_many: patterns of one pitch reach 0.92, and stripes laid on others 0.96 in frames that do not coincide."""
+    """Agreement that also does, in coinciding frames, with the next two: patterns of one pitch reach 0.92."""
+    colours_repeating: float = 0.9
+    """As colours; other marks on one lattice reach 0.98 in agreement, and 0.77 here."""
+    moved_repeating: float = 0.02
+    """How far a corner may be moved, in shares of the sides, but for flips and quarter turns: stripes are stretched
+    onto others and agree by 0.99."""
     identical_frame: float = 0.93
     """As same_frame, for near_identical."""
     identical_agreement: float = 0.8
@@ -143,12 +154,14 @@ def judged(
     upright: bool,
     limits: Limits,
     keypoints: int = 0,
-    repeats: Callable[[], bool] = lambda: False,
+    moved: float = 0.0,
+    repeats: Callable[[float], bool] = lambda _share: False,
 ) -> Judgement:
     """inliers: that the transform explains. few_keypoints: of either picture. upright: it neither turns nor mirrors.
 
-    keypoints: of the picture with fewer; 0 if nobody looked. repeats: whether either picture repeats itself (see
-    guard.verification.repeats); asked only where it matters.
+    keypoints: of the picture with fewer; 0 if nobody looked. moved: how far the corner that moves most lies from where
+    the nearest flip or quarter turn would put it, in shares of the sides. repeats: whether both pictures show at least
+    this share of their structure in another place (see guard.verification.repeats); asked only where it matters.
     """
     c = comparison
     coincide = min(c.overlap_query, c.overlap_reference) >= limits.same_frame
@@ -156,8 +169,8 @@ def judged(
     against = _against(c, inliers, coincide, limits)
     strength = min(found, against, _kept(c, inliers, keypoints, coincide, limits))
     if strength >= 0:
-        determined = _determined(c, inliers, limits)
-        if determined < 0 and repeats():
+        determined = _determined(c, inliers, moved, limits)
+        if determined < 0 and repeats(_undetermining(c, limits)):
             strength = max(determined, UNDETERMINED)
     if strength >= 0:
         return Judgement(_copy(c, upright, limits), strength)
@@ -226,10 +239,22 @@ def _kept(c: Comparison, inliers: int, keypoints: int, coincide: bool, limits: L
     )
 
 
-def _determined(c: Comparison, inliers: int, limits: Limits) -> float:
-    """Margin of what lays a picture that repeats itself on no other place: many inliers, or its whole frame."""
-    frame = min(_share(c.overlap_query, limits.same_frame), _share(c.overlap_reference, limits.same_frame))
-    return max(_count(inliers, limits.inliers_many), min(frame, _share(c.agreement, limits.agreement_repeating)))
+def _determined(c: Comparison, inliers: int, moved: float, limits: Limits) -> float:
+    """Margin of what lays a picture that repeats itself on no other place: many inliers, or all left as it was."""
+    still = min(
+        _share(c.overlap_query, limits.same_frame),
+        _share(c.overlap_reference, limits.same_frame),
+        _share(c.agreement, limits.agreement_repeating),
+        _share(c.coloured, limits.colours_repeating),
+        -_count(moved, limits.moved_repeating),
+    )
+    return max(_count(inliers, limits.inliers_many), still)
+
+
+def _undetermining(c: Comparison, limits: Limits) -> float:
+    """Share of their structure that both must show elsewhere, so that what agrees does not tell this place."""
+    missing = 1 - (1 - c.agreeing) / limits.telling if limits.telling > 0 else 0.0
+    return max(limits.repetition, min(missing, 1 - limits.telling_nothing))
 
 
 def _copy(c: Comparison, upright: bool, limits: Limits) -> EvidenceKind:

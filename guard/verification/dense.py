@@ -24,6 +24,8 @@ __all__ = [
     "dihedral",
     "in_pixels",
     "in_shares",
+    "inverse",
+    "moved",
     "part",
     "refined",
     "whole",
@@ -86,7 +88,7 @@ def part(query: Prepared, reference: Prepared) -> Overlay:
                     share = side / PART_PX
                     unit = np.array([[share, 0, x / PART_PX], [0, share, y / PART_PX]])
                     if not inside:
-                        unit = _inverse(unit)
+                        unit = inverse(unit)
                     if flipped:
                         unit = _after(unit, TURNS[4])
                     best = Overlay(in_pixels(unit, query, reference), float(top))
@@ -101,7 +103,7 @@ def refined(query: Prepared, reference: Prepared, matrix: Matrix) -> Matrix:
     q, r = (band(picture.plate(REFINE_PX)) for picture in (query, reference))
     grown = abs(np.linalg.det(unit[:, :2])) > 1
     template, image = (q, r) if grown else (r, q)
-    start = _inverse(unit) if grown else unit  # template -> image
+    start = inverse(unit) if grown else unit  # template -> image
     scaled = _scale(start, REFINE_PX)
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, REFINE_STEPS, 1e-4)
     try:
@@ -111,7 +113,7 @@ def refined(query: Prepared, reference: Prepared, matrix: Matrix) -> Matrix:
     found = _scale(np.asarray(warp, np.float64), REFINE_PX, back=True)
     if not np.isfinite(found).all() or abs(np.linalg.det(found[:, :2])) < 1e-3:
         return matrix
-    better = in_pixels(_inverse(found) if grown else found, query, reference)
+    better = in_pixels(inverse(found) if grown else found, query, reference)
     moved = np.abs(in_shares(better, query, reference) - unit).max()
     return better if plausible(better) and moved < 0.3 else matrix
 
@@ -146,7 +148,8 @@ def _after(second: Matrix, first: Matrix) -> Matrix:
     return np.column_stack([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]])
 
 
-def _inverse(matrix: Matrix) -> Matrix:
+def inverse(matrix: Matrix) -> Matrix:
+    """Of a (2, 3) transform."""
     back = np.linalg.inv(matrix[:, :2])
     return np.column_stack([back, -back @ matrix[:, 2]])
 
@@ -165,6 +168,13 @@ def _turns() -> tuple[Matrix, ...]:
 
 
 TURNS = _turns()
+
+
+def moved(unit: Matrix) -> float:
+    """How far the corner that moves most lies from where the nearest of TURNS would put it; in shares of the sides."""
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+    off = np.stack([corners @ (unit - turn)[:, :2].T + (unit - turn)[:, 2] for turn in TURNS])
+    return float(np.linalg.norm(off, axis=-1).max(axis=-1).min())
 
 
 def in_pixels(unit: Matrix, query: Prepared, reference: Prepared) -> Matrix:

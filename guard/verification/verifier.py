@@ -24,7 +24,7 @@ from guard.verification.classify import Limits, judged
 from guard.verification.features import Prepared
 from guard.verification.geometry import align
 from guard.verification.opencv import opencv
-from guard.verification.repeats import repeats
+from guard.verification.repeats import shown_elsewhere
 from guard.verification.screening import WHOLE_CORRELATION, Shortlist
 from guard.verification.stored import restore
 
@@ -138,6 +138,7 @@ class PixelVerifier:
             upright=_upright(unit),
             limits=self.limits,
             keypoints=keypoints or 0,
+            moved=dense.moved(unit),
             repeats=found.repeats,
         )
         a, b, c, d, e, f = (float(value) for value in unit.ravel())
@@ -185,8 +186,8 @@ class _Found:
     unit: npt.NDArray[np.float64]
     """(2, 3) in shares of the sides; see Evidence.transform."""
     inliers: int
-    repeats: Callable[[], bool]
-    """Whether either picture repeats itself."""
+    repeats: Callable[[float], bool]
+    """Whether both pictures show this share of their structure in another place, on average."""
 
 
 def _found(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64], inliers: int = 0) -> _Found | None:
@@ -194,7 +195,12 @@ def _found(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64]
     if comparison is None:
         return None
     unit = dense.in_shares(matrix, query, reference)
-    return _Found(comparison, unit, inliers, lambda: repeats(reference) or repeats(query))
+
+    def repeats(share: float) -> bool:
+        theirs = shown_elsewhere(reference)
+        return theirs + 1 >= 2 * share and theirs + shown_elsewhere(query) >= 2 * share
+
+    return _Found(comparison, unit, inliers, repeats)
 
 
 def _upright(unit: npt.NDArray[np.float64]) -> bool:

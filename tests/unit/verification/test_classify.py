@@ -84,23 +84,25 @@ def test_parts_on_either_side() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "inliers", "copy"),
+    ("changed", "inliers", "moved", "copy"),
     [
-        ({}, 0, True),
-        ({"agreement": LIMITS.agreement_repeating}, 0, True),
-        ({"agreement": LIMITS.agreement_repeating - 0.001}, 0, False),
-        ({"overlap_query": LIMITS.same_frame - 0.001}, 0, False),
-        ({"overlap_reference": LIMITS.same_frame - 0.001}, LIMITS.inliers_many - 1, False),
-        ({"agreement": 0.9, "overlap_query": 0.7}, LIMITS.inliers_many, True),
+        ({}, 0, 0.0, True),
+        ({"agreement": LIMITS.agreement_repeating}, 0, LIMITS.moved_repeating, True),
+        ({"agreement": LIMITS.agreement_repeating - 0.001}, 0, 0.0, False),
+        ({"coloured": LIMITS.colours_repeating - 0.001}, 0, 0.0, False),
+        ({}, 0, LIMITS.moved_repeating + 0.001, False),
+        ({"overlap_query": LIMITS.same_frame - 0.001}, 0, 0.0, False),
+        ({"overlap_reference": LIMITS.same_frame - 0.001}, LIMITS.inliers_many - 1, 0.0, False),
+        ({"agreement": 0.9, "overlap_query": 0.7}, LIMITS.inliers_many, 0.3, True),
     ],
 )
 def test_a_picture_that_repeats_itself_is_known_by_its_frame_or_many_keypoints(
-    changed: dict[str, float], inliers: int, copy: bool
+    changed: dict[str, float], inliers: int, moved: float, copy: bool
 ) -> None:
     def of(repeats: bool) -> Judgement:
         return judged(
-            replace(WHOLE, **changed), inliers=inliers, few_keypoints=False, upright=True, limits=LIMITS,
-            repeats=lambda: repeats,
+            replace(WHOLE, **changed), inliers=inliers, few_keypoints=False, upright=True, limits=LIMITS, moved=moved,
+            repeats=lambda _share: repeats,
         )  # fmt: skip
 
     assert of(repeats=False).strength >= 0
@@ -109,9 +111,31 @@ def test_a_picture_that_repeats_itself_is_known_by_its_frame_or_many_keypoints(
     assert of(repeats=True).kind in ((EvidenceKind.SAME_TEMPLATE,) if not copy else (of(repeats=False).kind,))
 
 
+@pytest.mark.parametrize(
+    ("agreeing", "least"),
+    [
+        (0.85, LIMITS.repetition),
+        (0.97, LIMITS.repetition),
+        (0.98, 0.9),  # a fifth of what is left of 1 is missing here
+        (0.985, 0.925),
+        (1.0, 1 - LIMITS.telling_nothing),
+    ],
+)
+def test_what_is_missing_must_be_much_of_what_a_pattern_shows_in_one_place_only(agreeing: float, least: float) -> None:
+    asked: list[float] = []
+
+    def repeats(share: float) -> bool:
+        asked.append(share)
+        return False
+
+    c = replace(WHOLE, agreement=0.9, agreeing=agreeing)
+    judged(c, inliers=0, few_keypoints=False, upright=True, limits=LIMITS, repeats=repeats)
+    assert asked == [pytest.approx(least)]
+
+
 def test_whether_it_repeats_is_asked_only_where_it_matters() -> None:
-    def asked() -> bool:
-        raise AssertionError
+    def asked(share: float) -> bool:
+        raise AssertionError(share)
 
     for c, inliers in (
         (WHOLE, 0),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from guard.verification.dense import in_shares, part, refined, whole
+from guard.verification.dense import TURNS, in_shares, moved, part, refined, whole
 from guard.verification.features import Prepared
 from tests.support.photographs import photograph
 
@@ -83,3 +83,14 @@ def test_a_crop_of_a_smooth_picture_is_found_in_it() -> None:
     found = part(q, r)
     assert found.correlation > 0.8
     np.testing.assert_allclose(found.matrix, [[1, 0, -24], [0, 1, -48]], atol=6)
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_how_far_a_corner_is_moved_is_told_from_flips_and_quarter_turns(turn: int) -> None:
+    unit = TURNS[turn].copy()
+    assert moved(unit) == pytest.approx(0)
+    unit[0, 2] += 0.03
+    unit[1, 2] -= 0.04
+    assert moved(unit) == pytest.approx(0.05)
+    stretched = np.diag([1.1, 1.0]) @ TURNS[turn]
+    assert moved(stretched) == pytest.approx(0.1)
