@@ -113,16 +113,17 @@ class Limits:
     """Share of its structure that a picture shows in another place too, mean of both pictures, from which they repeat
     themselves: what agrees then agrees with the pattern, and with fewer inliers than inliers_many it takes more."""
     telling: float = 0.2
-    """Of what they show in one place only, the share that may be missing: of lattices with other marks more is."""
+    """Of what they show in one place only, the share that may be missing, in structure and in colours: of lattices with
+    other marks more is."""
     telling_nothing: float = 0.04
     """If they show no more than this in one place only, nothing tells one place from another: stripes."""
     agreement_repeating: float = 0.95
     """Agreement that also does, in coinciding frames, with the next two: patterns of one pitch reach 0.92."""
-    colours_repeating: float = 0.9
-    """As colours; other marks on one lattice reach 0.98 in agreement, and 0.77 here."""
-    moved_repeating: float = 0.02
+    colours_repeating: float = 0.95
+    """As colours; other marks on one lattice reach 0.98 in agreement, and 0.949 here."""
+    moved_repeating: float = 0.01
     """How far a corner may be moved, in shares of the sides, but for flips and quarter turns: stripes are stretched
-    onto others and agree by 0.99."""
+    onto others and agree by 0.99, and the next place of a lattice may be as near as 0.02."""
     identical_frame: float = 0.93
     """As same_frame, for near_identical."""
     identical_agreement: float = 0.8
@@ -253,8 +254,9 @@ def _determined(c: Comparison, inliers: int, moved: float, limits: Limits) -> fl
 
 def _undetermining(c: Comparison, limits: Limits) -> float:
     """Share of their structure that both must show elsewhere, so that what agrees does not tell this place."""
-    missing = 1 - (1 - c.agreeing) / limits.telling if limits.telling > 0 else 0.0
-    return max(limits.repetition, min(missing, 1 - limits.telling_nothing))
+    missing = 1 - min(c.agreeing, c.coloured)
+    elsewhere = 1 - missing / limits.telling if limits.telling > 0 else 0.0
+    return max(limits.repetition, min(elsewhere, 1 - limits.telling_nothing))
 
 
 def _copy(c: Comparison, upright: bool, limits: Limits) -> EvidenceKind:

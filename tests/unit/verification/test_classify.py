@@ -112,23 +112,26 @@ def test_a_picture_that_repeats_itself_is_known_by_its_frame_or_many_keypoints(
 
 
 @pytest.mark.parametrize(
-    ("agreeing", "least"),
+    ("agreeing", "coloured", "least"),
     [
-        (0.85, LIMITS.repetition),
-        (0.97, LIMITS.repetition),
-        (0.98, 0.9),  # a fifth of what is left of 1 is missing here
-        (0.985, 0.925),
-        (1.0, 1 - LIMITS.telling_nothing),
+        (0.85, 1.0, LIMITS.repetition),
+        (0.97, 1.0, LIMITS.repetition),
+        (0.98, 1.0, 0.9),  # a fifth of what is left of 1 is missing here
+        (0.985, 1.0, 0.925),
+        (1.0, 0.98, 0.9),
+        (1.0, 1.0, 1 - LIMITS.telling_nothing),
     ],
 )
-def test_what_is_missing_must_be_much_of_what_a_pattern_shows_in_one_place_only(agreeing: float, least: float) -> None:
+def test_what_is_missing_must_be_much_of_what_a_pattern_shows_in_one_place_only(
+    agreeing: float, coloured: float, least: float
+) -> None:
     asked: list[float] = []
 
     def repeats(share: float) -> bool:
         asked.append(share)
         return False
 
-    c = replace(WHOLE, agreement=0.9, agreeing=agreeing)
+    c = replace(WHOLE, agreement=0.9, agreeing=agreeing, coloured=coloured)
     judged(c, inliers=0, few_keypoints=False, upright=True, limits=LIMITS, repeats=repeats)
     assert asked == [pytest.approx(least)]
 
