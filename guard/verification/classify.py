@@ -118,7 +118,7 @@ class Limits:
     telling_nothing: float = 0.04
     """If they show no more than this in one place only, nothing tells one place from another: stripes."""
     agreement_repeating: float = 0.95
-    """Agreement that also does, in coinciding frames, with the next two: patterns of one pitch reach 0.92."""
+    """Agreement that also does, with the next two: patterns of one pitch reach 0.92."""
     colours_repeating: float = 0.95
     """As colours; other marks on one lattice reach 0.98 in agreement, and 0.949 here."""
     moved_repeating: float = 0.01
@@ -243,8 +243,6 @@ def _kept(c: Comparison, inliers: int, keypoints: int, coincide: bool, limits: L
 def _determined(c: Comparison, inliers: int, moved: float, limits: Limits) -> float:
     """Margin of what lays a picture that repeats itself on no other place: many inliers, or all left as it was."""
     still = min(
-        _share(c.overlap_query, limits.same_frame),
-        _share(c.overlap_reference, limits.same_frame),
         _share(c.agreement, limits.agreement_repeating),
         _share(c.coloured, limits.colours_repeating),
         -_count(moved, limits.moved_repeating),

@@ -91,8 +91,7 @@ def test_parts_on_either_side() -> None:
         ({"agreement": LIMITS.agreement_repeating - 0.001}, 0, 0.0, False),
         ({"coloured": LIMITS.colours_repeating - 0.001}, 0, 0.0, False),
         ({}, 0, LIMITS.moved_repeating + 0.001, False),
-        ({"overlap_query": LIMITS.same_frame - 0.001}, 0, 0.0, False),
-        ({"overlap_reference": LIMITS.same_frame - 0.001}, LIMITS.inliers_many - 1, 0.0, False),
+        ({"overlap_query": 0.7}, LIMITS.inliers_many - 1, 0.3, False),
         ({"agreement": 0.9, "overlap_query": 0.7}, LIMITS.inliers_many, 0.3, True),
     ],
 )
