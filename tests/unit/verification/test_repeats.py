@@ -108,6 +108,13 @@ def test_what_is_the_same_in_a_mirror_or_turned_does_not_wherever_it_lies(left: 
     assert shown_elsewhere(Prepared(np.ascontiguousarray(whole[left:, left:]))) < LIMITS.repetition
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (300, 2), (8, 8), (13, 200), (40, 1000)])
+def test_any_size_will_do(height: int, width: int) -> None:
+    y, x = np.mgrid[:height, :width]
+    checks = np.repeat((((x // 5) + (y // 5)) % 2 * 200).astype(np.uint8)[..., None], 3, axis=2)
+    assert 0 <= shown_elsewhere(Prepared(checks)) <= 1.00001
+
+
 def test_nothing_does_not() -> None:
     assert shown_elsewhere(Prepared(np.full((200, 200, 3), 90, np.uint8))) == 0
 
