@@ -52,22 +52,40 @@ def merge(
     first: Annotated[Path, typer.Argument(metavar="A.index", help="Its references come first.")],
     second: Annotated[Path, typer.Argument(metavar="B.index", help="Its references come after those.")],
     out_folder: Annotated[Path, typer.Option("--out", metavar="C.index", help="Folder of the new index.")],
+    duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--duplicates",
+            help="Keep what both hold twice: for training sets of which it matters how often they repeat a picture.",
+        ),
+    ] = False,
     keep: KeepOption = 2,
     as_json: JsonOption = False,
 ) -> None:
     """Write an index with the references of two, which the same embedder must have built.
 
-    [bold]Example[/bold]
+    What A.index holds already, by its bytes and in all of the collections, is left out of B.index and
+    counted; already_there.jsonl of the version lists it.
+
+    [bold]Examples[/bold]
 
     memguard index merge photos.index scans.index --out training.index
+
+    memguard index merge monday.index tuesday.index --out training.index --duplicates
     """
     from guard.indexes.edit import merge_indexes
 
     with errors_to_exit():
-        manifest = merge_indexes(first, second, out_folder, keep=keep)
+        manifest, left_out = merge_indexes(first, second, out_folder, duplicates=duplicates, keep=keep)
         if as_json:
-            print_json({"path": str(out_folder), "count": manifest.count})
+            print_json({"path": str(out_folder), "count": manifest.count, "already_there": left_out})
         else:
+            if left_out:
+                out.print(
+                    f"{number_of(left_out, 'reference')} of {second} left out that {first} holds too (--duplicates "
+                    "keeps them)",
+                    soft_wrap=True,
+                )
             out.print(f"{out_folder}: {number_of(manifest.count, 'reference')}", soft_wrap=True)
 
 

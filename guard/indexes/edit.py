@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,9 +12,10 @@ from uuid import uuid4
 import numpy as np
 
 from guard.errors import ConfigError
+from guard.indexes.already_there import AlreadyThere, left_out
 from guard.indexes.cluster_rows import without_members
 from guard.indexes.faissfile import VECTORS, FlatLayout, check_file, map_rows, originals
-from guard.indexes.hashes import map_hashes
+from guard.indexes.hashes import HASHES, map_hashes
 from guard.indexes.layout import KEEP, IndexFolder, hold, release
 from guard.indexes.manifest import MANIFEST, Manifest
 from guard.indexes.overlay import identity_of
@@ -24,6 +25,7 @@ from guard.indexes.staging import Staging, complete, read_skipped, writing
 from guard.indexes.transform import POWER, Transform, fit_whitening
 from guard.indexes.transformed_rows import read_transform
 from guard.indexes.usual import is_usual, usual_transform
+from guard.sources.base import Skip
 from guard.types import Record
 
 __all__ = ["merge_indexes", "remove_from_index"]
@@ -31,10 +33,14 @@ __all__ = ["merge_indexes", "remove_from_index"]
 _ROWS = 1024  # copied at a time
 
 
-def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, keep: int = KEEP) -> Manifest:
+def merge_indexes(
+    first: str | Path, second: str | Path, out: str | Path, *, duplicates: bool = False, keep: int = KEEP
+) -> tuple[Manifest, int]:
     """Write an index with the references of both, those of `first` with their ids, those of `second` after them.
 
-    Nothing is deduplicated. Thumbnails, keypoints and hashes are kept where there are any, and so is what the overlays
+    What `first` holds already, in all of the collections, is left out and counted, as by `add_to_index`, unless it
+    would take a thumbnail, keypoints or a hash with it; duplicates: it is kept all the same. Returns the manifest, and
+    how many were left out. Thumbnails, keypoints and hashes are kept where there are any, and so is what the overlays
     say. Crops of the references are kept if both have them.
     Raises ConfigError if the two were built with different embedders, naming the field, have different
     transforms, or out is one of them. Whitenings with the usual settings do differ: the
@@ -64,8 +70,12 @@ def merge_indexes(first: str | Path, second: str | Path, out: str | Path, *, kee
         stack.enter_context(folder.writer())
         # Before the version: at no moment may it be in use without what protects its references.
         merge_overlays([Path(first), Path(second)], folder.path, identity=identity_of(one))
+        shared = {} if duplicates else _shared(*parts)
         with writing(folder.path):
-            return _rewrite(folder, parts, frozenset(), keep, refit=one.transform != other.transform)
+            without = [frozenset[int](), frozenset(shared)]
+            refit = one.transform != other.transform
+            manifest = _rewrite(folder, parts, without, keep, refit=refit, skipped=list(shared.values()))
+        return manifest, len(shared)
 
 
 def remove_from_index(
@@ -93,7 +103,7 @@ def remove_from_index(
                 hint = f"; did you mean the uri {meant}?" if meant else ""
                 raise ConfigError(f"no reference of {path} matches; nothing was removed{hint}")
             with writing(folder.path):
-                manifest = _rewrite(folder, [part], frozenset(gone), keep)
+                manifest = _rewrite(folder, [part], [frozenset(gone)], keep)
         folder.prune(keep)  # once more, now that this process has let go of the old version
     return manifest, len(gone)
 
@@ -135,6 +145,11 @@ class _Part:
         reader = self.blobs.get(name)
         return [reader.of(record.id) if reader else None for record in records]
 
+    def kept_of(self, record: Record) -> set[str]:
+        """Names of the files that hold something of it beside its vectors."""
+        kept = {name for name, reader in self.blobs.items() if reader.of(record.id) is not None}
+        return kept | ({HASHES} if self.hashes is not None else set())
+
     def hashes_of(self, records: Sequence[Record]) -> list[bytes | None]:
         """Their rows as they lie in the file; None without any."""
         if self.hashes is None:
@@ -147,10 +162,32 @@ def _fitted_anew(part: _Part) -> bool:
     return transform is None or is_usual(transform, part.manifest.embedder.dim)
 
 
+def _shared(first: _Part, second: _Part) -> dict[int, Skip]:
+    """Ids of the second whose references the first holds too, with all that the second keeps of them."""
+    found: dict[int, Skip] = {}
+    with closing(AlreadyThere(first.at, first.manifest, first.layout, ())) as there:
+        for encoded, records in second.blocks(frozenset(), 1):
+            size = len(encoded) // len(records)
+            for i, record in enumerate(records):
+                same = there.record_like(record, encoded[i * size : (i + 1) * size])
+                if same is not None and second.kept_of(record) <= first.kept_of(same):
+                    found[record.id] = left_out(record.uri, same)
+    return found
+
+
 def _rewrite(
-    folder: IndexFolder, parts: Sequence[_Part], without: frozenset[int], keep: int, *, refit: bool = False
+    folder: IndexFolder,
+    parts: Sequence[_Part],
+    without: Sequence[frozenset[int]],
+    keep: int,
+    *,
+    refit: bool = False,
+    skipped: Sequence[Skip] = (),
 ) -> Manifest:
-    """refit: with a whitening of all that stay, in place of the first part's transform."""
+    """without: ids of each part. refit: with a whitening of all that stay, in place of the first part's transform.
+
+    skipped: besides what the parts list.
+    """
     spec = parts[0].manifest.spec
     regions = min(part.layout.regions for part in parts)
     layout = FlatLayout(parts[0].layout.kind, spec.dim, regions)
@@ -165,13 +202,14 @@ def _rewrite(
         restart=True,
     )
     try:
-        for part in parts:
+        staging.append(b"", [], [], skipped, {}, position=0)
+        for part, gone in zip(parts, without, strict=True):
             notes = part.manifest.notes
-            left = without_members(part.reader.clusters()[:, 0], without)
+            left = without_members(part.reader.clusters()[:, 0], gone)
             if len(parts) > 1:  # nobody has looked for what they have in common
                 left[:] = -1, 1
             staging.append(b"", [], [], read_skipped(part.at), notes, position=0)
-            for encoded, records in part.blocks(without, regions):
+            for encoded, records in part.blocks(gone, regions):
                 renumbered = [
                     replace(r, id=staging.rows + i, cluster=int(left[r.id, 0]), cluster_size=int(left[r.id, 1]))
                     for i, r in enumerate(records)

@@ -168,9 +168,17 @@ def test_verify_exits_with_1_on_damage(index: Path) -> None:
 
 
 def test_merge(tmp_path: Path, index: Path) -> None:
-    assert run("build", photo_folder(tmp_path / "more", 2), "--out", tmp_path / "y.index", "--no-small")[0] == 0
+    """Of three pictures the first index holds two."""
+    more = photo_folder(tmp_path / "more", 3, first=4)
+    assert run("build", more, "--out", tmp_path / "y.index", "--no-small")[0] == 0
     code, report = as_json("merge", index, tmp_path / "y.index", "--out", tmp_path / "z.index")
-    assert (code, report["count"]) == (0, 8)
+    assert (code, report["count"], report["already_there"]) == (0, 7, 2)
+    code, said = run("merge", index, tmp_path / "y.index", "--out", tmp_path / "z.index")
+    assert code == 0
+    assert "2 references of" in said
+    assert "--duplicates keeps them" in said
+    code, report = as_json("merge", index, tmp_path / "y.index", "--out", tmp_path / "z.index", "--duplicates")
+    assert (code, report["count"], report["already_there"]) == (0, 9, 0)
     assert run("merge", index, tmp_path / "y.index", "--out", index)[0] == 2
 
 

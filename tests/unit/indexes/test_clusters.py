@@ -86,7 +86,7 @@ def test_what_is_added_stands_alone(built: Path, tmp_path: Path) -> None:
 def test_a_merge_forgets_them(built: Path, tmp_path: Path) -> None:
     write_clusters(built, PAIRS, method="by hand")
     build_index(photo_folder(tmp_path / "other", 2), tmp_path / "y.index", TOY)
-    merged = merge_indexes(built, tmp_path / "y.index", tmp_path / "z.index")
+    merged, _ = merge_indexes(built, tmp_path / "y.index", tmp_path / "z.index", duplicates=True)
     assert merged.clusters is None
     assert clusters_of(tmp_path / "z.index") == [(-1, 1)] * 8
 

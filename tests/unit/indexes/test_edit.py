@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from guard.errors import ConfigError, IndexLoadError
 from guard.indexes.builder import add_to_index, build_index
 from guard.indexes.edit import merge_indexes, remove_from_index
+from guard.indexes.layout import IndexFolder
+from guard.indexes.staging import LEFT_OUT, read_skipped
 from guard.indexes.store import open_index
 from guard.indexes.verify import verify_index
 from guard.pixels import to_batch
+from guard.sources import open_source
 from tests.support.references import photo_folder
 from tests.support.toys import ToyEmbedder, picture
 
@@ -24,6 +29,11 @@ def built(tmp_path: Path) -> Path:
     (folder / "bad.jpg").write_bytes(b"")
     build_index(folder, tmp_path / "x.index", TOY, thumbnails=16)
     return tmp_path / "x.index"
+
+
+def current(path: Path) -> Path:
+    folder = IndexFolder(path)
+    return folder.version(folder.current())
 
 
 def fine(path: Path) -> bool:
@@ -66,7 +76,8 @@ def test_merge(built: Path, tmp_path: Path) -> None:
     build_index(
         photo_folder(tmp_path / "other", 4), tmp_path / "y.index", TOY, thumbnails=0, collections=("protected",)
     )
-    manifest = merge_indexes(built, tmp_path / "y.index", tmp_path / "z.index")
+    manifest, left_out = merge_indexes(built, tmp_path / "y.index", tmp_path / "z.index")
+    assert left_out == 0, "what protects is never left out"
     assert (manifest.count, manifest.collections) == (14, {"protected": 4, "training": 10})
     assert manifest.sources == ("folder photos", "folder other")
     assert manifest.skipped == {"empty": 1}
@@ -74,6 +85,44 @@ def test_merge(built: Path, tmp_path: Path) -> None:
         assert [r.uri for r in index.records([9, 10])] == ["0009.jpg", "0000.jpg"]
         assert index.thumbnail(9)
         assert index.thumbnail(10) is None
+    assert fine(tmp_path / "z.index")
+
+
+def test_a_merge_leaves_out_what_the_first_holds_already(built: Path, tmp_path: Path) -> None:
+    again = photo_folder(tmp_path / "again", 4, first=8)  # the last two pictures of the first index, and two new ones
+    build_index(again, tmp_path / "y.index", TOY, thumbnails=16)
+    manifest, left_out = merge_indexes(built, tmp_path / "y.index", tmp_path / "z.index")
+    assert (manifest.count, left_out) == (12, 2)
+    assert manifest.skipped == {"empty": 1}
+    listed = [(skip.uri, skip.detail) for skip in read_skipped(current(tmp_path / "z.index"), LEFT_OUT)]
+    assert listed == [(f"{i:04d}.jpg", f"reference {8 + i}, {8 + i:04d}.jpg, has the same bytes") for i in range(2)]
+    with open_index(tmp_path / "z.index") as index:
+        assert [r.uri for r in index.records([9, 10, 11])] == ["0009.jpg", "0002.jpg", "0003.jpg"]
+        assert index.search(TOY.embed(to_batch(picture(11))), 1).ids[0, 0] == 11
+        assert index.thumbnail(11)
+    assert fine(tmp_path / "z.index")
+    manifest, left_out = merge_indexes(built, tmp_path / "y.index", tmp_path / "z.index", duplicates=True)
+    assert (manifest.count, left_out) == (14, 0)
+
+
+@pytest.mark.parametrize("lacks", [{"thumbnails": 0}, {"hashes": False}])
+def test_a_merge_loses_nothing_that_the_second_alone_keeps(tmp_path: Path, lacks: dict[str, Any]) -> None:
+    photos = photo_folder(tmp_path / "photos", 3)
+    build_index(photos, tmp_path / "less.index", TOY, **{"thumbnails": 16, **lacks})
+    build_index(photos, tmp_path / "more.index", TOY, thumbnails=16)
+    assert merge_indexes(tmp_path / "less.index", tmp_path / "more.index", tmp_path / "z.index")[1] == 0
+    assert merge_indexes(tmp_path / "more.index", tmp_path / "less.index", tmp_path / "z.index")[1] == 3
+
+
+def test_of_embeddings_a_name_with_the_same_vector_is_there_already(tmp_path: Path) -> None:
+    rows = TOY.embed(to_batch([picture(seed) for seed in range(4)]))
+    for name, some in (("x", rows[:3]), ("y", np.stack([rows[0], rows[1], rows[3]]))):
+        np.save(tmp_path / f"{name}.npy", some)
+        (tmp_path / name).mkdir()
+        (tmp_path / f"{name}.npy").rename(tmp_path / name / "rows.npy")
+        build_index(open_source(tmp_path / name / "rows.npy", spec=TOY.spec), tmp_path / f"{name}.index", TOY)
+    manifest, left_out = merge_indexes(tmp_path / "x.index", tmp_path / "y.index", tmp_path / "z.index")
+    assert (manifest.count, left_out) == (4, 2)
     assert fine(tmp_path / "z.index")
 
 

@@ -102,11 +102,11 @@ def test_adding_and_removing_carry_them_along(built: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("others", [True, False])
 def test_merging_keeps_those_that_are_there(built: Path, tmp_path: Path, others: bool) -> None:
     build_index(photo_folder(tmp_path / "other", 3), tmp_path / "y.index", TOY, hashes=others)
-    manifest = merge_indexes(built, tmp_path / "y.index", tmp_path / "z.index")
+    manifest, _ = merge_indexes(built, tmp_path / "y.index", tmp_path / "z.index", duplicates=True)
     assert manifest.hashes == HashesEntry(method=METHOD, usable=9 + 3 * others)
     assert stored(tmp_path / "z.index")[10:].any() == others
     assert fine(tmp_path / "z.index")
-    merge_indexes(tmp_path / "y.index", built, tmp_path / "back.index")
+    merge_indexes(tmp_path / "y.index", built, tmp_path / "back.index", duplicates=True)
     np.testing.assert_array_equal(stored(tmp_path / "back.index")[3:], stored(built))
 
 

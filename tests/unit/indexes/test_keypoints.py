@@ -55,7 +55,7 @@ def test_each_reference_has_its_own_wherever_it_goes(tmp_path: Path, index: Path
     each_fits_its_thumbnail(index, 5)
     transform_index(index, whiten=True)
     each_fits_its_thumbnail(index, 5)
-    merge_indexes(index, index, tmp_path / "z.index")
+    merge_indexes(index, index, tmp_path / "z.index", duplicates=True)
     each_fits_its_thumbnail(tmp_path / "z.index", 10)
 
 

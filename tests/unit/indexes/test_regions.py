@@ -105,13 +105,14 @@ def test_added_removed_and_merged_references_keep_their_crops(tmp_path: Path) ->
     _, left = stored(path)
     np.testing.assert_array_equal(left, both[[0, 2, 3, 4, 6]])
     build_index(tmp_path / "b", tmp_path / "other", toy, regions=True)
-    merge_indexes(path, tmp_path / "other", tmp_path / "merged")
+    merge_indexes(path, tmp_path / "other", tmp_path / "merged", duplicates=True)
     _, merged = stored(tmp_path / "merged")
     np.testing.assert_array_equal(merged, np.concatenate([left, both[4:]]))
     assert fine(path)
     assert fine(tmp_path / "merged")
     build_index(tmp_path / "b", tmp_path / "plain", toy)
-    merge_indexes(path, tmp_path / "plain", tmp_path / "mixed")  # crops of some references alone would favour these
+    # Crops of some references alone would favour these.
+    merge_indexes(path, tmp_path / "plain", tmp_path / "mixed", duplicates=True)
     manifest, mixed = stored(tmp_path / "mixed")
     assert manifest.regions == 1
     np.testing.assert_array_equal(mixed, np.concatenate([left, both[4:]])[:, :1])
@@ -131,7 +132,8 @@ def test_an_index_of_before_equalised_copies_goes_on_without(tmp_path: Path, mon
     np.testing.assert_allclose(rows, whole.vectors, atol=1e-6)
     assert fine(path)
     build_index(tmp_path / "b", tmp_path / "new.index", toy, regions=True)
-    merge_indexes(path, tmp_path / "new.index", tmp_path / "merged")  # what both have is kept: the crops
+    # What both have is kept: the crops.
+    merge_indexes(path, tmp_path / "new.index", tmp_path / "merged", duplicates=True)
     manifest, merged = stored(tmp_path / "merged")
     assert (manifest.count, manifest.regions) == (10, crops)
     new, new_rows = stored(tmp_path / "new.index")

@@ -276,7 +276,7 @@ def test_only_equal_transforms_merge(index: Path, others: Path, tmp_path: Path) 
         merge_indexes(index, other, tmp_path / "z.index")
     remove_from_index(index, ids=[0])
     twin = tmp_path / "twin.index"
-    merge_indexes(index, index, twin)
+    merge_indexes(index, index, twin, duplicates=True)
     with now(twin) as open_:
         assert len(open_) == 38
         assert open_.manifest.transform == now(index).manifest.transform

@@ -176,8 +176,8 @@ def test_it_stays_when_references_come_and_go(tmp_path: Path) -> None:
 def test_a_merged_index_has_its_own(tmp_path: Path) -> None:
     for name, n in (("a", MANY), ("b", MANY + 2), ("c", 3)):
         build_index(photo_folder(tmp_path / name, n), tmp_path / f"{name}.index", ADVISED, thumbnails=0)
-    merge_indexes(tmp_path / "a.index", tmp_path / "b.index", tmp_path / "ab.index")
-    merge_indexes(tmp_path / "ab.index", tmp_path / "c.index", tmp_path / "abc.index")
+    merge_indexes(tmp_path / "a.index", tmp_path / "b.index", tmp_path / "ab.index", duplicates=True)
+    merge_indexes(tmp_path / "ab.index", tmp_path / "c.index", tmp_path / "abc.index", duplicates=True)
     assert whitened(tmp_path / "abc.index")
     entry = manifest(tmp_path / "abc.index").transform
     assert entry is not None
