@@ -32,7 +32,7 @@ from guard.errors import ConfigError
 __all__ = ["detection"]
 
 NOTE = """Percent, mean over all edits, with 95 % intervals over sources. Thresholds are those of all groups
-together; at `none` no negative query at all lies above. `procedural` is called `default` in the file."""
+together; at `none` no negative query at all lies above. `default` in the file is {default}."""
 BESIDE = (".md", ".png")  # what is written beside OUT.json
 
 
@@ -76,7 +76,7 @@ def detection(
         from guard.embedders.registry import DEFAULT
         from guard.evaluation.detection import DetectionSettings, evaluate_detection
         from guard.evaluation.detection_plot import draw
-        from guard.evaluation.entrants import WINDOWS, l2_entrant, phash_entrant
+        from guard.evaluation.entrants import REGIONS, l2_entrant, phash_entrant
         from guard.evaluation.markdown import page
         from guard.evaluation.run import takes_part
 
@@ -95,11 +95,11 @@ def detection(
             ),
         )
         named = list(dict.fromkeys([DEFAULT, *(embedder or [])]))
-        entrants = takes_part([*named, "pdq"], with_baselines=False)
-        bases = [name + WINDOWS if name + WINDOWS in entrants else name for name in named]
+        ways = takes_part([*named, "pdq"], with_baselines=False, regions=True)
+        entrants = {name: entrant for name, entrant in ways.items() if not name.endswith(REGIONS)}
         entrants |= {entrant.name: entrant for entrant in (phash_entrant(), l2_entrant())}
         with staged() as progress:
-            document = evaluate_detection(groups, entrants, bases, settings, progress=progress)
+            document = evaluate_detection(groups, entrants, named, settings, progress=progress)
         json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         tables, drawn = (json_file.with_suffix(suffix) for suffix in BESIDE)
         tables.write_text(page(document) + "\n", encoding="utf-8")
@@ -149,4 +149,4 @@ def _print(document: dict[str, Any]) -> None:
             )
             out.print("{}: pixels called a copy: {}, of other content {}".format(relation, *said),
                       soft_wrap=True)  # fmt: skip
-    out.print(NOTE, style="dim", soft_wrap=True)
+    out.print(NOTE.format(default=document["protocol"]["default"]), style="dim", soft_wrap=True, markup=False)

@@ -17,7 +17,7 @@ from guard.embedders.registry import DEFAULT
 from guard.evaluation.comparing import compare_all
 from guard.evaluation.derived import Derived
 from guard.evaluation.document import aliased, described, number, paired_of
-from guard.evaluation.entrants import WINDOWS, Entrant
+from guard.evaluation.entrants import Entrant
 from guard.evaluation.evidence_found import evidence_found
 from guard.evaluation.intervals import clopper_pearson
 from guard.evaluation.kin import compare_kin, kin_described
@@ -26,7 +26,7 @@ from guard.evaluation.metrics import FPRS
 from guard.evaluation.paired import holm, p_below
 from guard.evaluation.pdq_beside import PDQ, PdqBeside
 from guard.evaluation.protocol import POOLED, Results, evaluate
-from guard.evaluation.run import Progress, Settings, arranged
+from guard.evaluation.run import Progress, Settings, arranged, looked_up_as
 from guard.evaluation.scores import inner_products, score
 from guard.evaluation.verified import Verified, nearest
 from guard.verification.examiner import CANDIDATES
@@ -54,7 +54,7 @@ class DetectionSettings:
 def evaluate_detection(
     groups: Mapping[str, Sequence[Path]],
     entrants: Mapping[str, Entrant],
-    bases: Sequence[str],
+    names: Sequence[str],
     settings: DetectionSettings | None = None,
     *,
     verifier: Verifier | None = None,
@@ -62,8 +62,9 @@ def evaluate_detection(
 ) -> dict[str, Any]:
     """Run the protocol; docs/evaluation.md describes the document that comes back.
 
-    bases: names of the entrants that take part with the verifier behind them; the first one's evidence is described.
-    What is called `default` is the default embedder, with windows where it is a base so.
+    names: of the embedders that take part with the verifier behind them, each as a guard looks an index of its cosines
+    up (guard.evaluation.run.looked_up_as); the first one's evidence is described, and the default embedder's way is
+    called `default`.
     verifier: None for the one that a guard has.
     Raises ConfigError for folders, tables or groups that cannot serve, and what an embedder raises.
     """
@@ -72,6 +73,7 @@ def evaluate_detection(
     verifier = verifier or PixelVerifier()
     ready = arranged(groups, entrants, protocol, progress=progress)
     drawn, embedded = ready.plan, ready.embedded
+    bases = [looked_up_as(name, entrants, drawn) for name in names]
     plain = {name: inner_products(embedded[name]) for name in entrants}
     asked = [nearest(plain[base], drawn, settings.candidates) for base in bases]
     done = 0
@@ -98,7 +100,7 @@ def evaluate_detection(
         scores = score(of_pair, drawn.sources, drawn.is_reference)
         results[name] = evaluate(drawn, protocol.edits, scores, resamples=protocol.resamples, allowed=STRICT)
     progress("counting", len(similarities), len(similarities))
-    default = next((base for base in bases if base == DEFAULT + WINDOWS), DEFAULT)
+    default = dict(zip(names, bases, strict=True)).get(DEFAULT, DEFAULT)
     document = described(drawn, protocol, results, ready.skipped, default)
     document["protocol"] |= {
         "candidates": settings.candidates,

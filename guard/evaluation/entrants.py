@@ -27,6 +27,7 @@ from guard.embedders.views import (
     windows_identity,
 )
 from guard.evaluation.untrained import untrained
+from guard.indexes.usual import advised
 from guard.pixels import ImageBatch, RGBArray
 
 __all__ = [
@@ -126,6 +127,7 @@ def with_regions(windows: Entrant, embedder: Embedder) -> list[Entrant]:
         name=f"{windows.name}{REGIONS}",
         identity=f"{windows.identity}{REGIONS}",
         references=crops,
+        advice=advised(embedder.spec, None, windows=True, regions=True),
         region_handicap=REGION_HANDICAP,
         looks_as=windows.name,
         against=windows.name,

@@ -36,7 +36,7 @@ from guard.evaluation.transformed import Transformed, outside
 from guard.indexes.usual import ABOVE, REGIONS_UP_TO
 from guard.pixels import RGBArray
 
-__all__ = ["Arranged", "Progress", "Settings", "arranged", "evaluate_descriptors", "takes_part"]
+__all__ = ["Arranged", "Progress", "Settings", "arranged", "evaluate_descriptors", "looked_up_as", "takes_part"]
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, all)."""
@@ -228,17 +228,24 @@ def _as_guarded(entrants: Mapping[str, Entrant], derived: Sequence[Derived], dra
     if DEFAULT not in entrants:
         return DEFAULT, []
     views = DEFAULT + WINDOWS if DEFAULT + WINDOWS in entrants else DEFAULT
-    count = drawn.is_reference.sum(axis=1)
-    of_regions = [views + REGIONS + LEVELS, views + REGIONS] if count.max() <= REGIONS_UP_TO else []
-    usual = next((name for name in of_regions if name in entrants), views)
+    usual = looked_up_as(DEFAULT, entrants, drawn)
     bases = dict.fromkeys([DEFAULT, views, usual])
     white = [Transformed(base, whitened=True, rivals=rivals) for rivals in (False, True) for base in bases]
     asked = {one.name: one for one in derived}
-    if count.min() <= ABOVE or any(asked.get(one.name, one) != one for one in white):
+    if drawn.is_reference.sum(axis=1).min() <= ABOVE or any(asked.get(one.name, one) != one for one in white):
         beside, made = PdqBeside(usual), list[Derived]()
     else:
         beside, made = PdqBeside(white[-1].name, white[-1]), list[Derived](white)
     return (beside.name, [*made, beside]) if PDQ in entrants else (beside.base, made)
+
+
+def looked_up_as(name: str, entrants: Mapping[str, Entrant], drawn: Plan) -> str:
+    """An embedder as a guard looks an index of its cosines up by default, of the ways that take part: with windows of a
+    query, and with crops and equalised copies of the references, if there are no more than an index has these of."""
+    views = name + WINDOWS if name + WINDOWS in entrants else name
+    few = drawn.is_reference.sum(axis=1).max() <= REGIONS_UP_TO
+    of_regions = [views + REGIONS + LEVELS, views + REGIONS] if few else []
+    return next((way for way in of_regions if way in entrants), views)
 
 
 def _normalised(derived: Sequence[Derived]) -> list[str]:

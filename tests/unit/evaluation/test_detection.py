@@ -142,8 +142,11 @@ def test_the_command_writes_three_files(folder: Path, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"found.json", "found.md", "found.png"}
     document = json.loads(target.read_text(encoding="utf-8"))
     assert document["protocol"]["bases"] == [document["protocol"]["default"]]
-    assert document["results"]["default+pdq+verifier"] == document["results"]["procedural+windows+pdq+verifier"]
-    assert document["paired"]["default+verifier"]["against"] == "procedural+windows"
+    assert (
+        document["results"]["default+pdq+verifier"]
+        == document["results"]["procedural+windows+regions+levels+pdq+verifier"]
+    )
+    assert document["paired"]["default+verifier"]["against"] == "procedural+windows+regions+levels"
     assert "pixels called a copy: 0 of" in result.stdout
     assert "none above bounds the rate by" in result.stdout
     assert "found.md" in result.stderr
