@@ -28,7 +28,7 @@ def pipeline(
     ] = 2050,
     per_picture: Annotated[int, typer.Option(min=1, help="Generations of each planted caption.")] = 50,
     flag: Annotated[float, typer.Option(help="Target false-positive rate of a flag.")] = 1e-2,
-    block: Annotated[float, typer.Option(help="Target false-positive rate of a block.")] = 1e-3,
+    block: Annotated[float, typer.Option(help="Target false-positive rate of a block.")] = 2e-4,
     seed: Annotated[int, typer.Option(min=0, help="Of the generations.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Of torch (default: its own).")] = None,
 ) -> None:
