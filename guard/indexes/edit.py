@@ -39,9 +39,9 @@ def merge_indexes(
     """Write an index with the references of both, those of `first` with their ids, those of `second` after them.
 
     What `first` holds already, in all of the collections, is left out and counted, as by `add_to_index`, unless it
-    would take a thumbnail, keypoints or a hash with it; duplicates: it is kept all the same. Returns the manifest, and
-    how many were left out. Thumbnails, keypoints and hashes are kept where there are any, and so is what the overlays
-    say. Crops of the references are kept if both have them.
+    would take a caption, a thumbnail, keypoints or a hash with it; duplicates: it is kept all the same. Returns the
+    manifest, and how many were left out. Thumbnails, keypoints and hashes are kept where there are any, and so is what
+    the overlays say. Crops of the references are kept if both have them.
     Raises ConfigError if the two were built with different embedders, naming the field, have different
     transforms, or out is one of them. Whitenings with the usual settings do differ: the
     merged index has its own then.
@@ -146,9 +146,9 @@ class _Part:
         return [reader.of(record.id) if reader else None for record in records]
 
     def kept_of(self, record: Record) -> set[str]:
-        """Names of the files that hold something of it beside its vectors."""
+        """What there is of it beside its vectors: a caption, and names of files that hold the rest."""
         kept = {name for name, reader in self.blobs.items() if reader.of(record.id) is not None}
-        return kept | ({HASHES} if self.hashes is not None else set())
+        return kept | ({HASHES} if self.hashes is not None else set()) | ({"caption"} if record.caption else set())
 
     def hashes_of(self, records: Sequence[Record]) -> list[bytes | None]:
         """Their rows as they lie in the file; None without any."""

@@ -114,8 +114,8 @@ def refined(query: Prepared, reference: Prepared, matrix: Matrix) -> Matrix:
     if not np.isfinite(found).all() or abs(np.linalg.det(found[:, :2])) < 1e-3:
         return matrix
     better = in_pixels(inverse(found) if grown else found, query, reference)
-    moved = np.abs(in_shares(better, query, reference) - unit).max()
-    return better if plausible(better) and moved < 0.3 else matrix
+    run = np.abs(in_shares(better, query, reference) - unit).max()
+    return better if plausible(better) and run < 0.3 else matrix
 
 
 def band(plate: Floats) -> Floats:

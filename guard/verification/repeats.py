@@ -48,14 +48,14 @@ def _shown_elsewhere(picture: Prepared) -> float:
             found = compare(picture, picture, dense.in_pixels(unit, picture, picture))
             if found is not None:
                 shown |= found.mask.cells()
-    return float(own[shown].sum() / max(1e-6, float(own.sum())))
+    return min(1.0, float(own[shown].sum() / max(1e-6, float(own.sum()))))
 
 
 def _refined(picture: Prepared, unit: Matrix) -> Matrix:
     matrix = dense.refined(picture, picture, dense.in_pixels(unit, picture, picture))
     better = dense.in_shares(matrix, picture, picture)
     # Refinement may lead a smooth picture back to where it came from.
-    return better if np.linalg.norm(_moved(better)) >= MOVED else unit
+    return better if np.linalg.norm(_glided(better)) >= MOVED else unit
 
 
 def _ways(picture: Prepared) -> list[Matrix]:
@@ -115,6 +115,6 @@ def _glide(unit: Matrix) -> Matrix:
     return np.asarray((unit[:, :2] + np.eye(2)) / 2)
 
 
-def _moved(unit: Matrix) -> Matrix:
-    """How the picture glides, in shares of its sides."""
+def _glided(unit: Matrix) -> Matrix:
+    """(2,): how the picture glides, in shares of its sides."""
     return np.asarray(_glide(unit) @ (unit @ [0.5, 0.5, 1] - 0.5))

@@ -114,6 +114,18 @@ def test_a_merge_loses_nothing_that_the_second_alone_keeps(tmp_path: Path, lacks
     assert merge_indexes(tmp_path / "more.index", tmp_path / "less.index", tmp_path / "z.index")[1] == 3
 
 
+def test_a_caption_that_the_second_alone_has_is_kept(tmp_path: Path) -> None:
+    photos = photo_folder(tmp_path / "photos", 3)
+    build_index(photos, tmp_path / "plain.index", TOY)
+    (photos / "0001.txt").write_text("a red barn", encoding="utf-8")
+    build_index(photos, tmp_path / "told.index", TOY)
+    manifest, left_out = merge_indexes(tmp_path / "plain.index", tmp_path / "told.index", tmp_path / "z.index")
+    assert (manifest.count, left_out) == (4, 2)
+    with open_index(tmp_path / "z.index") as index:
+        assert index.records([3])[0].caption == "a red barn"
+    assert merge_indexes(tmp_path / "told.index", tmp_path / "plain.index", tmp_path / "z.index")[1] == 3
+
+
 def test_of_embeddings_a_name_with_the_same_vector_is_there_already(tmp_path: Path) -> None:
     rows = TOY.embed(to_batch([picture(seed) for seed in range(4)]))
     for name, some in (("x", rows[:3]), ("y", np.stack([rows[0], rows[1], rows[3]]))):
