@@ -26,7 +26,9 @@ COUNTS = frozenset(
         "some_inliers",
         "structure",
         "structure_alone",
+        "structure_moved",
         "structure_toned",
+        "structure_repeating",
     }
 )
 
@@ -124,6 +126,20 @@ class Limits:
     moved_repeating: float = 0.01
     """How far a corner may be moved, in shares of the sides, but for flips and quarter turns: stripes are stretched
     onto others and agree by 0.99, and the next place of a lattice may be as near as 0.02."""
+    repetition_plain: float = 0.7
+    """As repetition with less structure than the next and fewer than `inliers`, where a corner is moved by more than
+    moved_repeating: two bars that cross are shown elsewhere by 0.72 to 0.84, and lie on any other two when enlarged."""
+    structure_repeating: float = 130.0
+    agreement_plain: float = 0.97
+    """Agreement that also does; bars that cross reach 0.96 on others, and 0.987 where one of them is hardly shown."""
+    moved_few: float = 0.02
+    """As moved_repeating, from which fewer than `inliers` take the next three: a hill lies on another hill, bent."""
+    structure_moved: float = 32.0
+    """As structure; two hills reach 29."""
+    detail_moved: float = 0.72
+    """As detail; two scans of other organs reach 0.60. Or what follows is reached."""
+    agreeing_moved: float = 0.91
+    """Share of the reference's structure that agrees; those scans reach 0.89."""
     identical_frame: float = 0.93
     """As same_frame, for near_identical."""
     identical_agreement: float = 0.8
@@ -168,11 +184,13 @@ def judged(
     coincide = min(c.overlap_query, c.overlap_reference) >= limits.same_frame
     found = _found(c, inliers, few_keypoints, coincide, limits)
     against = _against(c, inliers, coincide, limits)
-    strength = min(found, against, _kept(c, inliers, keypoints, coincide, limits))
+    strength = min(
+        found, against, _kept(c, inliers, keypoints, coincide, limits), _placed(c, inliers, moved, limits)
+    )  # fmt: skip
     if strength >= 0:
-        determined = _determined(c, inliers, moved, limits)
-        if determined < 0 and repeats(_undetermining(c, limits)):
-            strength = max(determined, UNDETERMINED)
+        for determined, elsewhere in (_determined(c, inliers, moved, limits), _plain(c, inliers, moved, limits)):
+            if determined < 0 and repeats(elsewhere):
+                strength = min(strength, max(determined, UNDETERMINED))
     if strength >= 0:
         return Judgement(_copy(c, upright, limits), strength)
     one_layout = found >= 0 or (inliers >= limits.inliers and coincide)
@@ -240,21 +258,41 @@ def _kept(c: Comparison, inliers: int, keypoints: int, coincide: bool, limits: L
     )
 
 
-def _determined(c: Comparison, inliers: int, moved: float, limits: Limits) -> float:
-    """Margin of what lays a picture that repeats itself on no other place: many inliers, or all left as it was."""
+def _placed(c: Comparison, inliers: int, moved: float, limits: Limits) -> float:
+    """Margin of what lays a picture on another place of the frame: many inliers, or structure and its detail."""
+    detail = max(_share(c.detail, limits.detail_moved), _share(c.agreeing, limits.agreeing_moved))
+    return max(
+        _count(inliers, limits.inliers),
+        -_count(moved, limits.moved_few),
+        min(detail, _count(c.structure, limits.structure_moved)),
+    )
+
+
+def _determined(c: Comparison, inliers: int, moved: float, limits: Limits) -> tuple[float, float]:
+    """Margin of what lays a picture that repeats itself on no other place: many inliers, or all left as it was.
+
+    And the share of their structure that both must show elsewhere, so that what agrees does not tell this place.
+    """
     still = min(
         _share(c.agreement, limits.agreement_repeating),
         _share(c.coloured, limits.colours_repeating),
         -_count(moved, limits.moved_repeating),
     )
-    return max(_count(inliers, limits.inliers_many), still)
-
-
-def _undetermining(c: Comparison, limits: Limits) -> float:
-    """Share of their structure that both must show elsewhere, so that what agrees does not tell this place."""
     missing = 1 - min(c.agreeing, c.coloured)
     elsewhere = 1 - missing / limits.telling if limits.telling > 0 else 0.0
-    return max(limits.repetition, min(elsewhere, 1 - limits.telling_nothing))
+    needed = max(limits.repetition, min(elsewhere, 1 - limits.telling_nothing))
+    return max(_count(inliers, limits.inliers_many), still), needed
+
+
+def _plain(c: Comparison, inliers: int, moved: float, limits: Limits) -> tuple[float, float]:
+    """The same of little structure, most of which repeats: some inliers, or hardly changed, or not moved."""
+    margin = max(
+        _count(inliers, limits.inliers),
+        _count(c.structure, limits.structure_repeating),
+        _share(c.agreement, limits.agreement_plain),
+        -_count(moved, limits.moved_repeating),
+    )
+    return margin, limits.repetition_plain
 
 
 def _copy(c: Comparison, upright: bool, limits: Limits) -> EvidenceKind:

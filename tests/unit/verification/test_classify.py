@@ -135,6 +135,60 @@ def test_what_is_missing_must_be_much_of_what_a_pattern_shows_in_one_place_only(
     assert asked == [pytest.approx(least)]
 
 
+@pytest.mark.parametrize(
+    ("changed", "inliers", "moved", "least"),
+    [
+        ({}, 0, 0.1, LIMITS.repetition_plain),
+        ({"structure": LIMITS.structure_repeating}, 0, 0.1, None),
+        ({}, LIMITS.inliers, 0.1, None),
+        ({"agreement": LIMITS.agreement_plain}, 0, 0.1, None),
+        ({}, 0, LIMITS.moved_repeating, None),
+    ],
+)
+def test_little_structure_that_repeats_is_known_by_its_frame_or_some_keypoints(
+    changed: dict[str, float], inliers: int, moved: float, least: float | None
+) -> None:
+    asked: list[float] = []
+
+    def of(shown_elsewhere: float) -> Judgement:
+        def repeats(share: float) -> bool:
+            asked.append(share)
+            return shown_elsewhere >= share
+
+        c = replace(WHOLE, structure=100.0)
+        return judged(
+            replace(c, **changed), inliers=inliers, few_keypoints=False, upright=True, limits=LIMITS, moved=moved,
+            repeats=repeats,
+        )  # fmt: skip
+
+    assert of(LIMITS.repetition_plain - 0.01).strength >= 0
+    assert (least in asked) is (least is not None)
+    found = of(LIMITS.repetition_plain)
+    assert (found.strength >= 0) is (least is None)
+    assert found.strength > -DOUBT, "nor is it refuted"
+
+
+@pytest.mark.parametrize(
+    ("changed", "inliers", "moved", "copy"),
+    [
+        ({"detail": LIMITS.detail_moved}, 0, 0.1, True),
+        ({"detail": LIMITS.detail_moved - 0.001}, 0, 0.1, False),
+        ({"detail": LIMITS.detail_moved - 0.001}, 0, LIMITS.moved_few, True),
+        ({"detail": LIMITS.detail_moved - 0.001}, LIMITS.inliers, 0.1, True),
+        ({"detail": LIMITS.detail_moved - 0.001, "agreeing": LIMITS.agreeing_moved}, 0, 0.1, True),
+        ({"detail": 0.9, "structure": LIMITS.structure_moved}, 0, 0.1, True),
+        ({"detail": 0.9, "structure": LIMITS.structure_moved - 1}, 0, 0.1, False),
+        ({"detail": 0.9, "structure": LIMITS.structure_moved - 1}, 0, LIMITS.moved_few, True),
+    ],
+)
+def test_what_was_moved_must_show_its_detail_or_keypoints(
+    changed: dict[str, float], inliers: int, moved: float, copy: bool
+) -> None:
+    c = replace(replace(WHOLE, agreeing=0.9), **changed)
+    found = judged(c, inliers=inliers, few_keypoints=False, upright=True, limits=LIMITS, moved=moved)
+    assert (found.strength >= 0) is copy
+
+
 def test_whether_it_repeats_is_asked_only_where_it_matters() -> None:
     def asked(share: float) -> bool:
         raise AssertionError(share)

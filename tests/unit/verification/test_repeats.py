@@ -53,6 +53,15 @@ def marks(seed: int, step: int = 24) -> RGBArray:
     return picture
 
 
+def cross(x: int, y: int, width: int) -> RGBArray:
+    """Two bars with borders, as flags have them; x, y: where they cross."""
+    flag = np.full((256, 256, 3), (120, 76, 20), np.uint8)
+    for half, ink in ((width // 2, (30, 200, 20)), (width // 4, (20, 140, 110))):
+        flag[y - half : y + half] = ink
+        flag[:, x - half : x + half] = ink
+    return flag
+
+
 def discs(seed: int) -> RGBArray:
     """Large ones in two inks on a lattice that lies a little further on with each seed; four fit along a side."""
     picture = np.full((256, 256, 3), (240, 200, 30), np.uint8)
@@ -140,6 +149,14 @@ def test_stripes_of_other_widths_are_no_copy(widths: tuple[int, ...]) -> None:
     one = flag(80, 90, 86)
     assert not VERIFIER.verify(flag(*widths), one).is_copy
     for name in ("jpeg_30", "rotate_90", "flip_vertical"):
+        assert VERIFIER.verify(EDITS[name](one, [one], seed=(1, 1)), one).is_copy, name
+
+
+@pytest.mark.parametrize("other", [(80, 128, 16), (118, 128, 20), (150, 100, 26)])
+def test_bars_that_cross_are_no_copy_of_thinner_ones(other: tuple[int, int, int]) -> None:
+    one = cross(100, 128, 40)
+    assert not VERIFIER.verify(cross(*other), one).is_copy
+    for name in ("jpeg_30", "rotate_90", "crop_60", "rotate_5"):
         assert VERIFIER.verify(EDITS[name](one, [one], seed=(1, 1)), one).is_copy, name
 
 
