@@ -6,7 +6,7 @@ import math
 
 from guard.calibration.rates import Rates
 from guard.errors import ConfigError
-from guard.verification.classify import Limits
+from guard.verification.limits import Limits
 
 __all__ = ["PIXELS_SHARE", "in_words", "left_to_similarity", "strength_keeping"]
 

@@ -20,9 +20,10 @@ from guard.pixels import RGBArray
 from guard.types import Evidence, EvidenceKind
 from guard.verification import dense
 from guard.verification.agreement import Comparison, compare
-from guard.verification.classify import Limits, judged
+from guard.verification.classify import judged
 from guard.verification.features import Prepared
 from guard.verification.geometry import align
+from guard.verification.limits import Limits
 from guard.verification.opencv import opencv
 from guard.verification.repeats import shown_elsewhere
 from guard.verification.screening import WHOLE_CORRELATION, Shortlist

@@ -22,8 +22,8 @@ from guard.config import load_config
 from guard.indexes.builder import build_index
 from guard.indexes.store import open_index
 from guard.types import Evidence, EvidenceKind, Match, Record
-from guard.verification.classify import Limits
 from guard.verification.examiner import Examiner
+from guard.verification.limits import Limits
 from guard.verification.verifier import PixelVerifier, identity_of
 from guard.verification.weigh import by_pixels
 from tests.support.photographs import photograph

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from guard import ConfigError
 from guard.types import EvidenceKind, Mask
 from guard.verification.agreement import Comparison
-from guard.verification.classify import COUNTS, Judgement, Limits, judged
+from guard.verification.classify import Judgement, judged
+from guard.verification.limits import COUNTS, Limits
 from guard.verification.weigh import DOUBT
 
 WHOLE = Comparison(
@@ -70,8 +71,8 @@ def test_the_fewer_keypoints_agree_the_more_pixels_must(inliers: int, few: bool,
 def test_what_is_the_whole_of_neither_picture_needs_many_keypoints() -> None:
     """Two scenes with one house in them."""
     house = replace(WHOLE, overlap_query=0.37, overlap_reference=0.31, copied_query=0.3, copied_reference=0.25)
-    assert kind(house, inliers=9) is EvidenceKind.NONE
-    assert kind(house, inliers=12) is EvidenceKind.PARTIAL
+    assert kind(house, inliers=LIMITS.inliers_many - 1) is EvidenceKind.NONE
+    assert kind(house, inliers=LIMITS.inliers_many) is EvidenceKind.PARTIAL
     for whole in ("overlap_query", "overlap_reference"):  # a crop, an inset
         assert kind(replace(house, **{whole: LIMITS.same_frame}), inliers=9) is EvidenceKind.PARTIAL
         assert kind(replace(house, **{whole: LIMITS.same_frame - 0.001}), inliers=9) is EvidenceKind.NONE
@@ -277,7 +278,11 @@ def test_the_fewer_inliers_the_more_of_the_layout_must_agree() -> None:
     assert kind(hidden, inliers=LIMITS.inliers_many) is EvidenceKind.SAME_TEMPLATE
     assert kind(replace(hidden, steady=LIMITS.steady), inliers=LIMITS.inliers_many) is EvidenceKind.NEAR_IDENTICAL
     assert kind(replace(hidden, steady=LIMITS.steady, agreeing=0.49), inliers=60) is EvidenceKind.SAME_TEMPLATE
-    assert kind(replace(covered, agreeing=LIMITS.template_few_inliers), inliers=12) is EvidenceKind.NEAR_IDENTICAL
+    few = replace(covered, agreeing=LIMITS.template_few_inliers)
+    assert kind(few, inliers=12) is EvidenceKind.NEAR_IDENTICAL
+    rough = replace(few, detail=LIMITS.detail - 0.01)
+    assert kind(rough, inliers=12) is EvidenceKind.SAME_TEMPLATE
+    assert kind(replace(rough, agreeing=LIMITS.template_rough), inliers=12) is EvidenceKind.NEAR_IDENTICAL
 
 
 def test_too_little_structure_says_nothing() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from guard.evaluation.edits import EDITS
 from guard.types import EvidenceKind
-from guard.verification.classify import Limits
+from guard.verification.limits import Limits
 from guard.verification.verifier import PixelVerifier
 from tests.support.photographs import photograph
 
