@@ -73,8 +73,9 @@ class Limits:
     agreement_any_colours: float = 0.85
     """With fewer of them, and no less than inliers, the same from this agreement."""
     same_frame: float = 0.8
-    """Share of either picture that the overlap covers where both frames coincide; of one of them, where fewer
-    than inliers_many may do."""
+    """Share of either picture that the overlap covers where both frames coincide."""
+    whole_few: float = 0.9
+    """Share of one of them that it must cover with fewer than inliers_many; two places of one fractal reach 0.82."""
     template: float = 0.68
     """Share of the reference's structure that must agree in coinciding frames; less of it is one layout with other
     content. Photographs under stickers keep 0.69."""
@@ -123,9 +124,9 @@ class Limits:
     moved_repeating: float = 0.01
     """How far a corner may be moved, in shares of the sides, but for flips and quarter turns: stripes are stretched
     onto others and agree by 0.99, and the next place of a lattice may be as near as 0.02."""
-    repetition_plain: float = 0.7
+    repetition_plain: float = 0.6
     """As repetition with less structure than the next and fewer than `inliers`, where a corner is moved by more than
-    moved_repeating: two bars that cross are shown elsewhere by 0.72 to 0.84, and lie on any other two when enlarged."""
+    moved_repeating: two bars that cross are shown elsewhere by 0.6 to 0.84, and lie on any other two when enlarged."""
     structure_repeating: float = 130.0
     agreement_plain: float = 0.97
     """Agreement that also does; bars that cross reach 0.96 on others, and 0.987 where one of them is hardly shown."""

@@ -74,8 +74,8 @@ def test_what_is_the_whole_of_neither_picture_needs_many_keypoints() -> None:
     assert kind(house, inliers=LIMITS.inliers_many - 1) is EvidenceKind.NONE
     assert kind(house, inliers=LIMITS.inliers_many) is EvidenceKind.PARTIAL
     for whole in ("overlap_query", "overlap_reference"):  # a crop, an inset
-        assert kind(replace(house, **{whole: LIMITS.same_frame}), inliers=9) is EvidenceKind.PARTIAL
-        assert kind(replace(house, **{whole: LIMITS.same_frame - 0.001}), inliers=9) is EvidenceKind.NONE
+        assert kind(replace(house, **{whole: LIMITS.whole_few}), inliers=9) is EvidenceKind.PARTIAL
+        assert kind(replace(house, **{whole: LIMITS.whole_few - 0.001}), inliers=9) is EvidenceKind.NONE
 
 
 def test_parts_on_either_side() -> None:
