@@ -149,12 +149,13 @@ def _determined(c: Comparison, inliers: int, moved: float, limits: Limits) -> tu
 
 
 def _plain(c: Comparison, inliers: int, moved: float, limits: Limits) -> tuple[float, float]:
-    """The same of little structure, most of which repeats: some inliers, or hardly changed, or not moved."""
+    """The same of little structure, most of which repeats: some inliers, or hardly changed, the less if not moved."""
+    still = min(_share(c.agreement, limits.agreement_plain_still), -_count(moved, limits.moved_repeating))
     margin = max(
         _count(inliers, limits.inliers),
         _count(c.structure, limits.structure_repeating),
         _share(c.agreement, limits.agreement_plain),
-        -_count(moved, limits.moved_repeating),
+        still,
     )
     return margin, limits.repetition_plain
 

@@ -125,11 +125,13 @@ class Limits:
     """How far a corner may be moved, in shares of the sides, but for flips and quarter turns: stripes are stretched
     onto others and agree by 0.99, and the next place of a lattice may be as near as 0.02."""
     repetition_plain: float = 0.6
-    """As repetition with less structure than the next and fewer than `inliers`, where a corner is moved by more than
-    moved_repeating: two bars that cross are shown elsewhere by 0.6 to 0.84, and lie on any other two when enlarged."""
+    """As repetition with less structure than the next and fewer than `inliers`: two bars that cross are shown elsewhere
+    by 0.6 to 0.84, and lie on any other two when enlarged."""
     structure_repeating: float = 130.0
     agreement_plain: float = 0.97
     """Agreement that also does; bars that cross reach 0.96 on others, and 0.987 where one of them is hardly shown."""
+    agreement_plain_still: float = 0.85
+    """The same if no corner is moved by more than moved_repeating; bars of another width reach 0.74."""
     moved_few: float = 0.02
     """As moved_repeating, from which fewer than `inliers` take the next three: a hill lies on another hill, bent."""
     structure_moved: float = 32.0

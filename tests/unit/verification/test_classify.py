@@ -144,6 +144,8 @@ def test_what_is_missing_must_be_much_of_what_a_pattern_shows_in_one_place_only(
         ({}, LIMITS.inliers, 0.1, None),
         ({"agreement": LIMITS.agreement_plain}, 0, 0.1, None),
         ({}, 0, LIMITS.moved_repeating, None),
+        ({"agreement": LIMITS.agreement_plain_still}, 6, LIMITS.moved_repeating, None),
+        ({"agreement": LIMITS.agreement_plain_still - 0.01}, 6, 0.0, LIMITS.repetition_plain),
     ],
 )
 def test_little_structure_that_repeats_is_known_by_its_frame_or_some_keypoints(
