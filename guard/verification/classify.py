@@ -123,7 +123,7 @@ def _kept(c: Comparison, inliers: int, keypoints: int, coincide: bool, limits: L
 
 
 def _placed(c: Comparison, inliers: int, moved: float, limits: Limits) -> float:
-    """Margin of what lays a picture on another place of the frame: many inliers, or structure and its detail."""
+    """Margin of what else a copy needs: some inliers, or not to be moved, or structure with its detail."""
     detail = max(_share(c.detail, limits.detail_moved), _share(c.agreeing, limits.agreeing_moved))
     return max(
         _count(inliers, limits.inliers),

@@ -89,7 +89,8 @@ class Limits:
     0.84, with a detail of 0.51."""
     crisp: float = 0.86
     """Correlation that three quarters of the agreeing windows must have, with some_inliers: what an overlay leaves is
-    as it was, and what a drawing shares with another of the same layout mostly is not. Other signs: see `_kept`."""
+    as it was, and what a drawing shares with another of the same layout mostly is not. Other signs: see
+    `classify._kept`."""
     steady: float = 0.88
     """Share of the reference's structure that is drawn in one strength, with inliers_kept_apart: it lies under another
     picture, or under noise. Drawings of one layout with so many inliers reach 0.86."""
