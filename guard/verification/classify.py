@@ -35,24 +35,29 @@ def judged(
     keypoints: int = 0,
     moved: float = 0.0,
     repeats: Callable[[float], bool] = lambda _share: False,
+    simple: Callable[[int], bool] = lambda _keypoints: False,
 ) -> Judgement:
     """inliers: that the transform explains. few_keypoints: of either picture. upright: it neither turns nor mirrors.
 
     keypoints: of the picture with fewer; 0 if nobody looked. moved: how far the corner that moves most lies from where
     the nearest flip or quarter turn would put it, in shares of the sides. repeats: whether both pictures show at least
-    this share of their structure in another place (see guard.verification.repeats); asked only where it matters.
+    this share of their structure in another place (see guard.verification.repeats). simple: whether the reference has
+    fewer keypoints than this. Both are asked only where it matters.
     """
     c = comparison
     coincide = min(c.overlap_query, c.overlap_reference) >= limits.same_frame
     found = _found(c, inliers, few_keypoints, coincide, limits)
     against = _against(c, inliers, coincide, limits)
     strength = min(
-        found, against, _kept(c, inliers, keypoints, coincide, limits), _placed(c, inliers, moved, limits)
+        found, against, _kept(c, inliers, keypoints, coincide, limits), _placed(c, inliers, moved, coincide, limits)
     )  # fmt: skip
     if strength >= 0:
         for determined, elsewhere in (_determined(c, inliers, moved, limits), _plain(c, inliers, moved, limits)):
             if determined < 0 and repeats(elsewhere):
                 strength = min(strength, max(determined, UNDETERMINED))
+        known = _known(c, inliers, moved, limits)
+        if known < 0 and simple(limits.keypoints_simple):
+            strength = min(strength, max(known, UNDETERMINED))
     if strength >= 0:
         return Judgement(_copy(c, upright, limits), strength)
     one_layout = found >= 0 or (inliers >= limits.inliers and coincide)
@@ -83,7 +88,7 @@ def _found(c: Comparison, inliers: int, few_keypoints: bool, coincide: bool, lim
     alone = min(_share(c.agreement, limits.agreement_alone), detail, structure)
     if max(c.overlap_query, c.overlap_reference) < limits.whole_few:
         # An edit leaves the whole of one picture, or many keypoints; two scenes may share a house.
-        return min(many, _count(inliers, limits.inliers_many))
+        return min(many, _count(inliers, limits.inliers_apart))
     return max(many, some, alone, min(redrawn, structure))
 
 
@@ -108,8 +113,9 @@ def _against(c: Comparison, inliers: int, coincide: bool, limits: Limits) -> flo
 def _kept(c: Comparison, inliers: int, keypoints: int, coincide: bool, limits: Limits) -> float:
     """Margin of the best of seven signs that the same picture was edited, rather than one like it drawn."""
     with_inliers = min(_share(c.coarse_agreeing, limits.kept_coarse), _count(inliers, limits.inliers))
-    coarse = max(with_inliers, _share(c.coarse_agreeing, limits.kept_coarse_alone))
-    redrawn = min(coarse, _share(c.coarse_agreement, limits.coarse_agreement))
+    closely = max(_count(inliers, limits.some_inliers), _share(c.coarse_agreement, limits.coarse_agreement_alone))
+    alone = min(_share(c.coarse_agreeing, limits.kept_coarse_alone), closely)
+    redrawn = min(max(with_inliers, alone), _share(c.coarse_agreement, limits.coarse_agreement))
     share = min(1.0, inliers / keypoints) if keypoints else 0.0
     most = min(_count(inliers, limits.inliers_kept_few), _share(share, limits.inliers_share))
     return max(
@@ -122,12 +128,13 @@ def _kept(c: Comparison, inliers: int, keypoints: int, coincide: bool, limits: L
     )
 
 
-def _placed(c: Comparison, inliers: int, moved: float, limits: Limits) -> float:
-    """Margin of what else a copy needs: some inliers, or not to be moved, or structure with its detail."""
+def _placed(c: Comparison, inliers: int, moved: float, coincide: bool, limits: Limits) -> float:
+    """Margin of what else a copy needs: inliers, the more in coinciding frames, or not to be moved, or structure with
+    its detail."""
     detail = max(_share(c.detail, limits.detail_moved), _share(c.agreeing, limits.agreeing_moved))
     return max(
-        _count(inliers, limits.inliers),
-        -_count(moved, limits.moved_few),
+        _count(inliers, limits.inliers_kept if coincide else limits.inliers),
+        -_count(moved, limits.still),
         min(detail, _count(c.structure, limits.structure_moved)),
     )
 
@@ -140,7 +147,7 @@ def _determined(c: Comparison, inliers: int, moved: float, limits: Limits) -> tu
     still = min(
         _share(c.agreement, limits.agreement_repeating),
         _share(c.coloured, limits.colours_repeating),
-        -_count(moved, limits.moved_repeating),
+        -_count(moved, limits.still),
     )
     missing = 1 - min(c.agreeing, c.coloured)
     elsewhere = 1 - missing / limits.telling if limits.telling > 0 else 0.0
@@ -149,15 +156,20 @@ def _determined(c: Comparison, inliers: int, moved: float, limits: Limits) -> tu
 
 
 def _plain(c: Comparison, inliers: int, moved: float, limits: Limits) -> tuple[float, float]:
-    """The same of little structure, most of which repeats: some inliers, or hardly changed, the less if not moved."""
-    still = min(_share(c.agreement, limits.agreement_plain_still), -_count(moved, limits.moved_repeating))
-    margin = max(
-        _count(inliers, limits.inliers),
-        _count(c.structure, limits.structure_repeating),
-        _share(c.agreement, limits.agreement_plain),
-        still,
-    )
+    """The same of little structure, most of which repeats: some inliers, or not to be moved and to agree."""
+    still = min(_share(c.agreement, limits.agreement_plain), -_count(moved, limits.still))
+    margin = max(_count(inliers, limits.inliers), _count(c.structure, limits.structure_repeating), still)
     return margin, limits.repetition_plain
+
+
+def _known(c: Comparison, inliers: int, moved: float, limits: Limits) -> float:
+    """Margin of what tells a simple picture from another one: an inlier or some, its place, or all of it agrees."""
+    return max(
+        _count(inliers, limits.some_inliers),
+        -_count(moved, limits.still),
+        _share(c.agreement, limits.agreement_simple),
+        _share(c.agreeing, limits.agreeing_simple),
+    )
 
 
 def _copy(c: Comparison, upright: bool, limits: Limits) -> EvidenceKind:

@@ -16,10 +16,12 @@ COUNTS = frozenset(
     {
         "inliers",
         "inliers_many",
+        "inliers_apart",
         "inliers_kept",
         "inliers_kept_apart",
         "inliers_kept_few",
         "some_inliers",
+        "keypoints_simple",
         "structure",
         "structure_alone",
         "structure_moved",
@@ -36,8 +38,9 @@ class Limits:
     inliers: int = 12
     """Matched keypoints, one a cell, from which they count as a find of their own; look-alike facades and X-rays of
     different people reach 8."""
-    agreement_with_inliers: float = 0.40
-    """Structural agreement that the pixels must then have: the keypoints may all lie on a logo or a frame."""
+    agreement_with_inliers: float = 0.50
+    """Structural agreement that the pixels must then have: the keypoints may all lie on a logo or a frame. Two hills by
+    one lake reach 0.494, and two scenes with one rock 0.499."""
     some_inliers: int = 5
     """Matched keypoints, one a cell, that are no find of their own and yet no accident where the pixels agree."""
     agreement_with_some: float = 0.70
@@ -68,14 +71,16 @@ class Limits:
     less of it is a drawing in other colours. Most recoloured emoji stay below 0.73."""
     inliers_many: int = 25
     """Matched keypoints, one a cell, from which neither colours nor the stricter share of structure is asked for: a
-    photograph blended with another, or under stickers. Needed where the overlap is the whole of neither picture: two
-    places of one fractal reach 20."""
+    photograph blended with another, or under stickers."""
+    inliers_apart: int = 40
+    """The same where the overlap is the whole of neither picture: two places of one fractal reach 29, and one text on
+    two pages 38."""
     agreement_any_colours: float = 0.85
     """With fewer of them, and no less than inliers, the same from this agreement."""
     same_frame: float = 0.8
     """Share of either picture that the overlap covers where both frames coincide."""
     whole_few: float = 0.9
-    """Share of one of them that it must cover with fewer than inliers_many; two places of one fractal reach 0.82."""
+    """Share of one of them that it must cover with fewer than inliers_apart; two places of one fractal reach 0.82."""
     template: float = 0.68
     """Share of the reference's structure that must agree in coinciding frames; less of it is one layout with other
     content. Photographs under stickers keep 0.69."""
@@ -99,6 +104,9 @@ class Limits:
     it was redrawn or bent, and no part is another."""
     kept_coarse_alone: float = 0.97
     """The same with fewer inliers; chests of one outline reach 0.95."""
+    coarse_agreement_alone: float = 0.90
+    """As coarse_agreement, with fewer than some_inliers: one drawing in other colours under noise, and a disc of noise,
+    reach 0.894."""
     inliers_kept: int = 40
     """Matched keypoints, one a cell; drawings of one layout reach 36."""
     inliers_kept_apart: int = 25
@@ -122,23 +130,28 @@ class Limits:
     """Agreement that also does, with the next two: patterns of one pitch reach 0.92."""
     colours_repeating: float = 0.95
     """As colours; other marks on one lattice reach 0.98 in agreement, and 0.949 here."""
-    moved_repeating: float = 0.01
+    still: float = 0.01
     """How far a corner may be moved, in shares of the sides, but for flips and quarter turns: stripes are stretched
     onto others and agree by 0.99, and the next place of a lattice may be as near as 0.02."""
     repetition_plain: float = 0.6
     """As repetition with less structure than the next and fewer than `inliers`: two bars that cross are shown elsewhere
-    by 0.6 to 0.84, and lie on any other two when enlarged."""
+    by 0.6 to 0.84, and lie on any other two when enlarged, by 0.995."""
     structure_repeating: float = 130.0
-    agreement_plain: float = 0.97
-    """Agreement that also does; bars that cross reach 0.96 on others, and 0.987 where one of them is hardly shown."""
-    agreement_plain_still: float = 0.85
-    """The same if no corner is moved by more than moved_repeating; bars of another width reach 0.74."""
-    moved_few: float = 0.02
-    """As moved_repeating, from which fewer than `inliers` take the next three: a hill lies on another hill, bent."""
+    agreement_plain: float = 0.85
+    """Agreement that then does, if no corner is moved by more than `still`; bars of another width reach 0.74."""
+    keypoints_simple: int = 35
+    """Of a reference that tells little: with fewer, moved by more than `still` and without some_inliers, it takes one
+    of the next two. Scans of one outline have 11 to 34, photographs 68 and more."""
+    agreement_simple: float = 0.95
+    """As agreement; those scans reach 0.91, and a face that a crop shows without what differs 0.944."""
+    agreeing_simple: float = 0.985
+    """As agreeing_moved; a cross in a corner of another one reaches 0.98."""
     structure_moved: float = 32.0
-    """As structure; two hills reach 29."""
+    """As structure, of what was moved by more than `still` and has fewer than `inliers`, or inliers_kept in coinciding
+    frames: a hill lies on another hill, bent, by 29."""
     detail_moved: float = 0.72
-    """As detail; two scans of other organs reach 0.60. Or what follows is reached."""
+    """As detail, of the same; scans of other organs reach 0.63 with 14 inliers, and other things on one table 0.71 with
+    18. Or what follows is reached."""
     agreeing_moved: float = 0.91
     """Share of the reference's structure that agrees; those scans reach 0.89."""
     identical_frame: float = 0.93

@@ -141,6 +141,7 @@ class PixelVerifier:
             keypoints=keypoints or 0,
             moved=dense.moved(unit),
             repeats=found.repeats,
+            simple=found.simple,
         )
         a, b, c, d, e, f = (float(value) for value in unit.ravel())
         return Evidence(
@@ -189,6 +190,8 @@ class _Found:
     inliers: int
     repeats: Callable[[float], bool]
     """Whether both pictures show this share of their structure in another place, on average."""
+    simple: Callable[[int], bool]
+    """Whether the reference has fewer keypoints than this."""
 
 
 def _found(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64], inliers: int = 0) -> _Found | None:
@@ -201,7 +204,7 @@ def _found(query: Prepared, reference: Prepared, matrix: npt.NDArray[np.float64]
         theirs = shown_elsewhere(reference)
         return theirs + 1 >= 2 * share and theirs + shown_elsewhere(query) >= 2 * share
 
-    return _Found(comparison, unit, inliers, repeats)
+    return _Found(comparison, unit, inliers, repeats, lambda keypoints: len(reference.keypoints) < keypoints)
 
 
 def _upright(unit: npt.NDArray[np.float64]) -> bool:

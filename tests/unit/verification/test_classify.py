@@ -61,7 +61,7 @@ def test_the_same_picture_is_near_identical_and_its_edits_are_not() -> None:
     ],
 )
 def test_the_fewer_keypoints_agree_the_more_pixels_must(inliers: int, few: bool, needed: float) -> None:
-    bent = replace(WHOLE, overlap_query=0.7, coarse_agreement=LIMITS.coarse_agreement, coarse_agreeing=1.0)
+    bent = replace(WHOLE, overlap_query=0.7, coarse_agreement=LIMITS.coarse_agreement_alone, coarse_agreeing=1.0)
     reached, missed = (replace(bent, agreement=needed - less) for less in (0, 0.001))
     assert kind(reached, inliers=inliers, few=few) is EvidenceKind.EDITED
     assert kind(missed, inliers=inliers, few=few) is EvidenceKind.NONE
@@ -70,8 +70,8 @@ def test_the_fewer_keypoints_agree_the_more_pixels_must(inliers: int, few: bool,
 def test_what_is_the_whole_of_neither_picture_needs_many_keypoints() -> None:
     """Two scenes with one house in them."""
     house = replace(WHOLE, overlap_query=0.37, overlap_reference=0.31, copied_query=0.3, copied_reference=0.25)
-    assert kind(house, inliers=LIMITS.inliers_many - 1) is EvidenceKind.NONE
-    assert kind(house, inliers=LIMITS.inliers_many) is EvidenceKind.PARTIAL
+    assert kind(house, inliers=LIMITS.inliers_apart - 1) is EvidenceKind.NONE
+    assert kind(house, inliers=LIMITS.inliers_apart) is EvidenceKind.PARTIAL
     for whole in ("overlap_query", "overlap_reference"):  # a crop, an inset
         assert kind(replace(house, **{whole: LIMITS.whole_few}), inliers=9) is EvidenceKind.PARTIAL
         assert kind(replace(house, **{whole: LIMITS.whole_few - 0.001}), inliers=9) is EvidenceKind.NONE
@@ -87,10 +87,10 @@ def test_parts_on_either_side() -> None:
     ("changed", "inliers", "moved", "copy"),
     [
         ({}, 0, 0.0, True),
-        ({"agreement": LIMITS.agreement_repeating}, 0, LIMITS.moved_repeating, True),
+        ({"agreement": LIMITS.agreement_repeating}, 0, LIMITS.still, True),
         ({"agreement": LIMITS.agreement_repeating - 0.001}, 0, 0.0, False),
         ({"coloured": LIMITS.colours_repeating - 0.001}, 0, 0.0, False),
-        ({}, 0, LIMITS.moved_repeating + 0.001, False),
+        ({}, 0, LIMITS.still + 0.001, False),
         ({"overlap_query": 0.7}, LIMITS.inliers_many - 1, 0.3, False),
         ({"agreement": 0.9, "overlap_query": 0.7}, LIMITS.inliers_many, 0.3, True),
     ],
@@ -141,10 +141,10 @@ def test_what_is_missing_must_be_much_of_what_a_pattern_shows_in_one_place_only(
         ({}, 0, 0.1, LIMITS.repetition_plain),
         ({"structure": LIMITS.structure_repeating}, 0, 0.1, None),
         ({}, LIMITS.inliers, 0.1, None),
-        ({"agreement": LIMITS.agreement_plain}, 0, 0.1, None),
-        ({}, 0, LIMITS.moved_repeating, None),
-        ({"agreement": LIMITS.agreement_plain_still}, 6, LIMITS.moved_repeating, None),
-        ({"agreement": LIMITS.agreement_plain_still - 0.01}, 6, 0.0, LIMITS.repetition_plain),
+        ({"agreement": 1.0}, 0, LIMITS.still + 0.001, LIMITS.repetition_plain),
+        ({}, 0, LIMITS.still, None),
+        ({"agreement": LIMITS.agreement_plain}, 6, LIMITS.still, None),
+        ({"agreement": LIMITS.agreement_plain - 0.01}, 6, 0.0, LIMITS.repetition_plain),
     ],
 )
 def test_little_structure_that_repeats_is_known_by_its_frame_or_some_keypoints(
@@ -175,12 +175,15 @@ def test_little_structure_that_repeats_is_known_by_its_frame_or_some_keypoints(
     [
         ({"detail": LIMITS.detail_moved}, 0, 0.1, True),
         ({"detail": LIMITS.detail_moved - 0.001}, 0, 0.1, False),
-        ({"detail": LIMITS.detail_moved - 0.001}, 0, LIMITS.moved_few, True),
-        ({"detail": LIMITS.detail_moved - 0.001}, LIMITS.inliers, 0.1, True),
+        ({"detail": LIMITS.detail_moved - 0.001}, 0, LIMITS.still, True),
+        ({"detail": LIMITS.detail_moved - 0.001}, LIMITS.inliers_kept, 0.1, True),
+        ({"detail": LIMITS.detail_moved - 0.001}, LIMITS.inliers_kept - 1, 0.1, False),
+        ({"detail": LIMITS.detail_moved - 0.001, "overlap_query": 0.7}, LIMITS.inliers, 0.1, True),
+        ({"detail": LIMITS.detail_moved - 0.001, "overlap_query": 0.7}, LIMITS.inliers - 1, 0.1, False),
         ({"detail": LIMITS.detail_moved - 0.001, "agreeing": LIMITS.agreeing_moved}, 0, 0.1, True),
         ({"detail": 0.9, "structure": LIMITS.structure_moved}, 0, 0.1, True),
         ({"detail": 0.9, "structure": LIMITS.structure_moved - 1}, 0, 0.1, False),
-        ({"detail": 0.9, "structure": LIMITS.structure_moved - 1}, 0, LIMITS.moved_few, True),
+        ({"detail": 0.9, "structure": LIMITS.structure_moved - 1}, 0, LIMITS.still, True),
     ],
 )
 def test_what_was_moved_must_show_its_detail_or_keypoints(
@@ -189,6 +192,41 @@ def test_what_was_moved_must_show_its_detail_or_keypoints(
     c = replace(replace(WHOLE, agreeing=0.9), **changed)
     found = judged(c, inliers=inliers, few_keypoints=False, upright=True, limits=LIMITS, moved=moved)
     assert (found.strength >= 0) is copy
+
+
+@pytest.mark.parametrize(
+    ("changed", "inliers", "moved", "asked"),
+    [
+        ({}, 0, 0.1, True),
+        ({}, 0, LIMITS.still, False),
+        ({}, LIMITS.some_inliers, 0.1, False),
+        ({"agreement": LIMITS.agreement_simple}, 0, 0.1, False),
+        ({"agreeing": LIMITS.agreeing_simple}, 0, 0.1, False),
+        ({"agreement": LIMITS.agreement_alone - 0.01}, 0, 0.1, False),  # no copy anyway
+    ],
+)
+def test_a_simple_reference_is_known_by_its_place_or_all_of_it(
+    changed: dict[str, float], inliers: int, moved: float, asked: bool
+) -> None:
+    c = replace(
+        replace(WHOLE, agreement=LIMITS.agreement_simple - 0.01, agreeing=LIMITS.agreeing_simple - 0.01), **changed
+    )
+    needed: list[int] = []
+
+    def of(keypoints: int) -> Judgement:
+        def simple(fewer_than: int) -> bool:
+            needed.append(fewer_than)
+            return keypoints < fewer_than
+
+        return judged(
+            c, inliers=inliers, few_keypoints=False, upright=True, limits=LIMITS, moved=moved, simple=simple
+        )  # fmt: skip
+
+    rich, plain = of(LIMITS.keypoints_simple), of(LIMITS.keypoints_simple - 1)
+    assert bool(needed) is asked
+    assert (rich == plain) is not asked
+    if asked:
+        assert rich.strength >= 0 > plain.strength > -DOUBT, "nor is it refuted"
 
 
 def test_whether_it_repeats_is_asked_only_where_it_matters() -> None:
@@ -204,7 +242,7 @@ def test_whether_it_repeats_is_asked_only_where_it_matters() -> None:
 
 
 def test_one_layout_with_other_content_is_a_template() -> None:
-    other = replace(WHOLE, agreement=0.45, agreeing=0.3, copied_query=0.4, copied_reference=0.4)
+    other = replace(WHOLE, agreement=0.55, agreeing=0.3, copied_query=0.4, copied_reference=0.4)
     assert kind(other, inliers=20) is EvidenceKind.SAME_TEMPLATE
     assert kind(replace(other, agreement=0.2), inliers=20) is EvidenceKind.SAME_TEMPLATE
     assert kind(other, inliers=3) is EvidenceKind.NONE
@@ -223,7 +261,10 @@ def test_a_redrawing_keeps_what_is_coarse() -> None:
     redrawn = replace(fine, coarse_agreement=LIMITS.coarse_agreement, coarse_detail=LIMITS.coarse_detail)
     assert kind(fine) is EvidenceKind.NONE
     assert kind(redrawn) is EvidenceKind.SAME_TEMPLATE
-    assert kind(replace(redrawn, coarse_agreeing=LIMITS.kept_coarse_alone)) is EvidenceKind.EDITED
+    kept = replace(redrawn, coarse_agreeing=LIMITS.kept_coarse_alone)
+    assert kind(kept, inliers=LIMITS.some_inliers) is EvidenceKind.EDITED
+    assert kind(kept) is EvidenceKind.SAME_TEMPLATE
+    assert kind(replace(kept, coarse_agreement=LIMITS.coarse_agreement_alone)) is EvidenceKind.EDITED
     assert kind(replace(redrawn, coarse_detail=LIMITS.coarse_detail - 0.01)) is EvidenceKind.NONE
     assert kind(replace(redrawn, coarse_agreement=LIMITS.coarse_agreement - 0.01)) is EvidenceKind.NONE
 
@@ -334,9 +375,12 @@ def test_more_of_a_number_never_weakens(c: Comparison, inliers: int, name: str, 
 
 
 def test_strength_is_the_margin_of_the_weakest_number() -> None:
-    twice = judged(replace(WHOLE, agreement=0.7), inliers=24, few_keypoints=False, upright=True, limits=LIMITS)
+    twice = judged(replace(WHOLE, agreement=0.75), inliers=24, few_keypoints=False, upright=True, limits=LIMITS)
     assert twice.strength == pytest.approx(0.5)  # twice the inliers; the agreement lies half-way to 1
-    weak = judged(replace(WHOLE, agreement=0.43), inliers=24, few_keypoints=False, upright=True, limits=LIMITS)
-    assert weak.strength == pytest.approx((0.43 - 0.40) / 0.60)
-    missed = judged(replace(WHOLE, agreement=0.36), inliers=24, few_keypoints=False, upright=True, limits=LIMITS)
-    assert missed.strength == pytest.approx((0.36 - 0.40) / 0.40)
+    least = LIMITS.agreement_with_inliers
+    weak = judged(replace(WHOLE, agreement=least + 0.03), inliers=24, few_keypoints=False, upright=True, limits=LIMITS)
+    assert weak.strength == pytest.approx(0.03 / (1 - least))
+    missed = judged(
+        replace(WHOLE, agreement=least - 0.04), inliers=24, few_keypoints=False, upright=True, limits=LIMITS
+    )  # fmt: skip
+    assert missed.strength == pytest.approx(-0.04 / least)
