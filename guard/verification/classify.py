@@ -130,12 +130,13 @@ def _kept(c: Comparison, inliers: int, keypoints: int, coincide: bool, limits: L
 
 def _placed(c: Comparison, inliers: int, moved: float, coincide: bool, limits: Limits) -> float:
     """Margin of what else a copy needs: inliers, the more in coinciding frames, or not to be moved, or structure with
-    its detail."""
+    its detail and, of a redrawing, its colours."""
     detail = max(_share(c.detail, limits.detail_moved), _share(c.agreeing, limits.agreeing_moved))
+    colours = max(_share(c.coloured, limits.colours_moved), _share(c.agreement, limits.agreement_alone))
     return max(
         _count(inliers, limits.inliers_kept if coincide else limits.inliers),
         -_count(moved, limits.still),
-        min(detail, _count(c.structure, limits.structure_moved)),
+        min(detail, colours, _count(c.structure, limits.structure_moved)),
     )
 
 

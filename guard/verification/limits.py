@@ -154,6 +154,8 @@ class Limits:
     18. Or what follows is reached."""
     agreeing_moved: float = 0.91
     """Share of the reference's structure that agrees; those scans reach 0.89."""
+    colours_moved: float = 0.85
+    """As colours, of the same below agreement_alone: rays in other colours reach 0.846 on others, bent."""
     identical_frame: float = 0.93
     """As same_frame, for near_identical."""
     identical_agreement: float = 0.8

@@ -181,12 +181,16 @@ def test_little_structure_that_repeats_is_known_by_its_frame_or_some_keypoints(
         ({"detail": LIMITS.detail_moved - 0.001, "overlap_query": 0.7}, LIMITS.inliers, 0.1, True),
         ({"detail": LIMITS.detail_moved - 0.001, "overlap_query": 0.7}, LIMITS.inliers - 1, 0.1, False),
         ({"detail": LIMITS.detail_moved - 0.001, "agreeing": LIMITS.agreeing_moved}, 0, 0.1, True),
+        ({"agreement": 0.85, "coloured": LIMITS.colours_moved}, 6, 0.1, True),
+        ({"agreement": 0.85, "coloured": LIMITS.colours_moved - 0.01}, 6, 0.1, False),
+        ({"agreement": 0.85, "coloured": LIMITS.colours_moved - 0.01}, 6, LIMITS.still, True),
+        ({"agreement": LIMITS.agreement_alone, "coloured": LIMITS.colours}, 6, 0.1, True),
         ({"detail": 0.9, "structure": LIMITS.structure_moved}, 0, 0.1, True),
         ({"detail": 0.9, "structure": LIMITS.structure_moved - 1}, 0, 0.1, False),
         ({"detail": 0.9, "structure": LIMITS.structure_moved - 1}, 0, LIMITS.still, True),
     ],
 )
-def test_what_was_moved_must_show_its_detail_or_keypoints(
+def test_what_was_moved_must_show_its_detail_and_colours_or_keypoints(
     changed: dict[str, float], inliers: int, moved: float, copy: bool
 ) -> None:
     c = replace(replace(WHOLE, agreeing=0.9), **changed)

@@ -21,6 +21,8 @@ PROGRAMS = {
     "scans with some keypoints": (1289077391415, Kin.VARIANT),
     "smooth scans of one outline": (1322631823419, Kin.VARIANT),
     "discs of noise": (1322631823402, Kin.VARIANT),
+    "rays in other colours": (1341086760986, Kin.SIBLING),
+    "marks on one lattice, drawn otherwise": (1339409039406, Kin.SIBLING),
     "other marks over one mesh": (1331020431384, Kin.VARIANT),
 }
 
