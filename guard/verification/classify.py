@@ -164,7 +164,7 @@ def _plain(c: Comparison, inliers: int, moved: float, limits: Limits) -> tuple[f
 
 
 def _known(c: Comparison, inliers: int, moved: float, limits: Limits) -> float:
-    """Margin of what tells a simple picture from another one: an inlier or some, its place, or all of it agrees."""
+    """Margin of what tells a simple picture from another one: some inliers, or its place, or all of it agrees."""
     return max(
         _count(inliers, limits.some_inliers),
         -_count(moved, limits.still),

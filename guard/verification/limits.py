@@ -73,8 +73,8 @@ class Limits:
     """Matched keypoints, one a cell, from which neither colours nor the stricter share of structure is asked for: a
     photograph blended with another, or under stickers."""
     inliers_apart: int = 40
-    """The same where the overlap is the whole of neither picture: two places of one fractal reach 29, and one text on
-    two pages 38."""
+    """The same where the overlap is the whole of neither picture: two places of one fractal reach 29, and two scenes
+    with one rock 37."""
     agreement_any_colours: float = 0.85
     """With fewer of them, and no less than inliers, the same from this agreement."""
     same_frame: float = 0.8
@@ -141,7 +141,7 @@ class Limits:
     """Agreement that then does, if no corner is moved by more than `still`; bars of another width reach 0.74."""
     keypoints_simple: int = 35
     """Of a reference that tells little: with fewer, moved by more than `still` and without some_inliers, it takes one
-    of the next two. Scans of one outline have 11 to 34, photographs 68 and more."""
+    of the next two. Scans of one outline have 11 to 34, photographs of things 68 and more."""
     agreement_simple: float = 0.95
     """As agreement; those scans reach 0.91, and a face that a crop shows without what differs 0.944."""
     agreeing_simple: float = 0.985
