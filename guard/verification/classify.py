@@ -112,29 +112,39 @@ def _against(c: Comparison, inliers: int, coincide: bool, limits: Limits) -> flo
 
 def _kept(c: Comparison, inliers: int, keypoints: int, coincide: bool, limits: Limits) -> float:
     """Margin of the best of seven signs that the same picture was edited, rather than one like it drawn."""
-    with_inliers = min(_share(c.coarse_agreeing, limits.kept_coarse), _count(inliers, limits.inliers))
     closely = max(_count(inliers, limits.some_inliers), _share(c.coarse_agreement, limits.coarse_agreement_alone))
-    alone = min(_share(c.coarse_agreeing, limits.kept_coarse_alone), closely)
-    redrawn = min(max(with_inliers, alone), _share(c.coarse_agreement, limits.coarse_agreement))
+    coarse = min(closely, _share(c.coarse_agreement, limits.coarse_agreement))
+    alone = min(coarse, _share(c.coarse_agreeing, limits.kept_coarse_alone))
     share = min(1.0, inliers / keypoints) if keypoints else 0.0
     most = min(_count(inliers, limits.inliers_kept_few), _share(share, limits.inliers_share))
     return max(
         min(_share(c.crisp, limits.crisp), _count(inliers, limits.some_inliers)),
         min(_share(c.steady, limits.steady), _count(inliers, limits.inliers_kept_apart)),
-        redrawn,
+        _redrawn(c, inliers, limits),
+        alone,
         _count(inliers, limits.inliers_kept if coincide else limits.inliers_kept_apart),
         most,
         _share(c.agreement, limits.agreement_alone),
     )
 
 
+def _redrawn(c: Comparison, inliers: int, limits: Limits) -> float:
+    """Margin of what shows all of it to be redrawn or bent, with inliers."""
+    return min(
+        _share(c.coarse_agreeing, limits.kept_coarse),
+        _share(c.coarse_agreement, limits.coarse_agreement),
+        _count(inliers, limits.inliers),
+    )
+
+
 def _placed(c: Comparison, inliers: int, moved: float, coincide: bool, limits: Limits) -> float:
-    """Margin of what else a copy needs: inliers, the more in coinciding frames, or not to be moved, or structure with
-    its detail and, of a redrawing, its colours."""
+    """Margin of what else a copy needs: inliers, the more in coinciding frames unless all of it was redrawn; or not to
+    be moved; or structure with its detail and, of a redrawing, its colours."""
     detail = max(_share(c.detail, limits.detail_moved), _share(c.agreeing, limits.agreeing_moved))
     colours = max(_share(c.coloured, limits.colours_moved), _share(c.agreement, limits.agreement_alone))
     return max(
         _count(inliers, limits.inliers_kept if coincide else limits.inliers),
+        _redrawn(c, inliers, limits),
         -_count(moved, limits.still),
         min(detail, colours, _count(c.structure, limits.structure_moved)),
     )

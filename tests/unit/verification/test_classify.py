@@ -198,6 +198,19 @@ def test_what_was_moved_must_show_its_detail_and_colours_or_keypoints(
     assert (found.strength >= 0) is copy
 
 
+def test_what_was_redrawn_as_a_whole_may_be_moved() -> None:
+    """New detail over all of it leaves neither detail nor the reference's fine structure, and some keypoints."""
+    c = replace(WHOLE, agreement=0.6, detail=0.58, agreeing=0.71, crisp=0.64, coarse_detail=LIMITS.coarse_detail)
+    redrawn = replace(c, coarse_agreement=0.84, coarse_agreeing=LIMITS.kept_coarse)
+    for found, copy in (
+        (redrawn, True),
+        (replace(redrawn, coarse_agreeing=LIMITS.kept_coarse - 0.01), False),
+        (replace(redrawn, coarse_agreement=LIMITS.coarse_agreement - 0.01), False),
+    ):
+        judgement = judged(found, inliers=16, few_keypoints=False, upright=True, limits=LIMITS, moved=0.03)
+        assert (judgement.strength >= 0) is copy
+
+
 @pytest.mark.parametrize(
     ("changed", "inliers", "moved", "asked"),
     [

@@ -18,7 +18,6 @@ PROGRAMS = {
     "two places of a fractal, many keypoints": (1304176885784, Kin.SIBLING),
     "hills, bent": (1257200680974, Kin.VARIANT),
     "scans of one spine": (1260556124165, Kin.VARIANT),
-    "scans with some keypoints": (1289077391415, Kin.VARIANT),
     "smooth scans of one outline": (1322631823419, Kin.VARIANT),
     "discs of noise": (1322631823402, Kin.VARIANT),
     "rays in other colours": (1341086760986, Kin.SIBLING),
