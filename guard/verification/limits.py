@@ -81,7 +81,7 @@ class Limits:
     """Share of either picture that the overlap covers where both frames coincide."""
     whole_few: float = 0.85
     """Share of one of them that it must cover with fewer than inliers_apart; two places of one fractal reach 0.82, and
-    a painting under several edits keeps 0.86."""
+    a facade under several edits keeps 0.86."""
     template: float = 0.68
     """Share of the reference's structure that must agree in coinciding frames; less of it is one layout with other
     content. Photographs under stickers keep 0.69."""
@@ -107,7 +107,7 @@ class Limits:
     """The same with fewer inliers; chests of one outline reach 0.95."""
     coarse_agreement_alone: float = 0.895
     """As coarse_agreement, with fewer than some_inliers: one drawing in other colours under noise, and a disc of noise,
-    reach 0.894."""
+    reach 0.893."""
     inliers_kept: int = 40
     """Matched keypoints, one a cell; drawings of one layout reach 36."""
     inliers_kept_apart: int = 25
