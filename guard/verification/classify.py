@@ -86,9 +86,10 @@ def _found(c: Comparison, inliers: int, few_keypoints: bool, coincide: bool, lim
         structure,
     )
     alone = min(_share(c.agreement, limits.agreement_alone), detail, structure)
-    if max(c.overlap_query, c.overlap_reference) < limits.whole_few:
+    whole = max(c.overlap_query, c.overlap_reference)
+    if whole < limits.whole_few:
         # An edit leaves the whole of one picture, or many keypoints; two scenes may share a house.
-        return min(many, _count(inliers, limits.inliers_apart))
+        return min(many, _count(inliers, limits.inliers_apart if whole < limits.whole_many else limits.inliers_many))
     return max(many, some, alone, min(redrawn, structure))
 
 

@@ -73,15 +73,16 @@ class Limits:
     """Matched keypoints, one a cell, from which neither colours nor the stricter share of structure is asked for: a
     photograph blended with another, or under stickers."""
     inliers_apart: int = 40
-    """The same where the overlap is the whole of neither picture: two places of one fractal reach 29, and two scenes
-    with one rock 37."""
+    """Needed where the overlap is the whole of neither picture: two places of one fractal reach 29, and two scenes with
+    one rock 37."""
     agreement_any_colours: float = 0.85
     """With fewer of them, and no less than inliers, the same from this agreement."""
     same_frame: float = 0.8
     """Share of either picture that the overlap covers where both frames coincide."""
-    whole_few: float = 0.85
-    """Share of one of them that it must cover with fewer than inliers_apart; two places of one fractal reach 0.82, and
-    a facade under several edits keeps 0.86."""
+    whole_few: float = 0.9
+    """Share of one of them that it must cover with fewer than inliers_many; two places of one fractal reach 0.82."""
+    whole_many: float = 0.85
+    """The same with fewer than inliers_apart; a facade under several edits keeps 0.86."""
     template: float = 0.68
     """Share of the reference's structure that must agree in coinciding frames; less of it is one layout with other
     content. Photographs under stickers keep 0.69."""
