@@ -76,7 +76,10 @@ def test_what_is_the_whole_of_neither_picture_needs_many_keypoints() -> None:
         most = replace(house, **{whole: LIMITS.whole_many})
         assert kind(most, inliers=LIMITS.inliers_many) is EvidenceKind.PARTIAL
         assert kind(most, inliers=LIMITS.inliers_many - 1) is EvidenceKind.NONE
-        assert kind(replace(house, **{whole: LIMITS.whole_many - 0.001}), inliers=39) is EvidenceKind.NONE
+        assert (
+            kind(replace(house, **{whole: LIMITS.whole_many - 0.001}), inliers=LIMITS.inliers_apart - 1)
+            is EvidenceKind.NONE
+        )
         assert kind(replace(house, **{whole: LIMITS.whole_few}), inliers=9) is EvidenceKind.PARTIAL
         assert kind(replace(house, **{whole: LIMITS.whole_few - 0.001}), inliers=9) is EvidenceKind.NONE
 
